@@ -45,6 +45,7 @@ const (
 	ErrURINotVerified URI = "gantry.error.not_verified"
 	ErrURIExpired     URI = "gantry.error.expired"
 	ErrURIBadConfig   URI = "gantry.error.bad_config"
+	ErrURILimit       URI = "gantry.error.limit"
 )
 
 // Error is the answer ERROR or ABORT of the protocol as a Go error: match it

@@ -1,0 +1,287 @@
+package router
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"gantry/wamp"
+)
+
+// broker routes events. Input: one message of a session; output: messages queued
+// at sessions.
+type broker struct {
+	cfg *RealmConfig
+
+	// mu guards the subscription tables. Publications hold it for reading while
+	// they queue events.
+	mu            sync.RWMutex
+	subscriptions table[*subscription]
+	lastID        wamp.ID
+
+	retained retained
+	marks    marks
+
+	published, delivered, dropped atomic.Uint64
+	scratch                       sync.Pool // *publication
+}
+
+// subscription is one topic or pattern with everybody who asked for it: all
+// subscribers of the same URI and policy share one ID
+// (AP "Pattern-based Subscriptions").
+type subscription struct {
+	id      wamp.ID
+	topic   wamp.URI
+	match   wamp.Match
+	members []*session
+	index   map[*session]int // position in members; nil while there are few
+}
+
+// indexFrom is the number of members from which a subscription keeps an index:
+// below it a scan is as fast and costs no memory.
+const indexFrom = 16
+
+func (s *subscription) position(m *session) int {
+	if s.index != nil {
+		if i, ok := s.index[m]; ok {
+			return i
+		}
+		return -1
+	}
+	for i, other := range s.members {
+		if other == m {
+			return i
+		}
+	}
+	return -1
+}
+
+func (s *subscription) add(m *session) {
+	s.members = append(s.members, m)
+	switch {
+	case s.index != nil:
+		s.index[m] = len(s.members) - 1
+	case len(s.members) == indexFrom:
+		s.index = make(map[*session]int, 2*indexFrom)
+		for i, member := range s.members {
+			s.index[member] = i
+		}
+	}
+}
+
+func (s *subscription) remove(m *session) {
+	i := s.position(m)
+	if i < 0 {
+		return
+	}
+	last := len(s.members) - 1
+	moved := s.members[last]
+	s.members[i] = moved
+	s.members[last] = nil
+	s.members = s.members[:last]
+	if s.index != nil {
+		s.index[moved] = i
+		delete(s.index, m)
+	}
+}
+
+// publication is the memory that one PUBLISH needs on its way, reused.
+type publication struct {
+	event  wamp.Event
+	shared wamp.Shared
+	hits   []*subscription
+}
+
+func newBroker(cfg *RealmConfig) *broker {
+	return &broker{
+		cfg:           cfg,
+		subscriptions: newTable[*subscription](),
+		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes},
+		marks:         marks{max: cfg.MaxStreams},
+		scratch:       sync.Pool{New: func() any { return new(publication) }},
+	}
+}
+
+func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
+	if m.Options.Match == wamp.MatchInvalid {
+		s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURIInvalidArgument,
+			"the match policy is unknown; allowed: exact, prefix, wildcard")
+		return
+	}
+	if !m.Topic.Valid(b.cfg.StrictURIs, m.Options.Match) {
+		s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURIInvalidURI, "the topic is no valid URI: "+string(m.Topic))
+		return
+	}
+	if !s.authorized(ActionSubscribe, m.Topic, m.Options.Match, wamp.TypeSubscribe, m.Request) {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sub, ok := b.subscriptions.get(m.Options.Match, m.Topic)
+	if !ok || sub.position(s) < 0 {
+		if len(s.subscriptions) >= b.cfg.MaxSubscriptions {
+			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "this session has the most subscriptions it may hold")
+			return
+		}
+		if !ok {
+			b.lastID++
+			sub = &subscription{id: b.lastID, topic: ownURI(m.Topic), match: m.Options.Match}
+			b.subscriptions.put(sub.match, sub.topic, sub)
+		}
+		sub.add(s)
+		if s.subscriptions == nil {
+			s.subscriptions = map[wamp.ID]*subscription{}
+		}
+		s.subscriptions[sub.id] = sub
+	}
+	s.send(&wamp.Subscribed{Request: m.Request, Subscription: sub.id})
+	if m.Options.GetRetained {
+		b.sendRetained(s, sub)
+	}
+}
+
+// sendRetained queues the last values that a new subscription covers. The caller
+// holds mu, so no live event overtakes them.
+func (b *broker) sendRetained(s *session, sub *subscription) {
+	b.retained.each(sub.match, sub.topic, func(topic wamp.URI, v *retainedValue) {
+		if !receives(s, v.filter) {
+			return
+		}
+		ev := wamp.Event{Subscription: sub.id, Publication: v.publication, Details: v.details, Payload: v.payload}
+		ev.Details.Retained = true
+		if sub.match != wamp.MatchExact {
+			ev.Details.Topic = topic
+		}
+		b.count(s, s.offer(&ev))
+	})
+}
+
+func (b *broker) unsubscribe(s *session, m *wamp.Unsubscribe) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sub, ok := s.subscriptions[m.Subscription]
+	if !ok {
+		s.refuse(wamp.TypeUnsubscribe, m.Request, wamp.ErrURINoSuchSubscription, "this session does not hold that subscription")
+		return
+	}
+	b.drop(s, sub)
+	s.send(&wamp.Unsubscribed{Request: m.Request})
+}
+
+func (b *broker) drop(s *session, sub *subscription) {
+	delete(s.subscriptions, sub.id)
+	sub.remove(s)
+	if len(sub.members) == 0 {
+		b.subscriptions.remove(sub.match, sub.topic)
+	}
+}
+
+// leave forgets a session that has ended.
+func (b *broker) leave(s *session) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, sub := range s.subscriptions {
+		b.drop(s, sub)
+	}
+}
+
+func (b *broker) publish(s *session, m *wamp.Publish) {
+	ack := m.Options.Acknowledge
+	if !m.Topic.Valid(b.cfg.StrictURIs, wamp.MatchExact) || m.Topic.Reserved() {
+		if ack {
+			s.refuse(wamp.TypePublish, m.Request, wamp.ErrURIInvalidURI, "the topic is no URI that one may publish to: "+string(m.Topic))
+		}
+		return
+	}
+	request := m.Request
+	if !ack {
+		request = 0
+	}
+	if !s.authorized(ActionPublish, m.Topic, wamp.MatchExact, wamp.TypePublish, request) {
+		return
+	}
+	id := wamp.ID(rand.Uint64N(uint64(wamp.MaxID))) + 1
+	if m.Options.Once == nil || b.marks.advance(s.identity, m.Options.Once) {
+		b.route(s, id, m)
+	}
+	if ack {
+		s.send(&wamp.Published{Request: m.Request, Publication: id})
+	}
+}
+
+// route queues one event at every subscriber.
+func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
+	b.published.Add(1)
+	details := wamp.EventDetails{Passthru: m.Options.Passthru}
+	if m.Options.DiscloseMe {
+		details.Publisher = s.id
+		details.PublisherAuthID, details.PublisherAuthRole = s.identity.AuthID, s.identity.AuthRole
+	}
+	p := b.scratch.Get().(*publication)
+	b.mu.RLock()
+	if m.Options.Unretain {
+		b.retained.remove(m.Topic)
+	} else if m.Options.Retain {
+		b.retained.put(m.Topic, id, details, m)
+	}
+	p.hits = b.subscriptions.match(p.hits[:0], m.Topic)
+	for _, sub := range p.hits {
+		p.event = wamp.Event{Subscription: sub.id, Publication: id, Details: details, Payload: m.Payload}
+		if sub.match != wamp.MatchExact {
+			p.event.Details.Topic = m.Topic
+		}
+		var msg wamp.Message = &p.event
+		if len(sub.members) > 1 {
+			p.shared = wamp.Shared{Msg: &p.event}
+			msg = &p.shared
+		}
+		for _, to := range sub.members {
+			if to == s && !m.Options.IncludeMe || !receives(to, m.Options.Filter) {
+				continue
+			}
+			b.count(to, to.offer(msg))
+			if to.gate != nil {
+				s.hold(to.gate)
+			}
+		}
+	}
+	b.mu.RUnlock()
+	clear(p.hits)
+	p.event, p.shared = wamp.Event{}, wamp.Shared{}
+	b.scratch.Put(p)
+}
+
+// count books one delivery. An event that a slow or unable receiver cannot take
+// is lost for this receiver alone, and visible in the counters.
+func (b *broker) count(to *session, err error) {
+	switch {
+	case err == nil:
+		b.delivered.Add(1)
+	case !errors.Is(err, wamp.ErrClosed):
+		b.dropped.Add(1)
+		to.dropped.Add(1)
+	}
+}
+
+// receives applies the black- and whitelists: all lists that are present combine
+// by AND, and a whitelist that is present but empty admits nobody
+// (AP "Subscriber Black- and Whitelisting").
+func receives(to *session, f *wamp.PublishFilter) bool {
+	if f == nil {
+		return true
+	}
+	return !has(f.Exclude, to.id) && !has(f.ExcludeAuthID, to.identity.AuthID) && !has(f.ExcludeAuthRole, to.identity.AuthRole) &&
+		(f.Eligible == nil || has(f.Eligible, to.id)) &&
+		(f.EligibleAuthID == nil || has(f.EligibleAuthID, to.identity.AuthID)) &&
+		(f.EligibleAuthRole == nil || has(f.EligibleAuthRole, to.identity.AuthRole))
+}
+
+func has[T comparable](list []T, v T) bool {
+	for _, x := range list {
+		if x == v {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,144 @@
+package router
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"time"
+
+	"gantry/wamp"
+)
+
+// Config says what a router offers. The zero value of a field is its default.
+type Config struct {
+	// Agent is the router's name in WELCOME. Default "gantry".
+	Agent string
+	// Realms are the realms that peers may join. At least one.
+	Realms []RealmConfig
+	// HelloTimeout is the longest wait for HELLO on a new peer. Default 5 s.
+	HelloTimeout time.Duration
+	// Authenticate decides who a peer is. Default: Anonymous with Local.
+	Authenticate Authenticator
+	// Random is the source of session IDs. Default crypto/rand.Reader.
+	Random io.Reader
+}
+
+// RealmConfig is one routing domain: sessions of different realms never see
+// each other.
+type RealmConfig struct {
+	// Name is the realm's URI.
+	Name wamp.URI
+	// StrictURIs refuses URIs that break the strict rules (BP "URIs").
+	StrictURIs bool
+	// StrictRequestIDs aborts sessions whose request IDs do not run 1, 2, 3 ...;
+	// otherwise any valid ID is taken, as older clients send random ones.
+	StrictRequestIDs bool
+	// Authorize is asked before a publication, subscription, registration or call
+	// is carried out. Default: everything is allowed.
+	Authorize Authorizer
+	// MaxSubscriptions and MaxRegistrations bound what one session may hold.
+	// Default 10,000 each.
+	MaxSubscriptions, MaxRegistrations int
+	// MaxCalls bounds the calls that one session has in progress. Default 10,000.
+	MaxCalls int
+	// MaxRetained and MaxRetainedBytes bound the last values kept. Default 100,000
+	// and 64 MiB. Over them a publication is routed but not kept, and counted.
+	MaxRetained      int
+	MaxRetainedBytes int
+	// MaxStreams bounds the marks kept for wamp.Once. Default 100,000; over it the
+	// mark that was used least recently goes.
+	MaxStreams int
+}
+
+// Identity is who a session is, as WELCOME tells it.
+type Identity struct {
+	AuthID, AuthRole, AuthMethod, AuthProvider string
+}
+
+// Authenticator decides on a HELLO. It returns the identity, or an error whose
+// URI and text go into ABORT. It is called in the peer's goroutine and may
+// block until ctx ends.
+type Authenticator func(ctx context.Context, peer wamp.PeerInfo, hello *wamp.Hello) (Identity, *wamp.Error)
+
+// Action is what an Authorizer is asked about.
+type Action string
+
+// The actions.
+const (
+	ActionPublish   Action = "publish"
+	ActionSubscribe Action = "subscribe"
+	ActionRegister  Action = "register"
+	ActionCall      Action = "call"
+)
+
+// Authorizer reports whether a session may do action on uri; match is the policy
+// of a subscription or registration. An error counts as refusal with
+// wamp.error.authorization_failed. It is called on the message's way and must be
+// quick.
+type Authorizer func(who Identity, action Action, uri wamp.URI, match wamp.Match) (bool, error)
+
+// Anonymous admits peers without proof of who they are. In-process peers get the
+// authid they wish for and the role "trusted"; others the role "anonymous" and a
+// random authid, and only where they are Local unless anyAddress is set.
+func Anonymous(anyAddress bool) Authenticator {
+	return func(_ context.Context, peer wamp.PeerInfo, hello *wamp.Hello) (Identity, *wamp.Error) {
+		id := Identity{AuthRole: "anonymous", AuthMethod: "anonymous", AuthProvider: "static"}
+		if peer.Transport == "pipe" {
+			id.AuthRole, id.AuthMethod = "trusted", "internal"
+			if s, ok := hello.Details["authid"].(string); ok && s != "" {
+				id.AuthID = s
+				return id, nil
+			}
+		}
+		if !peer.Local && !anyAddress {
+			return id, wamp.NewError(wamp.ErrURINoMatchingAuthMethod,
+				"anonymous sessions are admitted from this machine only", nil)
+		}
+		id.AuthID = "anon-" + rand.Text()[:12]
+		return id, nil
+	}
+}
+
+func orDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+func (c *Config) validate() error {
+	if c.Agent == "" {
+		c.Agent = "gantry"
+	}
+	orDefault(&c.HelloTimeout, 5*time.Second)
+	if c.Authenticate == nil {
+		c.Authenticate = Anonymous(false)
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if len(c.Realms) == 0 {
+		return fmt.Errorf("router: no realm is configured")
+	}
+	for i := range c.Realms {
+		r := &c.Realms[i]
+		if !r.Name.Valid(r.StrictURIs, wamp.MatchExact) {
+			return fmt.Errorf("router: realm %q is no valid URI", r.Name)
+		}
+		for _, other := range c.Realms[:i] {
+			if other.Name == r.Name {
+				return fmt.Errorf("router: realm %q is configured twice", r.Name)
+			}
+		}
+		if r.Authorize == nil {
+			r.Authorize = func(Identity, Action, wamp.URI, wamp.Match) (bool, error) { return true, nil }
+		}
+		orDefault(&r.MaxSubscriptions, 10_000)
+		orDefault(&r.MaxRegistrations, 10_000)
+		orDefault(&r.MaxCalls, 10_000)
+		orDefault(&r.MaxRetained, 100_000)
+		orDefault(&r.MaxRetainedBytes, 64<<20)
+		orDefault(&r.MaxStreams, 100_000)
+	}
+	return nil
+}

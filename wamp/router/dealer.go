@@ -1,0 +1,526 @@
+package router
+
+import (
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/wamp"
+)
+
+// dealer routes calls. Input: one message of a session, or a timeout; output:
+// messages queued at sessions. Every call gets exactly one final answer.
+type dealer struct {
+	cfg *RealmConfig
+
+	// mu guards everything below and the dealer's part of all sessions. It is held
+	// while messages are queued, so that invocation IDs arrive in order.
+	mu            sync.Mutex
+	registrations table[*registration]
+	lastID        wamp.ID
+
+	// Memory for the message that is being queued, reused under mu.
+	invocation wamp.Invocation
+	result     wamp.Result
+	hits       []*registration
+	free       *call // finished calls, linked by next
+
+	calls, refused atomic.Uint64
+}
+
+// registration is one procedure or pattern with the sessions that serve it
+// (AP "Shared Registration").
+type registration struct {
+	id        wamp.ID
+	procedure wamp.URI
+	match     wamp.Match
+	invoke    wamp.Invoke
+	callees   []*callee // in order of registration
+	turn      int       // round robin: who is next
+}
+
+// callee is one session's part in a registration.
+type callee struct {
+	session        *session
+	concurrency    uint32
+	active         uint32
+	discloseCaller bool
+	forwardTimeout bool
+}
+
+// call is one call in progress: between CALL and its final answer.
+type call struct {
+	caller     *session
+	request    wamp.ID // of CALL, at the caller
+	callee     *callee
+	invocation wamp.ID // of INVOCATION, at the callee
+	reg        *registration
+	progress   bool // the caller takes progressive results
+	open       bool // the caller may send more chunks (AP "Progressive Call Invocations")
+	killed     bool // INTERRUPT was sent with mode kill; the callee answers
+	timeout    time.Duration
+	deadline   time.Time
+	timer      *time.Timer
+	serial     uint64 // tells a reused call from the one that a timer was set for
+	next       *call
+}
+
+func newDealer(cfg *RealmConfig) *dealer {
+	return &dealer{cfg: cfg, registrations: newTable[*registration]()}
+}
+
+func (d *dealer) register(s *session, m *wamp.Register) {
+	o := &m.Options
+	switch {
+	case o.Match == wamp.MatchInvalid:
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURIInvalidArgument, "the match policy is unknown; allowed: exact, prefix, wildcard")
+		return
+	case o.Invoke == wamp.InvokeInvalid:
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURIInvalidArgument, "the invoke policy is unknown; allowed: single, roundrobin, random, first, last")
+		return
+	case !m.Procedure.Valid(d.cfg.StrictURIs, o.Match) || m.Procedure.Reserved():
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURIInvalidURI, "the procedure is no URI that one may register: "+string(m.Procedure))
+		return
+	}
+	if !s.authorized(ActionRegister, m.Procedure, o.Match, wamp.TypeRegister, m.Request) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(s.registrations) >= d.cfg.MaxRegistrations {
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "this session has the most registrations it may hold")
+		return
+	}
+	reg, ok := d.registrations.get(o.Match, m.Procedure)
+	if ok && o.ForceReregister {
+		d.revoke(reg)
+		ok = false
+	}
+	if ok && (reg.invoke == wamp.InvokeSingle || reg.invoke != o.Invoke || reg.position(s) >= 0) {
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURIProcedureAlreadyExists, "the procedure is registered already: "+string(m.Procedure))
+		return
+	}
+	if !ok {
+		d.lastID++
+		reg = &registration{id: d.lastID, procedure: ownURI(m.Procedure), match: o.Match, invoke: o.Invoke}
+		d.registrations.put(reg.match, reg.procedure, reg)
+	}
+	reg.callees = append(reg.callees, &callee{
+		session: s, concurrency: o.Concurrency, discloseCaller: o.DiscloseCaller, forwardTimeout: o.ForwardTimeout,
+	})
+	if s.registrations == nil {
+		s.registrations = map[wamp.ID]*registration{}
+	}
+	s.registrations[reg.id] = reg
+	s.send(&wamp.Registered{Request: m.Request, Registration: reg.id})
+}
+
+// revoke takes a registration from all its callees; those that understand
+// revocation are told (AP "Registration Revocation").
+func (d *dealer) revoke(reg *registration) {
+	for _, c := range reg.callees {
+		delete(c.session.registrations, reg.id)
+		if c.session.features.registrationRevocation {
+			c.session.send(&wamp.Unregistered{Registration: reg.id, Reason: wamp.ErrURINoSuchRegistration})
+		}
+	}
+	reg.callees = nil
+	d.registrations.remove(reg.match, reg.procedure)
+}
+
+func (d *dealer) unregister(s *session, m *wamp.Unregister) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	reg, ok := s.registrations[m.Registration]
+	if !ok {
+		s.refuse(wamp.TypeUnregister, m.Request, wamp.ErrURINoSuchRegistration, "this session does not hold that registration")
+		return
+	}
+	d.drop(s, reg)
+	s.send(&wamp.Unregistered{Request: m.Request})
+}
+
+func (d *dealer) drop(s *session, reg *registration) {
+	delete(s.registrations, reg.id)
+	if i := reg.position(s); i >= 0 {
+		reg.callees = slices.Delete(reg.callees, i, i+1)
+		if i < reg.turn {
+			reg.turn-- // whoever was next stays next
+		}
+	}
+	if len(reg.callees) == 0 {
+		d.registrations.remove(reg.match, reg.procedure)
+	}
+}
+
+func (r *registration) position(s *session) int {
+	for i, c := range r.callees {
+		if c.session == s {
+			return i
+		}
+	}
+	return -1
+}
+
+// best finds the registration that serves procedure: the exact one, else the
+// longest prefix, else the closest wildcard (AP "Pattern-based Registrations").
+func (d *dealer) best(procedure wamp.URI) *registration {
+	if reg, ok := d.registrations.get(wamp.MatchExact, procedure); ok {
+		return reg
+	}
+	if d.registrations.patterns == 0 {
+		return nil
+	}
+	if reg, ok := d.registrations.longestPrefix(procedure); ok {
+		return reg
+	}
+	d.hits = d.registrations.wildcard.match(d.hits[:0], string(procedure))
+	var best *registration
+	for _, reg := range d.hits {
+		if best == nil || closer(reg.procedure, best.procedure) {
+			best = reg
+		}
+	}
+	clear(d.hits)
+	return best
+}
+
+// pick chooses the callee of attempt n (0, 1, ...) among those that are not at
+// their concurrency limit; nil when there is none left.
+func (r *registration) pick(n int) *callee {
+	count := len(r.callees)
+	if n >= count {
+		return nil
+	}
+	start := 0
+	switch r.invoke {
+	case wamp.InvokeRoundRobin:
+		start = r.turn % count
+	case wamp.InvokeRandom:
+		start = rand.IntN(count)
+	case wamp.InvokeLast:
+		start = count - 1
+	}
+	for i := range count {
+		j := (start + i) % count
+		if r.invoke == wamp.InvokeLast {
+			j = (start - i + count) % count
+		}
+		c := r.callees[j]
+		if c.concurrency != 0 && c.active >= c.concurrency {
+			continue
+		}
+		if n > 0 {
+			n--
+			continue
+		}
+		if r.invoke == wamp.InvokeRoundRobin {
+			r.turn = (j + 1) % count
+		}
+		return c
+	}
+	return nil
+}
+
+func (d *dealer) call(s *session, m *wamp.Call) {
+	if !m.Procedure.Valid(d.cfg.StrictURIs, wamp.MatchExact) {
+		s.refuse(wamp.TypeCall, m.Request, wamp.ErrURIInvalidURI, "the procedure is no valid URI: "+string(m.Procedure))
+		return
+	}
+	if !s.authorized(ActionCall, m.Procedure, wamp.MatchExact, wamp.TypeCall, m.Request) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.calls.Add(1)
+	if c := s.calls[m.Request]; c != nil {
+		d.continuation(s, c, m)
+		return
+	}
+	reg := d.best(m.Procedure)
+	if reg == nil {
+		d.refuse(s, m.Request, wamp.ErrURINoSuchProcedure, "nobody has registered "+string(m.Procedure))
+		return
+	}
+	if len(s.calls) >= d.cfg.MaxCalls {
+		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have")
+		return
+	}
+	for n := 0; ; {
+		c := reg.pick(n)
+		if c == nil {
+			d.refuse(s, m.Request, wamp.ErrURINoAvailableCallee, "every callee of "+string(m.Procedure)+" is busy")
+			return
+		}
+		err := d.invoke(s, m, reg, c)
+		switch {
+		case err == nil:
+			return
+		case errors.Is(err, wamp.ErrQueueFull), errors.Is(err, wamp.ErrClosed):
+			n++
+		default:
+			d.refuse(s, m.Request, undeliverable(err), err.Error())
+			return
+		}
+	}
+}
+
+func (d *dealer) refuse(s *session, request wamp.ID, uri wamp.URI, text string) {
+	d.refused.Add(1)
+	s.refuse(wamp.TypeCall, request, uri, text)
+}
+
+// undeliverable is the URI that tells a caller why a message did not fit its
+// receiver.
+func undeliverable(err error) wamp.URI {
+	var payload *wamp.PayloadError
+	switch {
+	case errors.Is(err, wamp.ErrTooLarge):
+		return wamp.ErrURIPayloadSizeExceeded
+	case errors.As(err, &payload):
+		return wamp.ErrURIInvalidArgument
+	}
+	return wamp.ErrURIUnavailable
+}
+
+// invoke sends the INVOCATION of a new call and, if it was queued, enters the
+// call into the tables.
+func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee) error {
+	id := wamp.NextID(to.session.lastInvocation)
+	inv := &d.invocation
+	*inv = wamp.Invocation{Request: id, Registration: reg.id, Payload: m.Payload}
+	det := &inv.Details
+	det.Passthru = m.Options.Passthru
+	det.ReceiveProgress = m.Options.ReceiveProgress
+	det.Progress = m.Options.Progress
+	if reg.match != wamp.MatchExact {
+		det.Procedure = m.Procedure
+	}
+	if to.forwardTimeout {
+		det.Timeout = m.Options.Timeout
+	}
+	if m.Options.DiscloseMe || to.discloseCaller {
+		det.Caller, det.CallerAuthID, det.CallerAuthRole = s.id, s.identity.AuthID, s.identity.AuthRole
+	}
+	err := to.session.offer(inv)
+	*inv = wamp.Invocation{}
+	if err != nil {
+		return err
+	}
+	to.session.lastInvocation = id
+	c := d.newCall()
+	c.caller, c.request, c.callee, c.invocation, c.reg = s, m.Request, to, id, reg
+	c.progress, c.open = m.Options.ReceiveProgress, m.Options.Progress
+	to.active++
+	if s.calls == nil {
+		s.calls = map[wamp.ID]*call{}
+	}
+	s.calls[c.request] = c
+	if to.session.invocations == nil {
+		to.session.invocations = map[wamp.ID]*call{}
+	}
+	to.session.invocations[id] = c
+	if m.Options.Timeout > 0 && !to.forwardTimeout {
+		c.timeout = time.Duration(min(m.Options.Timeout, maxTimeout)) * time.Millisecond
+		serial := c.serial
+		c.deadline = time.Now().Add(c.timeout)
+		c.timer = time.AfterFunc(c.timeout, func() { d.expire(c, serial) })
+	}
+	return nil
+}
+
+// maxTimeout is the longest call timeout in milliseconds, about 31 years: more
+// would overflow a time.Duration.
+const maxTimeout = 1e12
+
+// continuation passes on a further chunk of a progressive call.
+func (d *dealer) continuation(s *session, c *call, m *wamp.Call) {
+	if !c.open {
+		s.violation("CALL with the request ID of a call that is in progress")
+		return
+	}
+	c.open = m.Options.Progress
+	inv := &d.invocation
+	*inv = wamp.Invocation{Request: c.invocation, Registration: c.reg.id, Payload: m.Payload}
+	inv.Details.Progress, inv.Details.ReceiveProgress = m.Options.Progress, c.progress
+	inv.Details.Passthru = m.Options.Passthru
+	err := c.callee.session.offer(inv)
+	*inv = wamp.Invocation{}
+	if err != nil {
+		d.interrupt(c, wamp.CancelKillNoWait, wamp.ErrURICanceled)
+		d.fail(c, undeliverable(err), err.Error())
+	}
+}
+
+func (d *dealer) newCall() *call {
+	c := d.free
+	if c == nil {
+		return &call{serial: 1}
+	}
+	d.free = c.next
+	*c = call{serial: c.serial + 1}
+	return c
+}
+
+// finish takes a call out of all tables. What its callee still sends for it is
+// dropped quietly.
+func (d *dealer) finish(c *call) {
+	delete(c.caller.calls, c.request)
+	delete(c.callee.session.invocations, c.invocation)
+	c.callee.active--
+	if c.timer != nil {
+		c.timer.Stop()
+	}
+	*c = call{serial: c.serial + 1, next: d.free}
+	d.free = c
+}
+
+// fail ends a call with an error to the caller.
+func (d *dealer) fail(c *call, uri wamp.URI, text string) {
+	caller, request := c.caller, c.request
+	d.finish(c)
+	d.refuse(caller, request, uri, text)
+}
+
+// interrupt tells a callee that understands it to stop.
+func (d *dealer) interrupt(c *call, mode wamp.CancelMode, reason wamp.URI) bool {
+	if !c.callee.session.features.calleeCanceling {
+		return false
+	}
+	return c.callee.session.offer(&wamp.Interrupt{Request: c.invocation, Mode: mode, Reason: reason}) == nil
+}
+
+func (d *dealer) expire(c *call, serial uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.serial != serial || time.Now().Before(c.deadline) {
+		return // finished and perhaps in use for another call, or prolonged meanwhile
+	}
+	d.interrupt(c, wamp.CancelKillNoWait, wamp.ErrURITimeout)
+	d.fail(c, wamp.ErrURITimeout, "the callee did not answer in time")
+}
+
+func (d *dealer) cancel(s *session, m *wamp.Cancel) {
+	if m.Mode == wamp.CancelInvalid {
+		s.violation("CANCEL with an unknown mode; allowed: skip, kill, killnowait")
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := s.calls[m.Request]
+	if c == nil || c.killed {
+		return // answered already, or cancelled before: no second reply
+	}
+	if m.Mode == wamp.CancelKill && d.interrupt(c, wamp.CancelKill, wamp.ErrURICanceled) {
+		c.killed = true
+		return
+	}
+	if m.Mode == wamp.CancelKillNoWait {
+		d.interrupt(c, wamp.CancelKillNoWait, wamp.ErrURICanceled)
+	}
+	d.fail(c, wamp.ErrURICanceled, "the caller cancelled the call")
+}
+
+// answered finds the call that a callee's answer belongs to. nil means that the
+// answer is late and dropped; ok is false when the callee was never asked.
+func (s *session) answered(id wamp.ID) (c *call, ok bool) {
+	if c = s.invocations[id]; c != nil {
+		return c, true
+	}
+	return nil, id <= s.lastInvocation
+}
+
+func (d *dealer) yield(s *session, m *wamp.Yield) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := s.answered(m.Request)
+	if !ok {
+		s.violation("YIELD for an invocation that was never made")
+		return
+	}
+	if c == nil || m.Options.Progress && !c.progress {
+		return
+	}
+	res := &d.result
+	*res = wamp.Result{Request: c.request, Payload: m.Payload}
+	res.Details.Progress, res.Details.Passthru = m.Options.Progress, m.Options.Passthru
+	err := c.caller.offer(res)
+	*res = wamp.Result{}
+	switch {
+	case errors.Is(err, wamp.ErrTooLarge), err != nil && !isTransport(err):
+		if m.Options.Progress {
+			d.interrupt(c, wamp.CancelKillNoWait, wamp.ErrURICanceled)
+		}
+		d.fail(c, undeliverable(err), err.Error())
+	case m.Options.Progress:
+		if err != nil {
+			c.caller.lost(err)
+		}
+		if c.timer != nil {
+			// The timeout bounds the wait for each result (AP "Call Timeouts").
+			c.deadline = time.Now().Add(c.timeout)
+			c.timer.Reset(c.timeout)
+		}
+	default:
+		caller := c.caller
+		d.finish(c)
+		if err != nil {
+			caller.lost(err)
+		}
+	}
+}
+
+// isTransport reports whether a send failed for the state of the connection
+// rather than for the message.
+func isTransport(err error) bool {
+	return errors.Is(err, wamp.ErrQueueFull) || errors.Is(err, wamp.ErrClosed)
+}
+
+func (d *dealer) failed(s *session, m *wamp.ErrorReply) {
+	if m.RequestType != wamp.TypeInvocation {
+		s.violation("ERROR for a " + m.RequestType.String() + "; a client may answer an INVOCATION only")
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := s.answered(m.Request)
+	if !ok {
+		s.violation("ERROR for an invocation that was never made")
+		return
+	}
+	if c == nil {
+		return
+	}
+	caller, request := c.caller, c.request
+	d.finish(c)
+	reply := &wamp.ErrorReply{RequestType: wamp.TypeCall, Request: request, URI: m.URI, Payload: m.Payload}
+	if !m.URI.Valid(false, wamp.MatchExact) {
+		reply.URI = wamp.ErrURIRuntimeError
+	}
+	if err := caller.offer(reply); err != nil {
+		if isTransport(err) {
+			caller.lost(err)
+			return
+		}
+		d.refuse(caller, request, undeliverable(err), err.Error())
+	}
+}
+
+// leave ends everything that a session had a part in.
+func (d *dealer) leave(s *session) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, c := range s.calls {
+		d.interrupt(c, wamp.CancelKillNoWait, wamp.ErrURICanceled)
+		d.finish(c)
+	}
+	for _, c := range s.invocations {
+		d.fail(c, wamp.ErrURICanceled, "the callee has left")
+	}
+	for _, reg := range s.registrations {
+		d.drop(s, reg)
+	}
+}

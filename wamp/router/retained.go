@@ -1,0 +1,137 @@
+package router
+
+import (
+	"container/list"
+	"sync"
+
+	"gantry/wamp"
+)
+
+// retained keeps the last value of topics (AP "Event Retention"), bounded by
+// number and bytes. It has a lock of its own, taken inside the broker's.
+type retained struct {
+	maxCount, maxBytes int
+
+	mu      sync.Mutex
+	values  map[wamp.URI]*retainedValue
+	bytes   int
+	refused uint64 // values not kept because of the bounds
+}
+
+// retainedValue is the last publication of a topic. It owns its memory.
+type retainedValue struct {
+	publication wamp.ID
+	details     wamp.EventDetails
+	filter      *wamp.PublishFilter
+	payload     wamp.Payload
+	size        int
+}
+
+func (r *retained) put(topic wamp.URI, id wamp.ID, details wamp.EventDetails, m *wamp.Publish) {
+	size := len(topic) + m.Payload.Size() + 128
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old := r.values[topic]
+	oldSize := 0
+	if old != nil {
+		oldSize = old.size
+	}
+	if old == nil && len(r.values) >= r.maxCount || r.bytes-oldSize+size > r.maxBytes {
+		r.refused++
+		// A value that cannot be kept must not leave an older one to be taken for it.
+		r.forget(topic)
+		return
+	}
+	if r.values == nil {
+		r.values = map[wamp.URI]*retainedValue{}
+	}
+	ev := wamp.Clone(&wamp.Event{Details: details, Payload: m.Payload}).(*wamp.Event)
+	v := &retainedValue{publication: id, details: ev.Details, filter: m.Options.Filter, payload: ev.Payload, size: size}
+	if old == nil {
+		topic = ownURI(topic)
+	}
+	r.values[topic] = v
+	r.bytes += size - oldSize
+}
+
+func (r *retained) remove(topic wamp.URI) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget(topic)
+}
+
+func (r *retained) forget(topic wamp.URI) {
+	if v := r.values[topic]; v != nil {
+		r.bytes -= v.size
+		delete(r.values, topic)
+	}
+}
+
+// each calls f for every kept value that the pattern covers.
+func (r *retained) each(m wamp.Match, pattern wamp.URI, f func(wamp.URI, *retainedValue)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if m == wamp.MatchExact {
+		if v := r.values[pattern]; v != nil {
+			f(pattern, v)
+		}
+		return
+	}
+	for topic, v := range r.values {
+		if pattern.Matches(m, topic) {
+			f(topic, v)
+		}
+	}
+}
+
+// marks keeps the highest (epoch, sequence) of streams, so that what a publisher
+// sends again after a lost acknowledgement is routed once (wamp.Once). The mark
+// used least recently goes when there are too many.
+type marks struct {
+	max int
+
+	mu      sync.Mutex
+	streams map[string]*list.Element // key: authid, NUL, stream
+	recent  list.List                // of *mark, most recent first
+	key     []byte
+	skipped uint64
+}
+
+type mark struct {
+	key        string
+	epoch, seq uint64
+}
+
+// advance reports whether o lies above its stream's mark, and moves the mark.
+func (k *marks) advance(who Identity, o *wamp.Once) bool {
+	authID := who.AuthID
+	if who.AuthMethod == "anonymous" {
+		// An anonymous authid is new with each session; the stream's name is all
+		// there is to know the publisher by.
+		authID = ""
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.key = append(append(append(k.key[:0], authID...), 0), o.Stream...)
+	if e, ok := k.streams[string(k.key)]; ok {
+		k.recent.MoveToFront(e)
+		m := e.Value.(*mark)
+		if o.Epoch < m.epoch || o.Epoch == m.epoch && o.Seq <= m.seq {
+			k.skipped++
+			return false
+		}
+		m.epoch, m.seq = o.Epoch, o.Seq
+		return true
+	}
+	if k.streams == nil {
+		k.streams = map[string]*list.Element{}
+	}
+	if len(k.streams) >= k.max {
+		oldest := k.recent.Back()
+		delete(k.streams, oldest.Value.(*mark).key)
+		k.recent.Remove(oldest)
+	}
+	m := &mark{key: string(k.key), epoch: o.Epoch, seq: o.Seq}
+	k.streams[m.key] = k.recent.PushFront(m)
+	return true
+}

@@ -1,0 +1,249 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/wamp"
+)
+
+// Router holds the realms and the sessions joined to them.
+type Router struct {
+	cfg    Config
+	log    *slog.Logger
+	realms map[wamp.URI]*realm
+
+	mu      sync.Mutex // guards stopped and the use of active
+	stopped bool
+	active  sync.WaitGroup // Accept calls
+	done    chan struct{}  // closed when Run ends
+}
+
+// realm is one routing domain.
+type realm struct {
+	cfg    *RealmConfig
+	log    *slog.Logger
+	broker *broker
+	dealer *dealer
+
+	mu       sync.Mutex // guards sessions
+	sessions map[wamp.ID]*session
+
+	joined, violations, denied, slow atomic.Uint64
+}
+
+// New validates cfg and returns a router that runs nothing yet. A nil log
+// discards.
+func New(cfg Config, log *slog.Logger) (*Router, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	r := &Router{cfg: cfg, log: log, realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
+	for i := range cfg.Realms {
+		c := &cfg.Realms[i]
+		r.realms[c.Name] = &realm{
+			cfg: c, log: log.With("realm", string(c.Name)),
+			broker: newBroker(c), dealer: newDealer(c),
+			sessions: map[wamp.ID]*session{},
+		}
+	}
+	return r, nil
+}
+
+// Run blocks until ctx ends, then says goodbye to every session and waits until
+// all have gone. Accept works before Run and refuses after it.
+func (r *Router) Run(ctx context.Context) error {
+	<-ctx.Done()
+	r.mu.Lock()
+	if !r.stopped {
+		r.stopped = true
+		close(r.done)
+	}
+	r.mu.Unlock()
+	for _, realm := range r.realms {
+		realm.mu.Lock()
+		for _, s := range realm.sessions {
+			s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown, Details: wamp.Dict{"message": "the router is stopping"}})
+		}
+		realm.mu.Unlock()
+	}
+	r.active.Wait()
+	return nil
+}
+
+// Accept serves one peer: it waits for HELLO, admits or refuses it, and handles
+// its messages until it leaves, is lost or ctx ends. It closes the peer and
+// leaves nothing behind.
+func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
+	r.mu.Lock()
+	if r.stopped {
+		r.mu.Unlock()
+		refuse(p, wamp.ErrURISystemShutdown, "the router is stopping")
+		_ = p.Close()
+		return
+	}
+	r.active.Add(1)
+	r.mu.Unlock()
+	defer r.active.Done()
+	defer func() { _ = p.Close() }()
+	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
+	defer stop()
+
+	s, refusal := r.admit(ctx, p)
+	if refusal != nil {
+		refuse(p, refusal.URI, refusal.Text)
+		r.log.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
+			"reason", string(refusal.URI), "text", refusal.Text)
+		return
+	}
+	if s == nil {
+		return
+	}
+	s.serve(r.done)
+	s.leave()
+	s.realm.remove(s)
+	s.mu.Lock()
+	s.ended = true
+	s.mu.Unlock()
+	s.closers.Wait()
+}
+
+func refuse(p wamp.Peer, uri wamp.URI, text string) {
+	// A peer that is gone needs no reason.
+	_ = p.TrySend(&wamp.Abort{Reason: uri, Details: wamp.Dict{"message": text}})
+}
+
+// admit takes a peer from HELLO to WELCOME. Both results are nil when it went
+// away before.
+func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error) {
+	late := time.AfterFunc(r.cfg.HelloTimeout, func() {
+		refuse(p, wamp.ErrURIProtocolViolation, "no HELLO within "+r.cfg.HelloTimeout.String())
+		_ = p.Close()
+	})
+	m, err := p.Recv()
+	if !late.Stop() {
+		return nil, nil
+	}
+	if err != nil {
+		var violation *wamp.ProtocolError
+		if errors.As(err, &violation) {
+			return nil, wamp.NewError(wamp.ErrURIProtocolViolation, violation.Text, nil)
+		}
+		return nil, nil
+	}
+	hello, ok := m.(*wamp.Hello)
+	if !ok {
+		if m.Type() == wamp.TypeAbort {
+			return nil, nil
+		}
+		return nil, wamp.NewError(wamp.ErrURIProtocolViolation, "the first message must be HELLO, not "+m.Type().String(), nil)
+	}
+	realm, ok := r.realms[hello.Realm]
+	if !ok {
+		return nil, wamp.NewError(wamp.ErrURINoSuchRealm, fmt.Sprintf("there is no realm %q here", hello.Realm), nil)
+	}
+	features, ok := parseFeatures(hello.Details)
+	if !ok {
+		return nil, wamp.NewError(wamp.ErrURIProtocolViolation, "HELLO announces no role; known: publisher, subscriber, caller, callee", nil)
+	}
+	identity, refusal := r.cfg.Authenticate(ctx, p.Info(), hello)
+	if refusal != nil {
+		return nil, refusal
+	}
+	s := &session{peer: p, realm: realm, identity: identity, features: features}
+	s.gate, _ = p.(wamp.Congestible)
+	return s, r.welcome(s)
+}
+
+// welcome enters a session into its realm and tells it.
+func (r *Router) welcome(s *session) *wamp.Error {
+	realm := s.realm
+	realm.mu.Lock()
+	for {
+		id, err := wamp.RandomID(r.cfg.Random)
+		if err != nil {
+			realm.mu.Unlock()
+			r.log.Error("no random numbers for session IDs", "error", err)
+			return wamp.NewError(wamp.ErrURIRuntimeError, "the router has no random numbers", nil)
+		}
+		if _, taken := realm.sessions[id]; !taken {
+			s.id = id
+			realm.sessions[id] = s
+			break
+		}
+	}
+	realm.mu.Unlock()
+	realm.joined.Add(1)
+	s.send(&wamp.Welcome{Session: s.id, Details: wamp.Dict{
+		"roles": roles(), "agent": r.cfg.Agent, "realm": string(realm.cfg.Name),
+		"authid": s.identity.AuthID, "authrole": s.identity.AuthRole,
+		"authmethod": s.identity.AuthMethod, "authprovider": s.identity.AuthProvider,
+	}})
+	realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,
+		"authrole", s.identity.AuthRole, "remote", s.peer.Info().Remote)
+	r.mu.Lock()
+	stopped := r.stopped
+	r.mu.Unlock()
+	if stopped {
+		// Run may have looked through the sessions before this one was entered.
+		s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown})
+	}
+	return nil
+}
+
+func (r *realm) remove(s *session) {
+	r.mu.Lock()
+	delete(r.sessions, s.id)
+	r.mu.Unlock()
+	r.log.Debug("session left", "session", s.id)
+}
+
+// Stats are a realm's counters since start and its present size.
+type Stats struct {
+	Sessions      int    // joined now
+	Joined        uint64 // ever
+	Published     uint64 // events routed
+	Delivered     uint64 // events queued at subscribers
+	Dropped       uint64 // events that a subscriber's queue did not take
+	Duplicates    uint64 // publications skipped as sent before (wamp.Once)
+	Calls         uint64
+	CallsRefused  uint64 // calls that the dealer answered with an error
+	Violations    uint64 // sessions ended for breaking the protocol
+	Denied        uint64 // requests refused by the authorizer
+	SlowConsumers uint64 // sessions ended because an answer could not be queued
+	Retained      int    // last values kept
+	RetainedBytes int
+	NotRetained   uint64 // values not kept for the bounds
+}
+
+// Stats returns the counters of a realm; zero for one that does not exist.
+func (r *Router) Stats(name wamp.URI) Stats {
+	realm, ok := r.realms[name]
+	if !ok {
+		return Stats{}
+	}
+	b, d := realm.broker, realm.dealer
+	st := Stats{
+		Joined: realm.joined.Load(), Published: b.published.Load(), Delivered: b.delivered.Load(), Dropped: b.dropped.Load(),
+		Calls: d.calls.Load(), CallsRefused: d.refused.Load(),
+		Violations: realm.violations.Load(), Denied: realm.denied.Load(), SlowConsumers: realm.slow.Load(),
+	}
+	realm.mu.Lock()
+	st.Sessions = len(realm.sessions)
+	realm.mu.Unlock()
+	b.marks.mu.Lock()
+	st.Duplicates = b.marks.skipped
+	b.marks.mu.Unlock()
+	b.retained.mu.Lock()
+	st.Retained, st.RetainedBytes, st.NotRetained = len(b.retained.values), b.retained.bytes, b.retained.refused
+	b.retained.mu.Unlock()
+	return st
+}

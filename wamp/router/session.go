@@ -1,0 +1,288 @@
+package router
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"gantry/wamp"
+)
+
+// session is one peer that has joined a realm.
+type session struct {
+	id       wamp.ID
+	peer     wamp.Peer
+	gate     wamp.Congestible // the peer, if it is lossless
+	realm    *realm
+	identity Identity
+	features features
+
+	// Owned by the goroutine that reads the peer.
+	lastRequest wamp.ID
+	held        []wamp.Congestible // receivers of the message being handled that may be over their mark
+
+	subscriptions map[wamp.ID]*subscription // guarded by broker.mu
+
+	// Guarded by dealer.mu.
+	registrations  map[wamp.ID]*registration
+	calls          map[wamp.ID]*call // as caller, by CALL request
+	invocations    map[wamp.ID]*call // as callee, by INVOCATION request
+	lastInvocation wamp.ID
+
+	dropped atomic.Uint64 // events that this session's queue could not take
+
+	gone    atomic.Bool // nothing is sent to it any more
+	mu      sync.Mutex  // guards ended and the use of closers
+	ended   bool
+	closers sync.WaitGroup
+}
+
+// features are the peer's announcements that the router acts on.
+type features struct {
+	calleeCanceling        bool
+	registrationRevocation bool
+}
+
+// roles lists what the router announces in WELCOME.
+func roles() wamp.Dict {
+	yes := func(names ...string) wamp.Dict {
+		f := wamp.Dict{}
+		for _, n := range names {
+			f[n] = true
+		}
+		return wamp.Dict{"features": f}
+	}
+	return wamp.Dict{
+		"broker": yes("publisher_exclusion", "publisher_identification", "subscriber_blackwhite_listing",
+			"pattern_based_subscription", "event_retention", "payload_passthru_mode"),
+		"dealer": yes("caller_identification", "pattern_based_registration", "shared_registration",
+			"progressive_call_results", "progressive_call_invocations", "call_canceling", "call_timeout",
+			"registration_revocation", "payload_passthru_mode"),
+	}
+}
+
+// parseFeatures reads the roles of a HELLO; ok is false when it names none that
+// the specification knows.
+func parseFeatures(details wamp.Dict) (f features, ok bool) {
+	all, _ := details["roles"].(wamp.Dict)
+	for name, v := range all {
+		switch name {
+		case "publisher", "subscriber", "caller":
+			ok = true
+		case "callee":
+			ok = true
+			role, _ := v.(wamp.Dict)
+			feat, _ := role["features"].(wamp.Dict)
+			is := func(key string) bool { b, _ := feat[key].(bool); return b }
+			f.calleeCanceling = is("call_canceling") || is("call_cancelling")
+			f.registrationRevocation = is("registration_revocation")
+		}
+	}
+	return f, ok
+}
+
+// offer queues a message that may be lost: the caller books the error.
+func (s *session) offer(m wamp.Message) error {
+	if s.gone.Load() {
+		return wamp.ErrClosed
+	}
+	return s.peer.TrySend(m)
+}
+
+// send queues a message that the session waits for. One that cannot take it is
+// ended, for it would wait for ever.
+func (s *session) send(m wamp.Message) {
+	if err := s.offer(m); err != nil {
+		s.lost(err)
+	}
+}
+
+func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text string) {
+	s.send(&wamp.ErrorReply{RequestType: t, Request: request, URI: uri, Payload: wamp.Args(text)})
+}
+
+// lost ends a session whose queue did not take an answer.
+func (s *session) lost(err error) {
+	if errors.Is(err, wamp.ErrClosed) {
+		return
+	}
+	s.realm.slow.Add(1)
+	s.end(&wamp.Abort{Reason: errURISlowConsumer, Details: wamp.Dict{"message": "an answer could not be queued: " + err.Error()}})
+}
+
+// errURISlowConsumer is the reason given to a session that does not read.
+const errURISlowConsumer wamp.URI = "gantry.error.slow_consumer"
+
+// violation ends a session that broke the protocol.
+func (s *session) violation(text string) {
+	s.realm.violations.Add(1)
+	s.end(&wamp.Abort{Reason: wamp.ErrURIProtocolViolation, Details: wamp.Dict{"message": text}})
+}
+
+// end sends a last message and closes the peer, without waiting: it is called
+// with locks held. Accept waits for it.
+func (s *session) end(last wamp.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
+	s.gone.Store(true)
+	s.realm.log.Debug("session ended by the router", "session", s.id, "with", last.Type().String())
+	s.closers.Go(func() {
+		// A peer that is closed already has nobody left to tell.
+		_ = s.peer.TrySend(last)
+		_ = s.peer.Close()
+	})
+}
+
+// authorized asks the realm's authorizer and answers a refusal; request 0 asks
+// for silence (unacknowledged PUBLISH).
+func (s *session) authorized(a Action, uri wamp.URI, m wamp.Match, t wamp.MessageType, request wamp.ID) bool {
+	ok, err := s.realm.cfg.Authorize(s.identity, a, uri, m)
+	switch {
+	case err != nil:
+		s.realm.log.Warn("authorization failed", "session", s.id, "action", string(a), "uri", string(uri), "error", err)
+		if request != 0 {
+			s.refuse(t, request, wamp.ErrURIAuthorizationFailed, "the router could not decide; ask its operator")
+		}
+	case !ok:
+		s.realm.denied.Add(1)
+		if request != 0 {
+			s.refuse(t, request, wamp.ErrURINotAuthorized, "the role "+s.identity.AuthRole+" may not "+string(a)+" "+string(uri))
+		}
+	}
+	return ok && err == nil
+}
+
+// hold notes a lossless receiver: if it is over its mark, the session's next
+// message is not read before it has recovered.
+func (s *session) hold(g wamp.Congestible) {
+	if !slices.Contains(s.held, g) {
+		s.held = append(s.held, g)
+	}
+}
+
+func (s *session) waitForHeld(done <-chan struct{}) {
+	for _, g := range s.held {
+		if ch := g.Congested(); ch != nil {
+			select {
+			case <-ch:
+			case <-done:
+			}
+		}
+	}
+	clear(s.held)
+	s.held = s.held[:0]
+}
+
+// serve handles the session's messages until it ends.
+func (s *session) serve(done <-chan struct{}) {
+	for !s.gone.Load() {
+		m, err := s.peer.Recv()
+		if err != nil {
+			var p *wamp.ProtocolError
+			switch {
+			case errors.As(err, &p):
+				s.violation(p.Text)
+			case !errors.Is(err, io.EOF) && !errors.Is(err, wamp.ErrClosed):
+				s.realm.log.Debug("connection lost", "session", s.id, "error", err)
+			}
+			return
+		}
+		if !s.handle(m) {
+			return
+		}
+		if len(s.held) > 0 {
+			s.waitForHeld(done)
+		}
+	}
+}
+
+// handle carries out one message; it reports false when the session is over.
+func (s *session) handle(m wamp.Message) bool {
+	r := s.realm
+	switch m := m.(type) {
+	case *wamp.Publish:
+		if s.inSequence(m.Request) {
+			r.broker.publish(s, m)
+		}
+	case *wamp.Call:
+		if s.continues(m) || s.inSequence(m.Request) {
+			r.dealer.call(s, m)
+		}
+	case *wamp.Yield:
+		r.dealer.yield(s, m)
+	case *wamp.ErrorReply:
+		r.dealer.failed(s, m)
+	case *wamp.Subscribe:
+		if s.inSequence(m.Request) {
+			r.broker.subscribe(s, m)
+		}
+	case *wamp.Unsubscribe:
+		if s.inSequence(m.Request) {
+			r.broker.unsubscribe(s, m)
+		}
+	case *wamp.Register:
+		if s.inSequence(m.Request) {
+			r.dealer.register(s, m)
+		}
+	case *wamp.Unregister:
+		if s.inSequence(m.Request) {
+			r.dealer.unregister(s, m)
+		}
+	case *wamp.Cancel:
+		r.dealer.cancel(s, m)
+	case *wamp.Goodbye:
+		s.goodbye()
+		return false
+	case *wamp.Abort:
+		return false // never answered (BP "ABORT")
+	default:
+		s.violation(m.Type().String() + " is not for a client to send in a session")
+	}
+	return !s.gone.Load()
+}
+
+// continues reports whether m is a further chunk of a progressive call, which
+// repeats the request ID of the first.
+func (s *session) continues(m *wamp.Call) bool { return m.Request != 0 && m.Request <= s.lastRequest }
+
+// inSequence checks a request ID against the session's sequence. Realms that are
+// not strict take any: older clients send random ones.
+func (s *session) inSequence(id wamp.ID) bool {
+	next := wamp.NextID(s.lastRequest)
+	s.lastRequest = max(s.lastRequest, id)
+	if id != next && s.realm.cfg.StrictRequestIDs {
+		s.violation("request IDs must run 1, 2, 3 and so on")
+		return false
+	}
+	return true
+}
+
+// goodbye answers GOODBYE once everything that could still be delivered has been
+// stopped: nothing follows the answer (BP "GOODBYE").
+func (s *session) goodbye() {
+	s.mu.Lock()
+	ended := s.ended
+	s.ended = true
+	s.mu.Unlock()
+	s.gone.Store(true)
+	s.leave()
+	if !ended {
+		_ = s.peer.TrySend(&wamp.Goodbye{Reason: wamp.CloseURIGoodbyeAndOut})
+	}
+}
+
+// leave takes the session out of its realm's tables. It may be called twice.
+func (s *session) leave() {
+	s.gone.Store(true)
+	s.realm.dealer.leave(s)
+	s.realm.broker.leave(s)
+}
+
+func ownURI(u wamp.URI) wamp.URI { return wamp.URI(strings.Clone(string(u))) }
