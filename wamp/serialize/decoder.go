@@ -1,0 +1,215 @@
+package serialize
+
+import (
+	"math"
+
+	"gantry/wamp"
+)
+
+// maxFields is the most elements that a message has: those of ERROR.
+const maxFields = 7
+
+// Decoder turns the messages of one connection from bytes into structs. It owns
+// one struct of each type and scratch memory, which every Decode uses again, and
+// is not safe for concurrent use.
+type Decoder struct {
+	format wamp.Format
+	lim    Limits
+
+	b      []byte // message being decoded
+	fields [maxFields][]byte
+	n      int // fields of this message
+	typ    wamp.MessageType
+
+	walk walk
+	read reader // scalars and keys of the head
+	keys []string
+
+	ppt wamp.Passthru
+
+	hello        wamp.Hello
+	welcome      wamp.Welcome
+	abort        wamp.Abort
+	challenge    wamp.Challenge
+	authenticate wamp.Authenticate
+	goodbye      wamp.Goodbye
+	errorReply   wamp.ErrorReply
+	publish      wamp.Publish
+	published    wamp.Published
+	subscribe    wamp.Subscribe
+	subscribed   wamp.Subscribed
+	unsubscribe  wamp.Unsubscribe
+	unsubscribed wamp.Unsubscribed
+	event        wamp.Event
+	call         wamp.Call
+	cancel       wamp.Cancel
+	result       wamp.Result
+	register     wamp.Register
+	registered   wamp.Registered
+	unregister   wamp.Unregister
+	unregistered wamp.Unregistered
+	invocation   wamp.Invocation
+	interrupt    wamp.Interrupt
+	yield        wamp.Yield
+}
+
+// NewDecoder returns a decoder of messages in format f, which is one of JSON,
+// MsgPack and CBOR.
+func NewDecoder(f wamp.Format, lim Limits) *Decoder {
+	return &Decoder{
+		format: f, lim: lim.withDefaults(),
+		read: reader{format: f, keep: true},
+	}
+}
+
+// Decode reads b, which is one message. The message returned, with its texts and
+// payload, borrows b and the decoder's memory: it is valid until b changes or the
+// next Decode (see wamp.Peer). Dicts and filter lists are new each time; an empty
+// Dict is nil. Arguments are proven well formed but not decoded.
+//
+// The error is a *wamp.ProtocolError whose text names the message and the field.
+func (d *Decoder) Decode(b []byte) (wamp.Message, error) {
+	if known(d.format) != nil {
+		return nil, violation("no serializer chosen")
+	}
+	if len(b) > d.lim.Bytes {
+		return nil, violation("message " + string(errSize))
+	}
+	d.b, d.n, d.typ = b, 0, 0
+	if cap(d.read.buf) > keepScratch {
+		d.read.buf = nil
+	}
+	d.read.buf = d.read.buf[:0]
+	d.walk.limit(d.lim.Depth, d.lim.Elements)
+	if i, err := d.split(); err != nil {
+		return nil, violation("malformed message: " + syntaxError(d.format, i, err).Error())
+	}
+	// What is in the fields is proven now; walks only skip from here on.
+	d.walk.limit(maxDepth, math.MaxInt)
+	typ, ok := d.uint(d.fields[0])
+	if !ok || typ == 0 || typ > math.MaxUint16 {
+		return nil, violation("message type is not a message type number")
+	}
+	d.typ = wamp.MessageType(typ)
+	return d.message()
+}
+
+func violation(text string) error { return &wamp.ProtocolError{Text: text} }
+
+// split proves the message and finds its fields.
+func (d *Decoder) split() (int, error) {
+	if d.format == wamp.JSON {
+		return d.splitJSON()
+	}
+	return d.splitBinary()
+}
+
+// field adds the bytes from start to end as the next field.
+func (d *Decoder) field(start, end int) error {
+	if d.n == maxFields {
+		return fault("message has too many fields")
+	}
+	d.fields[d.n] = d.b[start:end:end]
+	d.n++
+	return nil
+}
+
+const (
+	errNotList = fault("message is not a list")
+	errEmpty   = fault("message is empty")
+)
+
+func (d *Decoder) splitJSON() (int, error) {
+	b := d.b
+	i := skipSpace(b, 0)
+	if i >= len(b) || b[i] != '[' {
+		return i, errNotList
+	}
+	if i = skipSpace(b, i+1); i < len(b) && b[i] == ']' {
+		return i, errEmpty
+	}
+	for {
+		i = skipSpace(b, i)
+		end, err := d.walk.json(b, i)
+		if err != nil {
+			return end, err
+		}
+		if err = d.field(i, end); err != nil {
+			return i, err
+		}
+		if i = skipSpace(b, end); i >= len(b) {
+			return i, errTruncated
+		}
+		if b[i] != ',' {
+			break
+		}
+		i++
+	}
+	if b[i] != ']' {
+		return i, errJSONSyntax
+	}
+	if i = skipSpace(b, i+1); i != len(b) {
+		return i, errTrailing
+	}
+	return i, nil
+}
+
+func (d *Decoder) splitBinary() (int, error) {
+	b := d.b
+	k, n, i, err := head(d.format, b, 0)
+	for tags := 0; err == nil && k == kindTag; tags++ {
+		if tags == d.lim.Depth {
+			return i, errDepth
+		}
+		k, n, i, err = head(d.format, b, i)
+	}
+	switch {
+	case err != nil:
+		return i, err
+	case k != kindList:
+		return 0, errNotList
+	}
+	for uint64(d.n) < n {
+		if n == indefinite && i < len(b) && b[i] == 0xff {
+			i++
+			break
+		}
+		end, err := d.walk.binary(d.format, b, i)
+		if err != nil {
+			return end, err
+		}
+		if err = d.field(i, end); err != nil {
+			return i, err
+		}
+		i = end
+	}
+	switch {
+	case d.n == 0:
+		return i, errEmpty
+	case i != len(b):
+		return i, errTrailing
+	}
+	return i, nil
+}
+
+// scalar reads a proven value; of a container only the kind is right.
+func (d *Decoder) scalar(v []byte) (token, error) {
+	d.read.b, d.read.i = v, 0
+	return d.read.next(false)
+}
+
+func (d *Decoder) uint(v []byte) (uint64, bool) {
+	t, err := d.scalar(v)
+	return t.n, err == nil && t.kind == kindUint
+}
+
+func (d *Decoder) text(v []byte) (string, bool) {
+	t, err := d.scalar(v)
+	return t.text(), err == nil && t.kind == kindText
+}
+
+// is reports whether v is a value of kind k.
+func (d *Decoder) is(v []byte, k kind) bool {
+	t, err := d.scalar(v)
+	return err == nil && t.kind == k
+}
