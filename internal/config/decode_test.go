@@ -186,6 +186,18 @@ func TestPathsOfRoomsAreFound(t *testing.T) {
 	}
 }
 
+func TestDeepNestingIsRefusedInTime(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{
+		strings.Repeat("a.", maxFile/2-4) + "a = 1",
+		"a = " + strings.Repeat("[", 5000) + strings.Repeat("]", 5000),
+	} {
+		if _, err := parse("x.toml", []byte(text)); err == nil || err.Allowed != "up to 16 levels" {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("a = 1\n[[b.c]]\nd = [{e = 1}, # x\n 2]\n[b.c.f]\n"))
 	f.Add([]byte("a.b.\"c\" = 1\n"))

@@ -16,6 +16,10 @@ import (
 // configuration needs, far less than hurts a small board.
 const maxFile = 1 << 20
 
+// maxDepth is how deep tables and arrays may nest. It keeps the index of a
+// hostile file small: each prefix of a key has an entry.
+const maxDepth = 16
+
 // document is one parsed file: its values, and the line of every key.
 type document struct {
 	file  string
@@ -63,8 +67,30 @@ func parse(file string, data []byte) (*document, *Error) {
 		}
 		return nil, e
 	}
+	if tooDeep(d.root, maxDepth) {
+		return nil, &Error{File: file, Text: "tables are nested too deep", Allowed: fmt.Sprintf("up to %d levels", maxDepth)}
+	}
 	d.index(data)
 	return d, nil
+}
+
+// tooDeep reports whether x has more than limit levels.
+func tooDeep(x any, limit int) bool {
+	switch x := x.(type) {
+	case map[string]any:
+		for _, v := range x {
+			if limit == 0 || tooDeep(v, limit-1) {
+				return true
+			}
+		}
+	case []any:
+		for _, v := range x {
+			if limit == 0 || tooDeep(v, limit-1) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // index fills lines from a second pass over the text: the decoder does not tell
