@@ -1,0 +1,382 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+)
+
+// idle is how long the committer sleeps when nothing is due.
+const idle = 30 * time.Second
+
+// run is the committer: it writes what is due until ctx ends, and then the rest.
+func (o *Outbox) run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return o.finish()
+		case <-o.wake:
+		case <-timer.C:
+		}
+		timer.Reset(o.step())
+	}
+}
+
+// step does what is due and returns for how long nothing will be, unless
+// somebody pokes.
+func (o *Outbox) step() time.Duration {
+	for {
+		o.mu.Lock()
+		wait := o.due(o.now())
+		o.mu.Unlock()
+		if wait > 0 {
+			break
+		}
+		o.commit()
+	}
+	o.mu.Lock()
+	cursor := o.dirty() && o.now() >= o.dirtyAt+cursorPeriod || o.acked >= o.drainAt
+	o.mu.Unlock()
+	if cursor {
+		// Before a file goes the cursor must be safe, or its numbers would be given
+		// again. An error leaves it for the next time.
+		_ = o.saveCursor()
+	}
+	o.sweep()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wait := o.due(o.now())
+	if o.dirty() {
+		wait = min(wait, max(o.dirtyAt+cursorPeriod-o.now(), retryPeriod))
+	}
+	return max(wait, 0)
+}
+
+// due returns how long the next commit can wait; called with mu held.
+func (o *Outbox) due(now time.Duration) time.Duration {
+	done := o.done()
+	n := o.next - 1 - done
+	switch {
+	case n == 0:
+		return idle
+	case o.degraded && now < o.retryAt:
+		return o.retryAt - now
+	case o.flush > done, n >= uint64(o.cfg.SampleRecords), o.pending >= o.cfg.SampleBytes:
+		return 0
+	}
+	wait := o.at(done+1).at + o.cfg.SampleInterval - now
+	if o.urgent > done {
+		if n >= lingerRecords || o.pending >= lingerBytes {
+			return 0
+		}
+		wait = min(wait, o.urgentAt+o.cfg.Linger-now)
+	}
+	return max(wait, 0)
+}
+
+// commit writes the oldest records that are neither committed nor acknowledged,
+// up to maxTx bytes.
+func (o *Outbox) commit() {
+	o.mu.Lock()
+	from, acked := o.done()+1, o.acked
+	size, n := 0, 0
+	live := o.ram[o.head+int(from-o.first()):]
+	for n < len(live) && size < maxTx && n < chunkMaxCount {
+		size += len(live[n].data)
+		n++
+	}
+	batch := append([]entry(nil), live[:n]...)
+	o.mu.Unlock()
+	if n == 0 {
+		return
+	}
+	chunks := o.encode(from, acked, batch)
+	err := o.write(chunks)
+	o.settle(from, acked, batch, len(chunks) > 0, err)
+}
+
+// encode packs the records into chunks of consecutive numbers.
+func (o *Outbox) encode(from, acked uint64, batch []entry) []foundChunk {
+	var chunks []foundChunk
+	c := chunk{epoch: o.epoch, acked: acked, clock: o.s.now().UnixMicro()}
+	size := 0
+	end := func() {
+		if len(c.records) > 0 {
+			head := chunkHead{first: c.first, count: uint32(len(c.records))}
+			chunks = append(chunks, foundChunk{head, encodeChunk(&o.s.deflate, &c)})
+			c.records, size = c.records[:0], 0
+		}
+	}
+	for i, e := range batch {
+		if e.gone {
+			end()
+			continue
+		}
+		if len(c.records) == 0 {
+			c.first = from + uint64(i)
+		}
+		c.records = append(c.records, e.data)
+		if size += len(e.data); size >= chunkTarget {
+			end()
+		}
+	}
+	end()
+	return chunks
+}
+
+// write commits chunks to the active segment or a new one.
+func (o *Outbox) write(chunks []foundChunk) error {
+	if len(chunks) == 0 {
+		return nil
+	}
+	size := int64(slack)
+	for _, c := range chunks {
+		size += int64(len(c.bytes))
+	}
+	if o.cfg.OnFull == DropOldest {
+		for o.total()+size > o.cfg.MaxBytes && o.dropOldest("max_bytes") {
+		}
+	}
+	for {
+		err := full(o.writeTo(chunks, size))
+		if !errors.Is(err, ErrFull) || o.cfg.OnFull != DropOldest || !o.dropOldest("disk full") {
+			return err
+		}
+	}
+}
+
+func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
+	if o.active != nil && (o.active.bytes+size > o.cfg.SegmentBytes ||
+		o.cfg.MaxAge > 0 && o.now()-o.activeAt > o.cfg.MaxAge/4) {
+		o.roll()
+	}
+	if o.active != nil {
+		if err := o.active.put(chunks); err == nil {
+			return nil
+		}
+		// What a failed commit has left on disk is not known, and the kernel may
+		// believe pages clean that never got there. The file is not written again;
+		// the records go into a new one, and readers prefer that.
+		o.active.distrust()
+		o.roll()
+	}
+	seg, err := bearSegment(o.dir, o.name, 2*o.cfg.SegmentBytes, chunks)
+	if err != nil {
+		return err
+	}
+	o.active, o.activeAt = seg, o.now()
+	o.segMu.Lock()
+	defer o.segMu.Unlock()
+	o.segs = append(o.segs[:len(o.segs):len(o.segs)], seg)
+	return nil
+}
+
+// roll ends the writing of the active segment.
+func (o *Outbox) roll() {
+	if o.active != nil {
+		o.active.seal()
+		o.active = nil
+	}
+}
+
+// settle records the outcome of a commit of the records from from on.
+func (o *Outbox) settle(from, acked uint64, batch []entry, wrote bool, err error) {
+	last := from + uint64(len(batch)) - 1
+	disk := o.total()
+	o.mu.Lock()
+	o.disk = disk
+	var event EventKind
+	if err == nil {
+		for seq := max(from, o.first()); seq <= last; seq++ {
+			o.pending -= int64(len(o.at(seq).data))
+		}
+		o.settled = max(o.settled, last)
+		if wrote {
+			o.durable, o.saved = max(o.durable, last), max(o.saved, acked)
+		}
+		if o.degraded {
+			event = Recovered
+		}
+		o.failing, o.degraded = nil, false
+	} else {
+		err = fmt.Errorf("outbox %s: %w", o.name, err)
+		if !o.degraded {
+			event = Degraded
+		}
+		o.failing, o.degraded, o.retryAt, o.flush = err, true, o.now()+retryPeriod, 0
+	}
+	for i := range batch {
+		o.answer(from+uint64(i), &batch[i], err)
+	}
+	o.trim()
+	o.broadcast()
+	o.mu.Unlock()
+	if event != 0 {
+		o.s.cfg.Events(Event{Kind: event, Outbox: o.name, From: from, To: last, Err: err})
+	}
+}
+
+// answer tells the Append that waits for a record. After an error the record is
+// taken back: whoever was refused may try again. Called with mu held.
+func (o *Outbox) answer(seq uint64, e *entry, err error) {
+	if e.done == nil {
+		return
+	}
+	if err != nil && seq >= o.first() {
+		r := o.at(seq)
+		o.pending -= int64(len(r.data))
+		o.kept -= int64(len(r.data))
+		r.data, r.gone = nil, true
+	}
+	e.answer(err)
+}
+
+// total returns the bytes of the files on disk.
+func (o *Outbox) total() (n int64) {
+	for _, s := range o.list() {
+		n += s.bytes
+	}
+	return n
+}
+
+func (o *Outbox) list() []*segment {
+	o.segMu.Lock()
+	defer o.segMu.Unlock()
+	return o.segs
+}
+
+// dropOldest unlinks the oldest segment to make room. It reports false when
+// there is none besides the one being written.
+func (o *Outbox) dropOldest(why string) bool {
+	segs := o.list()
+	if len(segs) == 0 || segs[0] == o.active {
+		return false
+	}
+	o.mu.Lock()
+	end := o.settled
+	if len(segs) > 1 {
+		end = segs[1].first - 1
+	}
+	from := max(o.acked+1, segs[0].first)
+	lost := end >= from
+	if lost {
+		o.dropped += end - from + 1
+	}
+	o.mu.Unlock()
+	if !o.unlink(segs[0]) {
+		return false
+	}
+	if lost {
+		o.s.cfg.Events(Event{Kind: Dropped, Outbox: o.name, File: segs[0].path, From: from, To: end, Err: errors.New(why)})
+	}
+	return true
+}
+
+// unlink removes a segment.
+func (o *Outbox) unlink(seg *segment) bool {
+	o.replace(seg, nil)
+	if seg == o.active {
+		o.active = nil
+	}
+	err := seg.drop()
+	disk := o.total()
+	o.mu.Lock()
+	o.disk = disk
+	o.broadcast()
+	o.mu.Unlock()
+	return err == nil
+}
+
+// sweep unlinks what has been acknowledged and what is too old, and notes when
+// the next file can go.
+func (o *Outbox) sweep() {
+	for {
+		segs := o.list()
+		o.mu.Lock()
+		o.drainAt = math.MaxUint64
+		if len(segs) == 0 {
+			o.mu.Unlock()
+			return
+		}
+		end := o.settled
+		if len(segs) > 1 {
+			end = segs[1].first - 1
+		}
+		// The file being written stays until it is worth a new one.
+		small := segs[0] == o.active && o.active.bytes < o.cfg.SegmentBytes/4
+		drained := o.acked >= end && !small
+		safe := o.saved >= min(end, o.durable)
+		if !small {
+			o.drainAt = end
+		}
+		o.mu.Unlock()
+		switch {
+		case drained && safe:
+			if !o.unlink(segs[0]) {
+				return
+			}
+		case drained || !o.tooOld(segs[0]) || !o.dropOldest("max_age"):
+			return
+		}
+	}
+}
+
+// clockSet is a time before which no clock is right: a board without a battery
+// begins at 1970 or where it stopped.
+const clockSet = 1_767_225_600 // 2026-01-01
+
+func (o *Outbox) tooOld(seg *segment) bool {
+	now := o.s.now()
+	return o.cfg.MaxAge > 0 && seg != o.active && seg.newest.Unix() > clockSet && now.Sub(seg.newest) > o.cfg.MaxAge
+}
+
+// saveCursor writes the cursor to meta.db.
+func (o *Outbox) saveCursor() error {
+	o.mu.Lock()
+	c := cursor{acked: o.acked, dropped: o.dropped}
+	o.mu.Unlock()
+	if err := o.s.meta.setCursor(o.name, c); err != nil {
+		return fmt.Errorf("outbox %s: cursor: %w", o.name, err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.saved = max(o.saved, c.acked)
+	return nil
+}
+
+// finish commits what is left, saves the cursor and ends the outbox.
+func (o *Outbox) finish() error {
+	o.shut(ErrClosed)
+	var err error
+	for err == nil {
+		o.mu.Lock()
+		left := o.done()+1 < o.next
+		o.mu.Unlock()
+		if !left {
+			break
+		}
+		o.commit()
+		o.mu.Lock()
+		err = o.failing
+		o.mu.Unlock()
+	}
+	err = errors.Join(err, o.saveCursor())
+	o.sweep()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for o.first() < o.next {
+		o.pop(o.shutErr)
+	}
+	return err
+}
+
+// closeFiles closes what is open.
+func (o *Outbox) closeFiles() {
+	for _, s := range o.list() {
+		s.seal()
+	}
+}

@@ -1,0 +1,442 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// Outbox is a durable queue of records with one reader. Each record gets a
+// sequence number, 1 for the first ever, each the successor of the one before.
+//
+// There are two ways in. Append waits until the record is on disk. Enqueue does
+// not: an urgent record is committed within the linger time, a sampled one is
+// only committed when the reader has not acknowledged it within the sample
+// interval, so that a healthy uplink costs no write at all. In both cases the
+// reader sees the record at once.
+//
+// All methods are safe for concurrent use.
+type Outbox struct {
+	s     *Store
+	name  string
+	dir   string
+	cfg   OutboxConfig
+	epoch uint64
+	start time.Time // what the times of entries count from
+
+	// wake tells the committer, its only receiver, to look again. Capacity 1: one
+	// pending hint is as good as many. Never closed.
+	wake chan struct{}
+
+	mu       sync.Mutex // guards what follows
+	ram      []entry    // the newest records, consecutive, from ram[head]
+	head     int
+	slab     []byte // where the next records are copied to
+	next     uint64 // next sequence number
+	acked    uint64 // the cursor
+	settled  uint64 // the end of what needs no commit any more: committed or dropped
+	durable  uint64 // the end of what was ever written to disk
+	saved    uint64 // the cursor on disk
+	pending  int64  // bytes in ram above settled and acked
+	kept     int64  // bytes in ram
+	disk     int64  // bytes of the files
+	drainAt  uint64 // cursor at which a file can be unlinked
+	urgent   uint64 // last urgent record
+	flush    uint64 // last record that Flush waits for
+	urgentAt time.Duration
+	dirtyAt  time.Duration
+	retryAt  time.Duration
+	dropped  uint64
+	rejected uint64
+	failing  error         // why the last commit failed
+	degraded bool          // the event has been sent
+	shutErr  error         // set once nothing can be appended any more
+	changed  chan struct{} // closed by broadcast; nil while nobody waits
+
+	segMu sync.Mutex // guards segs, never held across I/O
+	segs  []*segment // oldest first
+
+	// The committer's own.
+	active   *segment // the one being written, also the last of segs; nil for none
+	activeAt time.Duration
+
+	readMu sync.Mutex // one reads from disk at a time; guards what follows
+	cached *chunk     // the chunk read last
+	open   *segment   // the segment read last
+}
+
+// entry is one record in memory.
+type entry struct {
+	data []byte
+	at   time.Duration
+	gone bool       // refused after its number was given: the reader sees a gap
+	done chan error // of the Append that waits for it; capacity 1, never closed
+}
+
+func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
+	o := &Outbox{
+		s: s, name: name, dir: filepath.Join(s.cfg.Dir, name), cfg: cfg, epoch: s.epoch,
+		start: time.Now(), wake: make(chan struct{}, 1), drainAt: math.MaxUint64,
+	}
+	if err := os.Mkdir(o.dir, 0o700); err == nil {
+		err = syncDir(s.cfg.Dir)
+		if err != nil {
+			return nil, err
+		}
+	} else if !errors.Is(err, os.ErrExist) {
+		return nil, err
+	}
+	cur, err := s.meta.cursor(name)
+	if err != nil {
+		return nil, err
+	}
+	if o.segs, err = listSegments(o.dir); err != nil {
+		return nil, err
+	}
+	o.acked, o.saved, o.dropped = cur.acked, cur.acked, cur.dropped
+	last := o.openNewest()
+	o.next = max(o.acked, last) + 1
+	o.settled, o.durable = o.next-1, last
+	for _, seg := range o.segs {
+		o.disk += seg.bytes
+	}
+	return o, nil
+}
+
+// openNewest finds the end of the outbox in its newest segment. The older ones
+// are checked when they are read, which keeps the start short.
+func (o *Outbox) openNewest() (last uint64) {
+	if len(o.segs) == 0 {
+		return 0
+	}
+	seg := o.segs[len(o.segs)-1]
+	last, head, err := seg.end()
+	if err != nil {
+		last = o.repair(seg, err)
+		head = chunkHead{}
+	}
+	seg.rest()
+	o.acked = max(o.acked, head.acked)
+	return max(last, seg.first)
+}
+
+func (o *Outbox) now() time.Duration { return time.Since(o.start) }
+
+// first returns the sequence number of the oldest record in memory, next if
+// there is none. Like all small helpers below it is called with mu held.
+func (o *Outbox) first() uint64 { return o.next - uint64(len(o.ram)-o.head) }
+
+func (o *Outbox) at(seq uint64) *entry { return &o.ram[o.head+int(seq-o.first())] }
+
+// done is the end of what is committed, acknowledged or dropped.
+func (o *Outbox) done() uint64 { return max(o.settled, o.acked, o.first()-1) }
+
+// pop forgets the oldest record in memory.
+func (o *Outbox) pop(err error) {
+	e := &o.ram[o.head]
+	if o.first() > o.settled {
+		o.pending -= int64(len(e.data))
+	}
+	o.kept -= int64(len(e.data))
+	e.answer(err)
+	*e = entry{}
+	o.head++
+	if o.head > 64 && o.head > len(o.ram)/2 {
+		n := copy(o.ram, o.ram[o.head:])
+		clear(o.ram[n:])
+		o.ram, o.head = o.ram[:n], 0
+	}
+}
+
+func (e *entry) answer(err error) {
+	if e.done != nil {
+		// Whoever answers first is right; a second answer finds the channel full.
+		select {
+		case e.done <- err:
+		default:
+		}
+	}
+}
+
+// trim forgets what the reader will not ask for any more or can read from disk.
+func (o *Outbox) trim() {
+	for o.first() < o.next {
+		f := o.first()
+		if f > o.acked && (f > o.settled || o.kept <= keepTail) {
+			return
+		}
+		o.pop(nil)
+	}
+}
+
+func (o *Outbox) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// broadcast wakes everybody who waits for a change.
+func (o *Outbox) broadcast() {
+	if o.changed != nil {
+		close(o.changed)
+		o.changed = nil
+	}
+}
+
+// wait gives up mu until the next broadcast or the end of ctx.
+func (o *Outbox) wait(ctx context.Context) error {
+	if o.changed == nil {
+		o.changed = make(chan struct{})
+	}
+	ch := o.changed
+	o.mu.Unlock()
+	defer o.mu.Lock()
+	select {
+	case <-ch:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Append adds a record, of which it keeps a copy, and returns its sequence number
+// once the record is on disk or acknowledged by the reader. ErrFull: nothing was
+// stored. When ctx ends or a commit fails for another reason the outcome is not
+// known.
+func (o *Outbox) Append(ctx context.Context, b []byte) (seq uint64, err error) {
+	return o.AppendAll(ctx, b)
+}
+
+// AppendAll is Append for several records, which get consecutive sequence
+// numbers; it returns the last one. After an error some of them may be stored.
+func (o *Outbox) AppendAll(ctx context.Context, records ...[]byte) (last uint64, err error) {
+	done := make(chan error, 1)
+	for i, b := range records {
+		var answer chan error
+		if i == len(records)-1 {
+			answer = done
+		}
+		if last, err = o.enqueue(ctx, b, true, answer); err != nil {
+			return 0, err
+		}
+	}
+	if len(records) == 0 {
+		return 0, nil
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			return 0, err
+		}
+		return last, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// Enqueue adds a record, of which it keeps a copy, and returns its sequence
+// number without waiting for a commit; it only waits, until ctx ends, while too
+// much is uncommitted. An urgent record is committed within the linger time, any
+// other when it has not been acknowledged for the sample interval. ErrFull:
+// the record was refused.
+func (o *Outbox) Enqueue(ctx context.Context, b []byte, urgent bool) (seq uint64, err error) {
+	return o.enqueue(ctx, b, urgent, nil)
+}
+
+func (o *Outbox) enqueue(ctx context.Context, b []byte, urgent bool, done chan error) (uint64, error) {
+	if len(b) > o.cfg.MaxRecord {
+		return 0, fmt.Errorf("outbox %s: %d bytes: %w", o.name, len(b), ErrTooLarge)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.room(ctx, int64(len(b))); err != nil {
+		return 0, err
+	}
+	now := o.now()
+	seq := o.next
+	o.ram = append(o.ram, entry{data: o.copy(b), at: now, done: done})
+	o.next++
+	o.pending += int64(len(b))
+	o.kept += int64(len(b))
+	if urgent {
+		if o.urgent <= o.done() {
+			o.urgentAt = now
+			o.poke()
+		}
+		o.urgent = seq
+	}
+	if n := seq - o.done(); n == 1 || n == uint64(o.cfg.SampleRecords) || n == lingerRecords ||
+		o.pending >= o.cfg.SampleBytes && o.pending-int64(len(b)) < o.cfg.SampleBytes ||
+		o.pending >= lingerBytes && o.pending-int64(len(b)) < lingerBytes {
+		o.poke()
+	}
+	o.broadcast()
+	return seq, nil
+}
+
+// room waits until n bytes may be added.
+func (o *Outbox) room(ctx context.Context, n int64) error {
+	for {
+		switch {
+		case o.shutErr != nil:
+			return o.shutErr
+		case o.cfg.OnFull == RejectNew && o.disk+o.pending+n+slack > o.cfg.MaxBytes:
+			o.rejected++
+			return fmt.Errorf("outbox %s: %w", o.name, ErrFull)
+		case o.pending == 0 || o.pending+n <= o.cfg.MaxPending:
+			return nil
+		case o.failing == nil:
+			if err := o.wait(ctx); err != nil {
+				return err
+			}
+		case o.cfg.OnFull == RejectNew:
+			o.rejected++
+			return fmt.Errorf("outbox %s: %w: %v", o.name, ErrFull, o.failing)
+		default:
+			if f := o.first(); f > max(o.settled, o.acked) && !o.at(f).gone {
+				o.dropped++
+			}
+			o.pop(o.failing)
+		}
+	}
+}
+
+// copy copies b into a slab that many records share.
+func (o *Outbox) copy(b []byte) []byte {
+	if len(b) > cap(o.slab)-len(o.slab) {
+		o.slab = make([]byte, 0, max(len(b), 16<<10))
+	}
+	n := len(o.slab)
+	o.slab = append(o.slab, b...)
+	return o.slab[n:len(o.slab):len(o.slab)]
+}
+
+// Ack moves the cursor: every record up to seq has been dealt with and will not
+// be asked for again. It returns at once; the cursor is on disk within a second,
+// or earlier with the next commit. A cursor lost in a crash means that records
+// are read again, never that they are lost.
+func (o *Outbox) Ack(_ context.Context, seq uint64) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if seq >= o.next {
+		return fmt.Errorf("outbox %s: acknowledgement of %d, the last record is %d", o.name, seq, o.next-1)
+	}
+	if seq <= o.acked {
+		return nil
+	}
+	clean := !o.dirty()
+	o.acked = seq
+	o.trim()
+	if clean && o.dirty() {
+		o.dirtyAt = o.now()
+		o.poke()
+	}
+	if seq >= o.drainAt {
+		o.poke()
+	}
+	o.broadcast()
+	return nil
+}
+
+// dirty reports whether a crash would make records appear again.
+func (o *Outbox) dirty() bool { return min(o.acked, o.durable) > o.saved }
+
+// Flush returns once everything appended before it is committed or
+// acknowledged, or with the error of the commit that failed.
+func (o *Outbox) Flush(ctx context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	end := o.next - 1
+	if o.done() < end {
+		o.flush = max(o.flush, end)
+		o.failing, o.retryAt = nil, 0
+		o.poke()
+	}
+	for o.done() < end {
+		if o.failing != nil {
+			return o.failing
+		}
+		if o.shutErr != nil {
+			return o.shutErr
+		}
+		if err := o.wait(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shut refuses further appends and wakes everybody who waits.
+func (o *Outbox) shut(err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.shutErr == nil {
+		o.shutErr = fmt.Errorf("outbox %s: %w", o.name, err)
+	}
+	o.broadcast()
+}
+
+// Status is the state of an outbox.
+type Status struct {
+	Appended  uint64 // last sequence number given
+	Committed uint64 // every record up to here is on disk, acknowledged or dropped
+	Acked     uint64 // the cursor
+	Bytes     int64  // files on disk
+	Pending   int64  // bytes in memory that are not committed
+	Files     int    // segments
+	Dropped   uint64 // records dropped unacknowledged at a bound since the outbox was made
+	Rejected  uint64 // records refused since Open
+	Failing   error  // why the last commit failed; nil while all is well
+}
+
+// Status returns the present state.
+func (o *Outbox) Status() Status {
+	o.segMu.Lock()
+	files := len(o.segs)
+	o.segMu.Unlock()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return Status{
+		Appended: o.next - 1, Committed: o.done(), Acked: o.acked, Bytes: o.disk, Pending: o.pending,
+		Files: files, Dropped: o.dropped, Rejected: o.rejected, Failing: o.failing,
+	}
+}
+
+// Counters returns the numbers of Status by name: appended, committed,
+// acknowledged, bytes, pending, files, dropped, rejected, and failing (0 or 1).
+func (o *Outbox) Counters() map[string]uint64 {
+	s := o.Status()
+	c := map[string]uint64{
+		"appended": s.Appended, "committed": s.Committed, "acknowledged": s.Acked, "bytes": uint64(s.Bytes),
+		"pending": uint64(s.Pending), "files": uint64(s.Files), "dropped": s.Dropped, "rejected": s.Rejected, "failing": 0,
+	}
+	if s.Failing != nil {
+		c["failing"] = 1
+	}
+	return c
+}
+
+// Committed returns the sequence number up to which every record is on disk,
+// acknowledged or dropped.
+func (o *Outbox) Committed() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.done()
+}
+
+// Acked returns the cursor, the place to start reading from.
+func (o *Outbox) Acked() uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.acked
+}
+
+// ID returns the identity of the store and the outbox, "1f0a93bc-name": with
+// epoch and sequence number it names a record for ever.
+func (o *Outbox) ID() string { return o.s.ID() + "-" + o.name }

@@ -1,0 +1,224 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+)
+
+// Read hands the records that follow after, oldest first and at most limit of
+// them, to each; it waits until there is at least one or ctx ends. Records at or
+// below the cursor are passed over.
+//
+// With lost = 0, record is the record seq of epoch; it may be kept and must not
+// be changed. With lost > 0 there is no record: the lost records that end with
+// seq are gone (dropped at a bound, damaged on disk, or refused). Both are to be
+// acknowledged alike.
+func (o *Outbox) Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+	o.mu.Lock()
+	for {
+		if err := ctx.Err(); err != nil {
+			o.mu.Unlock()
+			return err
+		}
+		after = max(after, o.acked)
+		if after+1 < o.next {
+			break
+		}
+		if o.shutErr != nil {
+			defer o.mu.Unlock()
+			return o.shutErr
+		}
+		if err := o.wait(ctx); err != nil {
+			o.mu.Unlock()
+			return err
+		}
+	}
+	first := o.first()
+	if after+1 >= first {
+		return o.readRAM(after, limit, each)
+	}
+	o.mu.Unlock()
+	return o.readDisk(after, first, limit, each)
+}
+
+// readRAM hands out records from memory; it is called with mu held and gives it
+// up.
+func (o *Outbox) readRAM(after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+	n := min(o.next-1-after, uint64(max(limit, 1)))
+	entries := make([]entry, n)
+	copy(entries, o.ram[o.head+int(after+1-o.first()):])
+	o.mu.Unlock()
+	var gone uint64
+	for i, e := range entries {
+		seq := after + 1 + uint64(i)
+		if e.gone {
+			gone++
+			continue
+		}
+		if gone > 0 {
+			each(o.epoch, seq-1, nil, gone)
+			gone = 0
+		}
+		each(o.epoch, seq, e.data, 0)
+	}
+	if gone > 0 {
+		each(o.epoch, after+n, nil, gone)
+	}
+	return nil
+}
+
+// readDisk hands out records between after and first, which is in memory.
+func (o *Outbox) readDisk(after, first uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+	o.readMu.Lock()
+	defer o.readMu.Unlock()
+	c, end, err := o.locate(after, first)
+	if err != nil {
+		return err
+	}
+	if c == nil || c.first >= end {
+		each(o.epoch, end-1, nil, end-1-after)
+		return nil
+	}
+	if c.first > after+1 {
+		each(c.epoch, c.first-1, nil, c.first-1-after)
+		after = c.first - 1
+	}
+	stop := min(c.last()+1, end, after+1+uint64(max(limit, 1)))
+	for seq := after + 1; seq < stop; seq++ {
+		each(c.epoch, seq, c.records[seq-c.first], 0)
+	}
+	return nil
+}
+
+// locate finds the chunk with the record that follows after, or the next one.
+// Only what lies before end counts: there the next segment, or the memory,
+// begins. A nil chunk says that there is nothing up to end.
+func (o *Outbox) locate(after, first uint64) (c *chunk, end uint64, err error) {
+	for {
+		seg, end := o.segmentFor(after, first)
+		if seg == nil || seg.first > after+1 {
+			return nil, end, nil
+		}
+		if c := o.cached; o.open == seg && c != nil && c.first <= after+1 && after < c.last() {
+			return c, end, nil
+		}
+		if o.open != seg && o.open != nil {
+			o.open.rest()
+		}
+		o.open, o.cached = seg, nil
+		c, bad, err := seg.after(after)
+		if bad != nil {
+			o.s.cfg.Events(Event{Kind: DamagedChunk, Outbox: o.name, File: seg.path, From: after + 1, To: end - 1, Err: bad})
+		}
+		switch {
+		case err == nil && c.first < end:
+			o.cached = c
+			return c, end, nil
+		case err == nil || errors.Is(err, errLast):
+			return nil, end, nil
+		case o.s.closed.Load():
+			return nil, 0, fmt.Errorf("outbox %s: %w", o.name, ErrClosed)
+		}
+		o.open = nil
+		o.repair(seg, err)
+	}
+}
+
+// segmentFor returns the segment that would hold the record that follows after,
+// else the next one, else nil, and where the next segment or the memory begins;
+// for a later segment that is the segment itself.
+func (o *Outbox) segmentFor(after, first uint64) (seg *segment, end uint64) {
+	o.segMu.Lock()
+	defer o.segMu.Unlock()
+	for _, s := range o.segs {
+		if s.first > after+1 {
+			if seg == nil {
+				seg = s
+			}
+			return seg, min(s.first, first)
+		}
+		seg = s
+	}
+	return seg, first
+}
+
+// repair sets a damaged segment aside, saves the chunks that are whole into a
+// new one in its place, and reports it. It returns the last sequence number
+// saved. The segment is out of the list afterwards in any case.
+func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
+	raw := readWhat(seg.path, o.cfg.SegmentBytes+maxTx+maxRecord)
+	seg.abandon()
+	event := Event{Kind: DamagedFile, Outbox: o.name, File: seg.path, Err: cause}
+	aside, err := setAside(seg.path)
+	if errors.Is(err, os.ErrNotExist) {
+		// Dropped meanwhile: nothing is left to repair.
+		o.replace(seg, nil)
+		return 0
+	}
+	if err == nil {
+		event.File = aside
+	} else {
+		event.Err = errors.Join(cause, err)
+	}
+	var heir *segment
+	if chunks := findChunks(raw); len(chunks) > 0 && chunks[0].first >= seg.first && err == nil {
+		event.From, event.To = chunks[0].first, chunks[len(chunks)-1].last()
+		last = event.To
+		if heir, err = bearSegment(o.dir, o.name, 0, chunks); err != nil {
+			event.Err = errors.Join(cause, err)
+			heir = nil
+		} else {
+			heir.seal()
+		}
+	}
+	if !o.replace(seg, heir) && heir != nil {
+		_ = heir.drop()
+	}
+	o.s.cfg.Events(event)
+	return last
+}
+
+// replace puts heir, nil for none, in the place of seg in the list. It reports
+// whether seg was there.
+func (o *Outbox) replace(seg, heir *segment) bool {
+	o.segMu.Lock()
+	defer o.segMu.Unlock()
+	i := slices.Index(o.segs, seg)
+	if i < 0 {
+		return false
+	}
+	// The list is replaced, not changed: others may be reading a copy of it.
+	o.segs = slices.Concat(o.segs[:i], o.segs[i+1:])
+	if heir != nil {
+		o.segs = slices.Insert(o.segs, i, heir)
+	}
+	return true
+}
+
+// readWhat returns what can be read of a file, up to limit bytes, with zeros in
+// place of what cannot.
+func readWhat(path string, limit int64) []byte {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil
+	}
+	b := make([]byte, min(info.Size(), limit))
+	if _, err := f.ReadAt(b, 0); err == nil {
+		return b
+	}
+	for at := 0; at < len(b); at += segPage {
+		page := b[at:min(at+segPage, len(b))]
+		if _, err := f.ReadAt(page, int64(at)); err != nil {
+			clear(page)
+		}
+	}
+	return b
+}

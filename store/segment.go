@@ -1,0 +1,336 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+const (
+	segPrefix = "q-"
+	segSuffix = ".db"
+	newSuffix = ".new"
+
+	segPage  = 4096
+	segAlloc = 1 << 20
+
+	// formatKey names the bucket that says what the file is. It sorts before
+	// every chunk, whose bucket is named by its first sequence number in eight
+	// bytes, big-endian.
+	formatKey = "\x00"
+	chunkKey  = "c"
+)
+
+// options returns bbolt's options for every file of the package. The free list
+// is not written: it would be rewritten with each commit and never pays in files
+// of this size. Nothing is ever left unsynced.
+func options(mapped int64, readOnly bool) *bbolt.Options {
+	return &bbolt.Options{
+		Timeout: time.Second, PageSize: segPage, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		InitialMmapSize: int(mapped), ReadOnly: readOnly, NoStatistics: true,
+	}
+}
+
+// segment is one file of an outbox. It is written once in its life, by the
+// process that made it, and only read after that.
+type segment struct {
+	first uint64 // sequence number of its first record, also in its name
+	path  string
+
+	mu      sync.Mutex // guards what follows; it is the owner's lock of the file and held while it is read
+	db      *bbolt.DB  // nil while closed
+	writing bool       // open for writing: the committer closes it, not the reader
+	checked bool       // the structure has been verified, or this process wrote the file
+	gone    bool       // unlinked
+
+	// Only the outbox's committer touches these.
+	bytes  int64     // on disk
+	newest time.Time // when it was last written
+}
+
+func segmentPath(dir string, first uint64) string {
+	return filepath.Join(dir, fmt.Sprintf("%s%016x%s", segPrefix, first, segSuffix))
+}
+
+// listSegments returns the segments in dir, oldest first, and removes files that
+// were being born when the process ended.
+func listSegments(dir string) ([]*segment, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var segs []*segment
+	for _, e := range entries {
+		name := e.Name()
+		if strings.HasSuffix(name, newSuffix) {
+			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		hex, ok := strings.CutPrefix(name, segPrefix)
+		hex, ok2 := strings.CutSuffix(hex, segSuffix)
+		first, err := strconv.ParseUint(hex, 16, 64)
+		if !ok || !ok2 || err != nil || len(hex) != 16 || first == 0 {
+			continue
+		}
+		s := &segment{first: first, path: filepath.Join(dir, name)}
+		if info, err := e.Info(); err == nil {
+			s.newest, s.bytes = info.ModTime(), onDisk(info)
+		}
+		segs = append(segs, s)
+	}
+	// os.ReadDir sorts by name, which is by first.
+	return segs, nil
+}
+
+// onDisk returns the bytes that a file takes from the disk: bbolt grows its files
+// ahead of their content, so they have holes.
+func onDisk(info os.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int64(st.Blocks) * 512
+	}
+	return info.Size()
+}
+
+// bear makes a bbolt file at path with the given transactions in it. The file
+// has a temporary name until its content is safe, since a power cut while bbolt
+// initialises a file leaves one that cannot be opened. The caller closes the
+// result.
+func bear(path string, mapped int64, txs ...func(*bbolt.Tx) error) (db *bbolt.DB, err error) {
+	tmp := path + newSuffix
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	db, err = bbolt.Open(tmp, 0o600, options(mapped, false))
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = db.Close()
+			_ = os.Remove(tmp)
+		}
+	}()
+	db.AllocSize = segAlloc
+	for _, fn := range txs {
+		if err := db.Update(fn); err != nil {
+			return nil, err
+		}
+	}
+	if err := db.Sync(); err != nil {
+		return nil, err
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return nil, err
+	}
+	return db, syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}
+
+// bearSegment makes a segment with its first chunks in it.
+func bearSegment(dir, outbox string, mapped int64, chunks []foundChunk) (*segment, error) {
+	s := &segment{first: chunks[0].first, path: segmentPath(dir, chunks[0].first), checked: true}
+	err := guard(func() (err error) {
+		s.db, err = bear(s.path, mapped, func(tx *bbolt.Tx) error {
+			b, err := tx.CreateBucket([]byte(formatKey))
+			if err != nil {
+				return err
+			}
+			return errors.Join(b.Put([]byte("format"), []byte{1}), b.Put([]byte("outbox"), []byte(outbox)))
+		}, func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.writing = true
+	s.measure()
+	return s, nil
+}
+
+func putChunks(tx *bbolt.Tx, chunks []foundChunk) error {
+	// Keys only grow, so pages may be filled to the brim.
+	tx.Cursor().Bucket().FillPercent = 1
+	for _, c := range chunks {
+		b, err := tx.CreateBucket(binary.BigEndian.AppendUint64(nil, c.first))
+		if err != nil {
+			return err
+		}
+		if err := b.Put([]byte(chunkKey), c.bytes); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put commits chunks to the segment, which must be open for writing.
+func (s *segment) put(chunks []foundChunk) error {
+	err := guard(func() error {
+		return s.db.Update(func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
+	})
+	s.measure()
+	return err
+}
+
+// measure notes how large the segment is.
+func (s *segment) measure() {
+	s.newest = time.Now()
+	if info, err := os.Stat(s.path); err == nil {
+		s.bytes = onDisk(info)
+	}
+}
+
+// seal ends the writing; the file can be read again.
+func (s *segment) seal() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writing = false
+	s.close()
+}
+
+// distrust has the file checked before it is read again.
+func (s *segment) distrust() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checked = false
+}
+
+// rest closes the file until it is read again.
+func (s *segment) rest() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.writing {
+		s.close()
+	}
+}
+
+// abandon makes the segment unreadable for good without calling bbolt, whose
+// state after a panic is not known.
+func (s *segment) abandon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.db, s.gone = nil, true
+}
+
+// close is called with mu held.
+func (s *segment) close() {
+	if s.db != nil {
+		// Nothing is lost by an error here: every commit was synced.
+		_ = guard(s.db.Close)
+		s.db = nil
+	}
+}
+
+// drop closes and unlinks the file.
+func (s *segment) drop() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.close()
+	s.gone = true
+	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// view opens the file for reading if it is closed, after checking its structure
+// the first time, and runs fn. ok is false when the file has been dropped.
+func (s *segment) view(fn func(*bbolt.Tx) error) (ok bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return false, nil
+	}
+	if s.db == nil {
+		if !s.checked {
+			if err := checkFile(s.path); err != nil {
+				return true, err
+			}
+			s.checked = true
+		}
+		err := guard(func() (err error) {
+			s.db, err = bbolt.Open(s.path, 0o600, options(0, true))
+			return err
+		})
+		if err != nil {
+			return true, err
+		}
+	}
+	return true, guard(func() error { return s.db.View(fn) })
+}
+
+// errLast is what after says when there is no later chunk in the segment.
+var errLast = errors.New("no later chunk")
+
+// after returns the chunk that holds the sequence number that follows seq, or
+// else the next one. bad tells of a damaged chunk that was passed over.
+func (s *segment) after(seq uint64) (c *chunk, bad, err error) {
+	ok, err := s.view(func(tx *bbolt.Tx) error {
+		cur := tx.Cursor()
+		k, _ := cur.Seek(binary.BigEndian.AppendUint64(nil, seq+1))
+		if k == nil || binary.BigEndian.Uint64(k) != seq+1 {
+			// The chunk before may reach over seq.
+			if k == nil {
+				k, _ = cur.Last()
+			} else {
+				k, _ = cur.Prev()
+			}
+			if len(k) != 8 {
+				k, _ = cur.Next()
+			}
+		}
+		for ; len(k) == 8; k, _ = cur.Next() {
+			got, err := decodeChunk(tx.Bucket(k).Get([]byte(chunkKey)))
+			switch {
+			case err != nil:
+				bad = err
+			case got.last() > seq:
+				c = got
+				return nil
+			}
+		}
+		return errLast
+	})
+	if !ok {
+		return nil, nil, errLast
+	}
+	return c, bad, err
+}
+
+// end returns the last sequence number in the segment and the header of its last
+// undamaged chunk.
+func (s *segment) end() (last uint64, h chunkHead, err error) {
+	ok, err := s.view(func(tx *bbolt.Tx) error {
+		cur := tx.Cursor()
+		for k, _ := cur.Last(); len(k) == 8; k, _ = cur.Prev() {
+			last = max(last, binary.BigEndian.Uint64(k))
+			if h, _, err = parseChunkHead(tx.Bucket(k).Get([]byte(chunkKey))); err == nil {
+				last = max(last, h.last())
+				return nil
+			}
+		}
+		return damaged("no chunk in it")
+	})
+	if !ok {
+		return 0, h, errLast
+	}
+	return last, h, err
+}
