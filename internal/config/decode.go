@@ -25,29 +25,14 @@ func (d *decoder) fail(path []string, text, allowed string) {
 }
 
 // table fills the targets, pointers to structs, from t. A key that none of them
-// has is an error; one that several have goes to each.
+// has is an error; one that several have goes to each, and the same holds for
+// the tables inside.
 func (d *decoder) table(path []string, t map[string]any, targets ...any) {
-	fields := map[string][]reflect.Value{}
-	for _, target := range targets {
-		collect(reflect.ValueOf(target).Elem(), fields)
+	vs := make([]reflect.Value, len(targets))
+	for i, target := range targets {
+		vs[i] = reflect.ValueOf(target).Elem()
 	}
-	d.fields(path, t, fields)
-}
-
-func (d *decoder) fields(path []string, t map[string]any, fields map[string][]reflect.Value) {
-	for _, name := range sortedKeys(t) {
-		at := append(slices.Clone(path), name)
-		into, known := fields[name]
-		if !known {
-			d.fail(at, "unknown key"+nearest(name, sortedKeys(fields)), strings.Join(sortedKeys(fields), ", "))
-			continue
-		}
-		for _, v := range into {
-			if !d.value(at, t[name], v) {
-				break // one complaint about a key is enough
-			}
-		}
-	}
+	d.tables(path, t, vs)
 }
 
 // collect adds the fields of the struct v by the names that their tags give
@@ -76,32 +61,118 @@ var (
 	timeType     = reflect.TypeFor[time.Time]()
 )
 
-// value puts the value x of a document into v and reports whether it fits.
-func (d *decoder) value(path []string, x any, v reflect.Value) bool {
-	if v.Kind() == reflect.Pointer {
-		p := reflect.New(v.Type().Elem())
-		if !d.value(path, x, p.Elem()) {
+// value puts the value x of a document into each of vs and reports whether it
+// fits. One complaint about a value is enough.
+func (d *decoder) value(path []string, x any, vs []reflect.Value) bool {
+	targets := make([]reflect.Value, len(vs))
+	allTables, allLists := true, true
+	for i, v := range vs {
+		for ; v.Kind() == reflect.Pointer; v = v.Elem() {
+			if v.IsNil() {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+		}
+		targets[i] = v
+		allTables = allTables && isTable(v)
+		allLists = allLists && v.Kind() == reflect.Slice
+	}
+	switch x := x.(type) {
+	case map[string]any:
+		if allTables {
+			return d.tables(path, x, targets)
+		}
+	case []any:
+		if allLists {
+			return d.lists(path, x, targets)
+		}
+	}
+	for _, v := range targets {
+		if !d.single(path, x, v) {
 			return false
 		}
-		v.Set(p)
+	}
+	return true
+}
+
+// isTable reports whether v is filled key by key.
+func isTable(v reflect.Value) bool {
+	if _, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return false
+	}
+	return v.Kind() == reflect.Struct || v.Kind() == reflect.Map && v.Type().Key().Kind() == reflect.String
+}
+
+// tables fills structs and maps from t.
+func (d *decoder) tables(path []string, t map[string]any, targets []reflect.Value) bool {
+	before := len(d.errs)
+	fields := map[string][]reflect.Value{}
+	names := sortedKeys(t)
+	var store []func()
+	for _, v := range targets {
+		if v.Kind() == reflect.Struct {
+			collect(v, fields)
+			continue
+		}
+		if v.IsNil() {
+			v.Set(reflect.MakeMapWithSize(v.Type(), len(t)))
+		}
+		for _, name := range names {
+			e := reflect.New(v.Type().Elem()).Elem()
+			fields[name] = append(fields[name], e)
+			store = append(store, func() { v.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), e) })
+		}
+	}
+	for _, name := range names {
+		at := append(slices.Clone(path), name)
+		if into, known := fields[name]; known {
+			d.value(at, t[name], into)
+		} else {
+			known := sortedKeys(fields)
+			d.fail(at, "unknown key"+nearest(name, known), strings.Join(known, ", "))
+		}
+	}
+	for _, f := range store {
+		f()
+	}
+	return len(d.errs) == before
+}
+
+// lists fills slices from list.
+func (d *decoder) lists(path []string, list []any, targets []reflect.Value) bool {
+	before := len(d.errs)
+	for _, v := range targets {
+		v.Set(reflect.MakeSlice(v.Type(), len(list), len(list)))
+	}
+	for i, x := range list {
+		at := slices.Clone(path)
+		at[len(at)-1] += fmt.Sprintf("\x00%d", i)
+		elements := make([]reflect.Value, len(targets))
+		for j, v := range targets {
+			elements[j] = v.Index(i)
+		}
+		d.value(at, x, elements)
+	}
+	return len(d.errs) == before
+}
+
+// single puts x, which is no table for a struct and no array for a slice, into v.
+func (d *decoder) single(path []string, x any, v reflect.Value) bool {
+	if _, isTime := x.(time.Time); isTime && v.Type() == timeType {
+		v.Set(reflect.ValueOf(x))
 		return true
 	}
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && v.Type() != timeType {
 		return d.text(path, x, u)
 	}
-	switch v.Kind() {
-	case reflect.Struct:
-		return d.structure(path, x, v)
-	case reflect.Map:
-		return d.mapping(path, x, v)
-	case reflect.Slice, reflect.Array:
-		return d.list(path, x, v)
-	case reflect.Interface:
-		if reflect.TypeOf(x).AssignableTo(v.Type()) {
-			v.Set(reflect.ValueOf(x))
-			return true
-		}
-		return d.mismatch(path, x, v)
+	if v.Kind() == reflect.Interface && reflect.TypeOf(x).AssignableTo(v.Type()) {
+		v.Set(reflect.ValueOf(x))
+		return true
+	}
+	if t, ok := x.(map[string]any); ok && isTable(v) {
+		return d.tables(path, t, []reflect.Value{v})
+	}
+	if list, ok := x.([]any); ok && v.Kind() == reflect.Slice {
+		return d.lists(path, list, []reflect.Value{v})
 	}
 	return d.scalar(path, x, v)
 }
@@ -118,66 +189,6 @@ func (d *decoder) text(path []string, x any, u encoding.TextUnmarshaler) bool {
 		return false
 	}
 	return true
-}
-
-func (d *decoder) structure(path []string, x any, v reflect.Value) bool {
-	if v.Type() == timeType {
-		if t, ok := x.(time.Time); ok {
-			v.Set(reflect.ValueOf(t))
-			return true
-		}
-		return d.mismatch(path, x, v)
-	}
-	t, ok := x.(map[string]any)
-	if !ok {
-		return d.mismatch(path, x, v)
-	}
-	before := len(d.errs)
-	fields := map[string][]reflect.Value{}
-	collect(v, fields)
-	d.fields(path, t, fields)
-	return len(d.errs) == before
-}
-
-func (d *decoder) mapping(path []string, x any, v reflect.Value) bool {
-	t, ok := x.(map[string]any)
-	if !ok || v.Type().Key().Kind() != reflect.String {
-		return d.mismatch(path, x, v)
-	}
-	before := len(d.errs)
-	if v.IsNil() {
-		v.Set(reflect.MakeMapWithSize(v.Type(), len(t)))
-	}
-	for _, name := range sortedKeys(t) {
-		e := reflect.New(v.Type().Elem()).Elem()
-		if d.value(append(slices.Clone(path), name), t[name], e) {
-			v.SetMapIndex(reflect.ValueOf(name).Convert(v.Type().Key()), e)
-		}
-	}
-	return len(d.errs) == before
-}
-
-func (d *decoder) list(path []string, x any, v reflect.Value) bool {
-	list, ok := x.([]any)
-	if !ok {
-		return d.mismatch(path, x, v)
-	}
-	if v.Kind() == reflect.Array && len(list) != v.Len() {
-		d.fail(path, fmt.Sprintf("has %d elements", len(list)), fmt.Sprintf("%d elements", v.Len()))
-		return false
-	}
-	before := len(d.errs)
-	out := v
-	if v.Kind() == reflect.Slice {
-		out = reflect.MakeSlice(v.Type(), len(list), len(list))
-	}
-	for i, e := range list {
-		at := slices.Clone(path)
-		at[len(at)-1] += fmt.Sprintf("\x00%d", i)
-		d.value(at, e, out.Index(i))
-	}
-	v.Set(out)
-	return len(d.errs) == before
 }
 
 func (d *decoder) scalar(path []string, x any, v reflect.Value) bool {

@@ -26,7 +26,14 @@ type first struct {
 	Port   port    `toml:"port"`
 	Limit  *int8   `toml:"limit"`
 	common
-	Hidden string `toml:"-"`
+	Hidden string             `toml:"-"`
+	Points map[string]reading `toml:"point"`
+}
+
+// reading is the other half of a table that common is one half of.
+type reading struct {
+	From string  `toml:"from"`
+	Gain float64 `toml:"gain"`
 }
 
 type second struct {
@@ -36,7 +43,6 @@ type second struct {
 	Points map[string]common `toml:"point"`
 	Any    any               `toml:"any"`
 	On     bool              `toml:"on"`
-	Pair   [2]int            `toml:"pair"`
 	Rows   []port            `toml:"row"`
 }
 
@@ -68,12 +74,12 @@ wait = "250ms"
 names = ["a", "b"]
 any = { x = [1, "y"] }
 on = true
-pair = [1, 2]
 [port]
 path = "/dev/x"
 baud = 9600
 [point.temp]
 unit = "Cel"
+from = "t"
 [[row]]
 path = "p"
 `)
@@ -83,10 +89,11 @@ path = "p"
 	limit := int8(-3)
 	wantA := first{
 		Driver: "line", Scale: 2, Limit: &limit, Port: port{"/dev/x", 9600},
+		Points: map[string]reading{"temp": {From: "t"}},
 		common: common{Every: drivers.Duration(90 * time.Second)},
 	}
 	wantB := second{
-		Driver: "line", Wait: 250 * time.Millisecond, Names: []string{"a", "b"}, On: true, Pair: [2]int{1, 2},
+		Driver: "line", Wait: 250 * time.Millisecond, Names: []string{"a", "b"}, On: true,
 		Points: map[string]common{"temp": {Unit: "Cel"}}, Rows: []port{{Path: "p"}},
 		Any: map[string]any{"x": []any{int64(1), "y"}},
 	}
@@ -109,7 +116,6 @@ wait = 5
 names = ["a",
   3]
 on = "yes"
-pair = [1]
 hidden = ""
 port = { path = "x",  baud = 70000 }
 [point."the temp"]
@@ -123,16 +129,15 @@ paht = "p"
 	want := []string{
 		`x.toml:2: driver: is an integer; allowed: a text in quotes`,
 		`x.toml:5: every: "soon" is not a duration; allowed: a number with a unit, such as "300ms", "5s", "1m30s"`,
-		`x.toml:11: hidden: unknown key; allowed: any, driver, every, limit, names, on, pair, point, port, row, scale, unit, wait`,
+		`x.toml:10: hidden: unknown key; allowed: any, driver, every, limit, names, on, point, port, row, scale, unit, wait`,
 		`x.toml:4: limit: 200 is out of range; allowed: an integer from -128 to 127`,
 		`x.toml:8: names[1]: is an integer; allowed: a text in quotes`,
 		`x.toml:9: on: is a text; allowed: true or false, without quotes`,
-		`x.toml:10: pair: has 1 elements; allowed: 2 elements`,
-		`x.toml:14: point."the temp".scale: unknown key; allowed: every, unit`,
-		`x.toml:15: point."the temp".unit: is a number; allowed: a text in quotes`,
-		`x.toml:12: port.baud: 70000 is out of range; allowed: an integer from 0 to 65535`,
-		`x.toml:19: row[1].paht: unknown key, did you mean path?; allowed: baud, path`,
-		`x.toml:3: scael: unknown key, did you mean scale?; allowed: any, driver, every, limit, names, on, pair, point, port, row, scale, unit, wait`,
+		`x.toml:13: point."the temp".scale: unknown key; allowed: every, from, gain, unit`,
+		`x.toml:14: point."the temp".unit: is a number; allowed: a text in quotes`,
+		`x.toml:11: port.baud: 70000 is out of range; allowed: an integer from 0 to 65535`,
+		`x.toml:18: row[1].paht: unknown key, did you mean path?; allowed: baud, path`,
+		`x.toml:3: scael: unknown key, did you mean scale?; allowed: any, driver, every, limit, names, on, point, port, row, scale, unit, wait`,
 		`x.toml:6: wait: is an integer; allowed: a duration such as "500ms", "30s" or "24h"`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
