@@ -171,17 +171,17 @@ type SubscribeOptions struct {
 	NKey        string // nkey: node key of sharded subscriptions
 }
 
-// Subscribe: [SUBSCRIBE, Request|id, Options|dict, Topic|uri].
+// Subscribe is [SUBSCRIBE, Request|id, Options|dict, Topic|uri].
 type Subscribe struct {
 	Request ID
 	Options SubscribeOptions
 	Topic   URI
 }
 
-// Subscribed: [SUBSCRIBED, SUBSCRIBE.Request|id, Subscription|id].
+// Subscribed is [SUBSCRIBED, SUBSCRIBE.Request|id, Subscription|id].
 type Subscribed struct{ Request, Subscription ID }
 
-// Unsubscribe: [UNSUBSCRIBE, Request|id, SUBSCRIBED.Subscription|id].
+// Unsubscribe is [UNSUBSCRIBE, Request|id, SUBSCRIBED.Subscription|id].
 type Unsubscribe struct{ Request, Subscription ID }
 
 // Unsubscribed answers Unsubscribe, [UNSUBSCRIBED, UNSUBSCRIBE.Request|id], or
@@ -224,7 +224,7 @@ type CallOptions struct {
 	Passthru        *Passthru
 }
 
-// Call: [CALL, Request|id, Options|dict, Procedure|uri, Arguments|list, ArgumentsKw|dict].
+// Call is [CALL, Request|id, Options|dict, Procedure|uri, Arguments|list, ArgumentsKw|dict].
 type Call struct {
 	Request   ID
 	Options   CallOptions
@@ -267,7 +267,7 @@ func ParseCancelMode(s string) (CancelMode, bool) {
 	return 0, false
 }
 
-// Cancel: [CANCEL, CALL.Request|id, Options|dict].
+// Cancel is [CANCEL, CALL.Request|id, Options|dict].
 type Cancel struct {
 	Request ID
 	Mode    CancelMode
@@ -282,7 +282,7 @@ type ResultDetails struct {
 	Passthru       *Passthru
 }
 
-// Result: [RESULT, CALL.Request|id, Details|dict, YIELD.Arguments|list, YIELD.ArgumentsKw|dict].
+// Result is [RESULT, CALL.Request|id, Details|dict, YIELD.Arguments|list, YIELD.ArgumentsKw|dict].
 type Result struct {
 	Request ID
 	Details ResultDetails
@@ -336,17 +336,17 @@ type RegisterOptions struct {
 	ForwardTimeout  bool   // forward_timeout: the callee enforces the timeout
 }
 
-// Register: [REGISTER, Request|id, Options|dict, Procedure|uri].
+// Register is [REGISTER, Request|id, Options|dict, Procedure|uri].
 type Register struct {
 	Request   ID
 	Options   RegisterOptions
 	Procedure URI
 }
 
-// Registered: [REGISTERED, REGISTER.Request|id, Registration|id].
+// Registered is [REGISTERED, REGISTER.Request|id, Registration|id].
 type Registered struct{ Request, Registration ID }
 
-// Unregister: [UNREGISTER, Request|id, REGISTERED.Registration|id].
+// Unregister is [UNREGISTER, Request|id, REGISTERED.Registration|id].
 type Unregister struct{ Request, Registration ID }
 
 // Unregistered answers Unregister, [UNREGISTERED, UNREGISTER.Request|id], or
@@ -370,7 +370,7 @@ type InvocationDetails struct {
 	Passthru        *Passthru
 }
 
-// Invocation: [INVOCATION, Request|id, REGISTERED.Registration|id, Details|dict, CALL.Arguments|list, CALL.ArgumentsKw|dict].
+// Invocation is [INVOCATION, Request|id, REGISTERED.Registration|id, Details|dict, CALL.Arguments|list, CALL.ArgumentsKw|dict].
 type Invocation struct {
 	Request      ID
 	Registration ID
@@ -378,7 +378,7 @@ type Invocation struct {
 	Payload      Payload
 }
 
-// Interrupt: [INTERRUPT, INVOCATION.Request|id, Options|dict].
+// Interrupt is [INTERRUPT, INVOCATION.Request|id, Options|dict].
 type Interrupt struct {
 	Request ID
 	Mode    CancelMode
@@ -391,7 +391,7 @@ type YieldOptions struct {
 	Passthru *Passthru
 }
 
-// Yield: [YIELD, INVOCATION.Request|id, Options|dict, Arguments|list, ArgumentsKw|dict].
+// Yield is [YIELD, INVOCATION.Request|id, Options|dict, Arguments|list, ArgumentsKw|dict].
 type Yield struct {
 	Request ID
 	Options YieldOptions
