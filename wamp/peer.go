@@ -154,7 +154,8 @@ type Session interface {
 	Call(ctx context.Context, procedure URI, opts CallOptions, p Payload) (Payload, error)
 
 	// CallProgress is Call that hands every progressive result to onProgress,
-	// which must not block for long.
+	// which must not block for long and is not called once CallProgress has
+	// returned.
 	CallProgress(ctx context.Context, procedure URI, opts CallOptions, p Payload, onProgress func(Payload)) (Payload, error)
 
 	// Register serves procedure with h until the returned function is called.

@@ -142,8 +142,8 @@ func (s *Session) result(m *wamp.Result) {
 	s.mu.Lock()
 	r := s.pending[m.Request]
 	s.mu.Unlock()
-	if r != nil && r.onProgress != nil {
-		r.onProgress(m.Payload.Clone())
+	if r != nil {
+		r.progress(m.Payload.Clone())
 	}
 }
 

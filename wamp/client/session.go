@@ -63,8 +63,26 @@ type request struct {
 	// reply receives the final answer; capacity 1, so the reader never waits.
 	reply chan wamp.Message
 	// onReply runs in the reader before any later message is looked at.
-	onReply    func(wamp.Message)
+	onReply func(wamp.Message)
+
+	mu         sync.Mutex // held while onProgress runs
 	onProgress func(wamp.Payload)
+}
+
+// progress hands over a progressive result.
+func (r *request) progress(p wamp.Payload) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.onProgress != nil {
+		r.onProgress(p)
+	}
+}
+
+// settle makes sure that onProgress neither runs nor will run again.
+func (r *request) settle() {
+	r.mu.Lock()
+	r.onProgress = nil
+	r.mu.Unlock()
 }
 
 type subscription struct{ handler wamp.EventHandler }
@@ -401,9 +419,11 @@ const cancelWait = time.Second
 // progressive results.
 func (s *Session) CallProgress(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (wamp.Payload, error) {
 	opts.ReceiveProgress = onProgress != nil
-	id, m, err := s.exchange(ctx, &request{onProgress: onProgress}, func(req wamp.ID) wamp.Message {
+	r := &request{onProgress: onProgress}
+	id, m, err := s.exchange(ctx, r, func(req wamp.ID) wamp.Message {
 		return &wamp.Call{Request: req, Options: opts, Procedure: procedure, Payload: p}
 	})
+	r.settle()
 	if err != nil {
 		if id != 0 && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
 			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
