@@ -1,0 +1,133 @@
+// Package packet reads MQTT 3.1.1 control packets from peers that are not
+// trusted. Sizes are checked before memory is reserved and the form of a packet
+// before it is handed to the codec of the paho library, which believes the
+// lengths it is told.
+//
+// Source: MQTT Version 3.1.1, OASIS Standard; the rules are cited by their
+// number there, as MQTT-2.2.2-1.
+package packet
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/eclipse/paho.mqtt.golang/packets"
+)
+
+// FormError tells of bytes that are no MQTT packet or break a rule that the
+// packet's form is bound to.
+type FormError struct {
+	Text string // what is wrong
+}
+
+// Error returns the text.
+func (e *FormError) Error() string { return "malformed packet: " + e.Text }
+
+// ErrTooLarge tells of a packet that is over the limit. Nothing of it was read
+// behind the fixed header.
+var ErrTooLarge = errors.New("packet is larger than allowed")
+
+func malformed(format string, args ...any) error {
+	return &FormError{Text: fmt.Sprintf(format, args...)}
+}
+
+// Frame is one packet that has been read but not decoded.
+type Frame struct {
+	First byte   // type in the high four bits, flags in the low ones
+	Body  []byte // variable header and payload
+}
+
+// Type returns the packet's type, one of the constants of package packets.
+func (f Frame) Type() byte { return f.First >> 4 }
+
+// Name returns the type's name, for messages.
+func (f Frame) Name() string {
+	if n, ok := packets.PacketNames[f.Type()]; ok {
+		return n
+	}
+	return fmt.Sprintf("packet type %d", f.Type())
+}
+
+// firstChunk is how much memory a peer gets on its word alone; more is reserved
+// as the bytes arrive.
+const firstChunk = 4 << 10
+
+// Read reads the rest of the packet that begins with the byte first, which has
+// been read already. A body of more than limit bytes is refused with ErrTooLarge. buf is
+// memory for the body, which is used if large enough; the result aliases it or
+// memory of its own. Other errors are a *FormError or those of r.
+func Read(r *bufio.Reader, first byte, limit int, buf []byte) (Frame, error) {
+	n, err := readLength(r)
+	if err != nil {
+		return Frame{}, err
+	}
+	if err := checkFlags(first); err != nil {
+		return Frame{}, err
+	}
+	if n > limit {
+		return Frame{}, ErrTooLarge
+	}
+	body := buf[:0]
+	for len(body) < n {
+		if len(body) == cap(body) {
+			body = append(make([]byte, 0, min(n, max(firstChunk, 2*cap(body)))), body...)
+		}
+		m, err := r.Read(body[len(body):min(n, cap(body))])
+		body = body[:len(body)+m]
+		if err != nil && len(body) < n {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return Frame{}, err
+		}
+	}
+	return Frame{first, body}, nil
+}
+
+// readLength reads the remaining length: 1 to 4 bytes of 7 bits each (2.2.3).
+func readLength(r *bufio.Reader) (int, error) {
+	n := 0
+	for shift := 0; shift < 28; shift += 7 {
+		c, err := r.ReadByte()
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		n |= int(c&0x7f) << shift
+		if c < 0x80 {
+			return n, nil
+		}
+	}
+	return 0, malformed("the remaining length has more than 4 bytes")
+}
+
+// Decode checks f and decodes it with the codec of paho. The result shares no
+// memory with f. The error is a *FormError.
+func Decode(f Frame) (_ packets.ControlPacket, err error) {
+	if err := Check(f); err != nil {
+		return nil, err
+	}
+	// The codec was not written for hostile input. What Check has let through
+	// should not trip it; if it does, the one connection ends.
+	defer func() {
+		if r := recover(); r != nil {
+			err = malformed("%s: %v", f.Name(), r)
+		}
+	}()
+	p, err := packets.NewControlPacketWithHeader(packets.FixedHeader{
+		MessageType: f.Type(), Dup: f.First&8 != 0, Qos: f.First >> 1 & 3, Retain: f.First&1 != 0,
+		RemainingLength: len(f.Body),
+	})
+	if err != nil {
+		return nil, malformed("%v", err)
+	}
+	if err := p.Unpack(bytes.NewBuffer(f.Body)); err != nil {
+		return nil, malformed("%s: %v", f.Name(), err)
+	}
+	return p, nil
+}
