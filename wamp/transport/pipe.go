@@ -2,62 +2,102 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
 	"gantry/wamp"
 )
 
-// PipeConfig sets the bounds of an in-process pipe. The zero value of a field is
-// its default.
+// Defaults of PipeConfig.
+const (
+	DefaultPipeRequests  = 64
+	DefaultPipeEvents    = 1024
+	DefaultPipeMarkBytes = 1 << 20
+)
+
+// PipeConfig says how much an in-process pipe holds.
 type PipeConfig struct {
-	// Queue is the number of messages that each direction holds. Default 256.
-	Queue int
-	// Lossless makes the direction from router to client take every message: the
-	// router's end is a wamp.Congestible that is congested from Queue messages on.
+	// Requests is how many messages from the client may wait for the router; the
+	// next Send blocks, the next TrySend returns wamp.ErrQueueFull. 0 means
+	// DefaultPipeRequests.
+	Requests int
+	// Events is how many messages from the router may wait for the client. 0
+	// means DefaultPipeEvents. Over it the router's TrySend returns
+	// wamp.ErrQueueFull, or, with Lossless, the router's peer is congested.
+	Events int
+	// EventBytes bounds the raw payloads of the same messages, in bytes, in the
+	// same way. An empty queue takes a message of any size. 0 means
+	// DefaultPipeMarkBytes.
+	EventBytes int
+	// Lossless makes the router's peer take every message. It then implements
+	// wamp.Congestible, with Events and EventBytes as the mark.
 	Lossless bool
+	// Name is what Info reports as the remote address on both ends; "pipe" if empty.
+	Name string
 }
 
-// Pipe returns the two ends of an in-process connection. Messages pass as Go
-// values: what is borrowed in them is copied once, nothing is serialized.
+// Pipe returns the two ends of a connection inside the process: client for a
+// session and router for router.Accept. Messages pass as values and are owned by
+// whoever receives them; a raw payload keeps the format it was sent in, and a
+// *wamp.Shared arrives as its Own message, which must not be changed.
+//
+// What was sent before Close is still received by the other end, which then gets
+// io.EOF.
 func Pipe(cfg PipeConfig) (client, router wamp.Peer) {
-	if cfg.Queue <= 0 {
-		cfg.Queue = 256
+	name := cfg.Name
+	if name == "" {
+		name = "pipe"
 	}
-	up := newPipeQueue(cfg.Queue, false)
-	down := newPipeQueue(cfg.Queue, cfg.Lossless)
-	c := &pipeEnd{out: up, in: down}
-	r := &pipeEnd{out: down, in: up}
+	in := &lane{count: orDefault(cfg.Requests, DefaultPipeRequests), ready: make(chan struct{}, 1)}
+	out := &lane{
+		count:    orDefault(cfg.Events, DefaultPipeEvents),
+		bytes:    orDefault(cfg.EventBytes, DefaultPipeMarkBytes),
+		lossless: cfg.Lossless,
+		ready:    make(chan struct{}, 1),
+	}
+	info := wamp.PeerInfo{Transport: "pipe", Remote: name, Local: true}
+	c := &pipeEnd{in: out, out: in, info: info}
+	r := &pipeEnd{in: in, out: out, info: info}
 	if cfg.Lossless {
 		return c, &losslessEnd{r}
 	}
 	return c, r
 }
 
-// pipeEnd is one end of a pipe.
-type pipeEnd struct{ out, in *pipeQueue }
+func orDefault(n, d int) int {
+	if n <= 0 {
+		return d
+	}
+	return n
+}
 
-// losslessEnd is the router's end of a lossless pipe.
-type losslessEnd struct{ *pipeEnd }
+// pipeEnd is one end of a pipe.
+type pipeEnd struct {
+	in, out *lane
+	info    wamp.PeerInfo
+}
 
 var (
 	_ wamp.Peer        = (*pipeEnd)(nil)
 	_ wamp.Congestible = (*losslessEnd)(nil)
 )
 
-func (e *pipeEnd) Recv() (wamp.Message, error) { return e.in.pop() }
+// Recv returns the next message. See wamp.Peer.
+func (p *pipeEnd) Recv() (wamp.Message, error) { return p.in.pop() }
 
-func (e *pipeEnd) TrySend(m wamp.Message) error { return e.out.push(m) }
+// TrySend queues a copy of m. See wamp.Peer.
+func (p *pipeEnd) TrySend(m wamp.Message) error {
+	_, err := p.out.push(m, false)
+	return err
+}
 
-func (e *pipeEnd) Send(ctx context.Context, m wamp.Message) error {
+// Send is TrySend that waits for room.
+func (p *pipeEnd) Send(ctx context.Context, m wamp.Message) error {
 	for {
-		err := e.out.push(m)
-		if err != wamp.ErrQueueFull {
+		room, err := p.out.push(m, true)
+		if !errors.Is(err, wamp.ErrQueueFull) {
 			return err
-		}
-		room := e.out.room()
-		if room == nil {
-			continue
 		}
 		select {
 		case <-room:
@@ -67,115 +107,191 @@ func (e *pipeEnd) Send(ctx context.Context, m wamp.Message) error {
 	}
 }
 
-// Close ends both directions. What was queued towards the other end can still be
-// received there.
-func (e *pipeEnd) Close() error {
-	e.out.end(false)
-	e.in.end(true)
+// Close ends both directions. It never waits: what was sent is the receiver's.
+func (p *pipeEnd) Close() error {
+	p.out.end(false)
+	p.in.end(true)
 	return nil
 }
 
-func (e *pipeEnd) Info() wamp.PeerInfo {
-	return wamp.PeerInfo{Transport: "pipe", Remote: "pipe", Local: true, Encrypted: true}
+// Info describes the other end.
+func (p *pipeEnd) Info() wamp.PeerInfo { return p.info }
+
+// losslessEnd is the router's end of a lossless pipe.
+type losslessEnd struct{ *pipeEnd }
+
+// Congested returns nil while fewer messages and bytes wait than the mark. See
+// wamp.Congestible.
+func (p *losslessEnd) Congested() <-chan struct{} { return p.out.congested() }
+
+// lane is one direction of a pipe: a queue with one receiver.
+type lane struct {
+	count, bytes int // limits; bytes 0 = none
+	lossless     bool
+
+	// ready has room for one token, left by senders for the receiver when the
+	// queue stops being empty or the lane ends. Nobody closes it.
+	ready chan struct{}
+
+	mu    sync.Mutex // guards what follows
+	ring  []wamp.Message
+	head  int
+	n     int
+	held  int           // raw payload bytes in the ring
+	ended bool          // the sender closed: what is queued is still received
+	gone  bool          // the receiver closed: what is queued is lost
+	room  chan struct{} // made by whoever waits, closed below the limits or at the end
 }
 
-// Congested implements wamp.Congestible.
-func (e *losslessEnd) Congested() <-chan struct{} { return e.out.room() }
-
-// pipeQueue is one direction: a queue of messages that the sender's side fills
-// and the receiver's side empties.
-type pipeQueue struct {
-	limit    int
-	lossless bool
-
-	mu       sync.Mutex
-	messages []wamp.Message
-	head     int
-	closed   bool
-	dead     bool          // the receiver's side is closed: nothing is taken any more
-	arrived  chan struct{} // capacity 1: wakes the one receiver
-	free     chan struct{} // closed when there is room again; nil while nobody waits
+func (l *lane) full() bool {
+	return l.n >= l.count || l.bytes > 0 && l.n > 0 && l.held >= l.bytes
 }
 
-func newPipeQueue(limit int, lossless bool) *pipeQueue {
-	return &pipeQueue{limit: limit, lossless: lossless, arrived: make(chan struct{}, 1)}
-}
-
-func (q *pipeQueue) push(m wamp.Message) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return wamp.ErrClosed
+// push queues a copy of m. When there is no room it returns wamp.ErrQueueFull
+// and, if wait is set, a channel that is closed when trying again makes sense.
+func (l *lane) push(m wamp.Message, wait bool) (<-chan struct{}, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended || l.gone {
+		return nil, wamp.ErrClosed
 	}
-	last := m.Type() == wamp.TypeAbort || m.Type() == wamp.TypeGoodbye
-	if !q.lossless && !last && len(q.messages)-q.head >= q.limit {
-		return wamp.ErrQueueFull
-	}
-	if q.head > 0 && len(q.messages) == cap(q.messages) {
-		n := copy(q.messages, q.messages[q.head:])
-		clear(q.messages[n:])
-		q.messages, q.head = q.messages[:n], 0
-	}
-	q.messages = append(q.messages, wamp.Clone(m))
-	select {
-	case q.arrived <- struct{}{}:
-	default:
-	}
-	return nil
-}
-
-func (q *pipeQueue) pop() (wamp.Message, error) {
-	for {
-		q.mu.Lock()
-		if q.head < len(q.messages) && !q.dead {
-			m := q.messages[q.head]
-			q.messages[q.head] = nil
-			if q.head++; q.head == len(q.messages) {
-				q.messages, q.head = q.messages[:0], 0
-			}
-			if q.free != nil && len(q.messages)-q.head < q.limit {
-				close(q.free)
-				q.free = nil
-			}
-			q.mu.Unlock()
-			return m, nil
+	if !l.lossless && l.full() && !(parting(m) && l.n < l.count+partingReserve) {
+		if !wait {
+			return nil, wamp.ErrQueueFull
 		}
-		closed, dead := q.closed, q.dead
-		q.mu.Unlock()
+		return l.roomLocked(), wamp.ErrQueueFull
+	}
+	own := wamp.Clone(m)
+	if l.n == len(l.ring) {
+		l.grow()
+	}
+	l.ring[(l.head+l.n)%len(l.ring)] = own
+	l.n++
+	l.held += payloadSize(own)
+	if l.n == 1 {
+		l.wake()
+	}
+	return nil, nil
+}
+
+// partingReserve is how many parting messages fit into a full lane.
+const partingReserve = 4
+
+// parting reports whether m ends the session: such a message has a place even in
+// a full queue.
+func parting(m wamp.Message) bool {
+	t := m.Type()
+	return t == wamp.TypeAbort || t == wamp.TypeGoodbye
+}
+
+func (l *lane) grow() {
+	next := make([]wamp.Message, max(8, 2*len(l.ring)))
+	for i := range l.n {
+		next[i] = l.ring[(l.head+i)%len(l.ring)]
+	}
+	l.ring, l.head = next, 0
+}
+
+// smallRing is the ring that an empty lane keeps.
+const smallRing = 64
+
+func (l *lane) pop() (wamp.Message, error) {
+	for {
+		l.mu.Lock()
 		switch {
-		case dead:
+		case l.gone:
+			l.mu.Unlock()
 			return nil, wamp.ErrClosed
-		case closed:
+		case l.n > 0:
+			m := l.ring[l.head]
+			l.ring[l.head] = nil
+			l.head = (l.head + 1) % len(l.ring)
+			l.n--
+			l.held -= payloadSize(m)
+			if l.room != nil && !l.full() {
+				close(l.room)
+				l.room = nil
+			}
+			if l.n == 0 && len(l.ring) > smallRing {
+				l.ring, l.head = nil, 0
+			}
+			l.mu.Unlock()
+			return m, nil
+		case l.ended:
+			l.mu.Unlock()
 			return nil, io.EOF
 		}
-		<-q.arrived
+		l.mu.Unlock()
+		<-l.ready
 	}
 }
 
-// room returns nil if there is room or the queue is closed, otherwise a channel
-// that is closed when that changes.
-func (q *pipeQueue) room() <-chan struct{} {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed || len(q.messages)-q.head < q.limit {
-		return nil
+func (l *lane) end(receiver bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if receiver {
+		l.gone = true
+		l.ring, l.n, l.held = nil, 0, 0
+	} else {
+		l.ended = true
 	}
-	if q.free == nil {
-		q.free = make(chan struct{})
+	if l.room != nil {
+		close(l.room)
+		l.room = nil
 	}
-	return q.free
+	l.wake()
 }
 
-func (q *pipeQueue) end(dead bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed, q.dead = true, q.dead || dead
-	if q.free != nil {
-		close(q.free)
-		q.free = nil
-	}
+func (l *lane) wake() {
 	select {
-	case q.arrived <- struct{}{}:
+	case l.ready <- struct{}{}:
 	default:
 	}
+}
+
+func (l *lane) roomLocked() <-chan struct{} {
+	if l.room == nil {
+		l.room = make(chan struct{})
+	}
+	return l.room
+}
+
+func (l *lane) congested() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended || l.gone || !l.full() {
+		return nil
+	}
+	return l.roomLocked()
+}
+
+// payloadSize returns the bytes of m's raw payload.
+func payloadSize(m wamp.Message) int {
+	if p := payloadOf(m); p != nil {
+		return p.Size()
+	}
+	return 0
+}
+
+// payloadOf returns m's payload, nil if its type has none.
+func payloadOf(m wamp.Message) *wamp.Payload {
+	switch m := m.(type) {
+	case *wamp.Event:
+		return &m.Payload
+	case *wamp.Publish:
+		return &m.Payload
+	case *wamp.Call:
+		return &m.Payload
+	case *wamp.Result:
+		return &m.Payload
+	case *wamp.Invocation:
+		return &m.Payload
+	case *wamp.Yield:
+		return &m.Payload
+	case *wamp.ErrorReply:
+		return &m.Payload
+	case *wamp.Abort:
+		return &m.Payload
+	}
+	return nil
 }
