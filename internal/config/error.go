@@ -6,7 +6,9 @@ import (
 	"strconv"
 	"strings"
 
+	"gantry/bridge"
 	"gantry/drivers"
+	"gantry/store"
 )
 
 // Error tells what is wrong with a configuration and where.
@@ -94,12 +96,18 @@ func splitJoined(err error) []error {
 // the text remains, with the form "text; allowed: what" taken apart.
 func asKeyError(err error) KeyError {
 	var own *KeyError
-	var driver *drivers.ConfigError
+	var ofDriver *drivers.ConfigError
+	var ofBridge *bridge.ConfigError
+	var ofStore *store.ConfigError
 	switch {
 	case errors.As(err, &own):
 		return *own
-	case errors.As(err, &driver):
-		return KeyError(*driver)
+	case errors.As(err, &ofDriver):
+		return KeyError(*ofDriver)
+	case errors.As(err, &ofBridge):
+		return KeyError(*ofBridge)
+	case errors.As(err, &ofStore):
+		return KeyError(*ofStore)
 	}
 	text, allowed, _ := strings.Cut(err.Error(), "; allowed: ")
 	return KeyError{Text: text, Allowed: allowed}

@@ -1,0 +1,312 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"gantry/drivers"
+	"gantry/drivers/hub"
+	"gantry/wamp"
+)
+
+// Schema is the version of the configuration's form that this program reads.
+const Schema = 1
+
+// MainFile and DeviceDir are the names inside a configuration directory.
+const (
+	MainFile  = "gantry.toml"
+	DeviceDir = "devices.d"
+)
+
+// Config is the whole configuration.
+type Config struct {
+	File    string // the main file, as it was opened
+	Gateway Gateway
+	Listen  Listen
+	Limits  Limits
+	Log     Log
+	Devices []Device // in the order of their names
+
+	positions *document
+}
+
+// Gateway is the table [gateway].
+type Gateway struct {
+	// Name is the gateway's part of every URI. Default "gw".
+	Name string `toml:"name"`
+	// Realm is the realm that everything joins. Default "gantry".
+	Realm string `toml:"realm"`
+}
+
+// Listen is the table [listen].
+type Listen struct {
+	// HTTP is the one TCP address: WebSocket on /ws, RawSocket by first byte,
+	// /healthz, /readyz, /metrics. "" = off. Default 127.0.0.1:8080.
+	HTTP string `toml:"http"`
+	// Unix is the RawSocket on a Unix socket, relative to the state directory.
+	// "" = off. Default gantry.sock.
+	Unix string `toml:"unix"`
+	// Anonymous says from where clients without credentials are admitted.
+	Anonymous Anonymous `toml:"anonymous"`
+}
+
+// Anonymous says from where clients are admitted that do not say who they are.
+type Anonymous string
+
+// The choices.
+const (
+	AnonymousLoopback Anonymous = "loopback" // from this machine; default
+	AnonymousAny      Anonymous = "any"      // from anywhere: whoever reaches the port controls every device
+)
+
+// UnmarshalText takes one of the choices.
+func (a *Anonymous) UnmarshalText(text []byte) error {
+	switch v := Anonymous(text); v {
+	case AnonymousLoopback, AnonymousAny:
+		*a = v
+		return nil
+	}
+	return &KeyError{Text: fmt.Sprintf("is %.32q", text), Allowed: `"loopback", "any"`}
+}
+
+// Limits is the table [limits]: what one client may use. 0 is the room's own
+// default.
+type Limits struct {
+	MessageBytes  int `toml:"message_bytes"`  // largest message after inflating
+	QueueBytes    int `toml:"queue_bytes"`    // waiting for a slow client
+	Subscriptions int `toml:"subscriptions"`  // of one session
+	Registrations int `toml:"registrations"`  // of one session
+	Calls         int `toml:"calls"`          // in progress, of one session
+	Retained      int `toml:"retained"`       // last values kept, of the realm
+	RetainedBytes int `toml:"retained_bytes"` // bytes of the last values kept
+}
+
+// Log is the table [log].
+type Log struct {
+	// Level is the least level that is written. Default info.
+	Level Level `toml:"level"`
+}
+
+// Level is one of debug, info, warn, error.
+type Level string
+
+// UnmarshalText takes one of the levels.
+func (l *Level) UnmarshalText(text []byte) error {
+	if levels := []string{"debug", "info", "warn", "error"}; !slices.Contains(levels, string(text)) {
+		return &KeyError{Text: fmt.Sprintf("is %.32q", text), Allowed: `"debug", "info", "warn", "error"`}
+	}
+	*l = Level(text)
+	return nil
+}
+
+// Device is one table [device.NAME] that is in order.
+type Device struct {
+	Name string
+	Kind drivers.Kind
+	Hub  hub.DeviceConfig // what every device has
+	// Driver is the kind's own configuration, for Kind.New.
+	Driver any
+	File   string // where it is from
+	Line   int
+}
+
+// mainFile is the form of gantry.toml.
+type mainFile struct {
+	Schema  int64                     `toml:"schema"`
+	Gateway Gateway                   `toml:"gateway"`
+	Listen  Listen                    `toml:"listen"`
+	Limits  Limits                    `toml:"limits"`
+	Log     Log                       `toml:"log"`
+	Device  map[string]map[string]any `toml:"device"`
+}
+
+// Load reads path, a main file or a directory with gantry.toml and devices.d in
+// it, and everything that is wrong with it. The devices that are in order are
+// in Config even when others are not; Config is nil when the main file cannot be
+// used, which is so when any error is not about one device (see [Errors.Fatal]).
+func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
+	l := loader{kinds: map[string]drivers.Kind{}, seen: map[string]place{}}
+	for _, k := range kinds {
+		l.kinds[k.Name] = k
+	}
+	file, dir, err := find(path)
+	if err != nil {
+		return nil, Errors{err}
+	}
+	cfg := l.main(file)
+	if dir != "" {
+		l.deviceFiles(dir)
+	}
+	l.errs.sort()
+	if cfg == nil || len(l.errs.Fatal()) > 0 {
+		return nil, l.errs
+	}
+	cfg.Devices = l.devices()
+	return cfg, l.errs
+}
+
+// find returns the main file and the folder of device files.
+func find(path string) (file, dir string, e *Error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", "", fileError(path, err)
+	}
+	if !info.IsDir() {
+		return path, "", nil
+	}
+	return filepath.Join(path, MainFile), filepath.Join(path, DeviceDir), nil
+}
+
+// loader gathers devices and errors over all files.
+type loader struct {
+	kinds map[string]drivers.Kind
+	seen  map[string]place // every device table met, good or bad
+	good  []Device
+	errs  Errors
+}
+
+type place struct {
+	file string
+	line int
+}
+
+func (p place) String() string { return fmt.Sprintf("%s:%d", p.file, p.line) }
+
+// main reads the main file; nil when it cannot be read at all.
+func (l *loader) main(file string) *Config {
+	doc, err := read(file)
+	if err != nil {
+		l.errs = append(l.errs, err)
+		return nil
+	}
+	m := mainFile{
+		Gateway: Gateway{Name: "gw", Realm: "gantry"},
+		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback},
+		Log:     Log{Level: "info"},
+	}
+	d := decoder{doc: doc}
+	d.table(nil, doc.root, &m)
+	if _, given := doc.root["schema"]; !given {
+		d.fail([]string{"schema"}, "is missing", fmt.Sprint(Schema))
+	} else if m.Schema != Schema {
+		d.fail([]string{"schema"}, fmt.Sprintf("is %d", m.Schema), fmt.Sprint(Schema))
+	}
+	for _, err := range m.validate() {
+		d.fail(unshow(err.Key), err.Text, err.Allowed)
+	}
+	l.errs = append(l.errs, d.errs...)
+	l.tables(doc, m.Device)
+	return &Config{
+		File: file, Gateway: m.Gateway, Listen: m.Listen, Limits: m.Limits, Log: m.Log, positions: doc,
+	}
+}
+
+func (m *mainFile) validate() (errs []*KeyError) {
+	check := func(ok bool, key, text, allowed string) {
+		if !ok {
+			errs = append(errs, &KeyError{key, text, allowed})
+		}
+	}
+	check(hub.ValidName(m.Gateway.Name), "gateway.name", fmt.Sprintf("%.80q is no name", m.Gateway.Name), "1 to 64 of a-z 0-9 _")
+	check(wamp.URI(m.Gateway.Realm).Valid(false, wamp.MatchExact), "gateway.realm", fmt.Sprintf("%.80q is no URI", m.Gateway.Realm), "parts without spaces or #, joined by dots")
+	if err := CheckListen(m.Listen.HTTP, m.Listen.Anonymous); err != nil {
+		errs = append(errs, &KeyError{"listen.http", err.Text, err.Allowed})
+	}
+	check(filepath.IsLocal(m.Listen.Unix) || filepath.IsAbs(m.Listen.Unix) || m.Listen.Unix == "",
+		"listen.unix", fmt.Sprintf("%.80q leaves the state directory", m.Listen.Unix), "a name in the state directory, or an absolute path")
+	for _, n := range []struct {
+		key   string
+		value int
+	}{
+		{"message_bytes", m.Limits.MessageBytes}, {"queue_bytes", m.Limits.QueueBytes},
+		{"subscriptions", m.Limits.Subscriptions}, {"registrations", m.Limits.Registrations},
+		{"calls", m.Limits.Calls}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
+	} {
+		check(n.value >= 0, "limits."+n.key, fmt.Sprintf("is %d", n.value), "0 (the default) or more")
+	}
+	return errs
+}
+
+// CheckListen checks a TCP address to listen on, "" being none. An address that
+// other machines reach is refused unless anonymous clients are expressly
+// admitted from anywhere.
+func CheckListen(addr string, anonymous Anonymous) *KeyError {
+	if addr == "" {
+		return nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return &KeyError{Text: fmt.Sprintf("%.80q is no address", addr), Allowed: `"host:port", such as "127.0.0.1:8080"; port 0 takes a free one`}
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return &KeyError{Text: fmt.Sprintf("%.80q has no port number", addr), Allowed: "a port from 0 to 65535"}
+	}
+	ip, err := netip.ParseAddr(host)
+	if local := host == "localhost" || err == nil && ip.IsLoopback(); local || anonymous == AnonymousAny {
+		return nil
+	}
+	return &KeyError{
+		Text:    fmt.Sprintf("%s is reachable from other machines, and whoever reaches it controls every device", addr),
+		Allowed: `127.0.0.1, [::1] or localhost; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
+	}
+}
+
+// Locate turns a room's complaint about the table at key, such as "uplink.hq",
+// into errors with file and line.
+func (c *Config) Locate(key string, err error) Errors {
+	d := decoder{doc: c.positions}
+	d.complain(unshow(key), err)
+	return d.errs
+}
+
+// complain adds a room's errors about the table at path.
+func (d *decoder) complain(path []string, err error) {
+	for _, err := range splitJoined(err) {
+		key := asKeyError(err)
+		d.fail(append(slices.Clone(path), unshow(key.Key)...), key.Text, key.Allowed)
+	}
+}
+
+// deviceFiles reads every *.toml in dir. No such folder is no error.
+func (l *loader) deviceFiles(dir string) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return
+	}
+	if err != nil {
+		l.errs = append(l.errs, fileError(dir, err))
+		return
+	}
+	for _, e := range entries {
+		if e.IsDir() || !strings.HasSuffix(e.Name(), ".toml") || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		l.deviceFile(filepath.Join(dir, e.Name()))
+	}
+}
+
+// deviceFile reads one file of device tables. What is wrong with it as a whole
+// stops its devices only.
+func (l *loader) deviceFile(file string) {
+	about := strings.TrimSuffix(filepath.Base(file), ".toml")
+	doc, err := read(file)
+	if err != nil {
+		err.Device = about
+		l.errs = append(l.errs, err)
+		return
+	}
+	var f struct {
+		Device map[string]map[string]any `toml:"device"`
+	}
+	d := decoder{doc: doc, device: about}
+	d.table(nil, doc.root, &f)
+	l.errs = append(l.errs, d.errs...)
+	l.tables(doc, f.Device)
+}

@@ -1,0 +1,255 @@
+package config_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"gantry/drivers"
+	"gantry/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+type lampConfig struct {
+	Port  struct{ Path string }            `toml:"port"`
+	Watts int                              `toml:"watts"`
+	Point map[string]struct{ From string } `toml:"point"`
+}
+
+// lamp is a kind of driver for these tests; drivers are in rooms of their own.
+var lamp = drivers.Kind{
+	Name:   "lamp",
+	Config: func() any { return &lampConfig{Watts: 40} },
+	New: func(cfg any, _ drivers.Env) (drivers.Driver, error) {
+		c := cfg.(*lampConfig)
+		if c.Port.Path == "" {
+			return nil, &drivers.ConfigError{Key: "port.path", Text: "is missing", Allowed: "a path"}
+		}
+		if c.Watts > 100 {
+			return nil, &drivers.ConfigError{Key: "watts", Text: "is too bright", Allowed: "0 to 100"}
+		}
+		return dimmer{}, nil
+	},
+}
+
+type dimmer struct{}
+
+func (dimmer) Describe() drivers.Description {
+	return drivers.Description{Points: []drivers.Point{{ID: "dim", Readable: true}}}
+}
+
+func (dimmer) Run(ctx context.Context, _ drivers.Link) error {
+	<-ctx.Done()
+	return nil
+}
+
+// write lays out a configuration directory; the names are relative to it.
+func write(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func loadDir(t *testing.T, files map[string]string) (*config.Config, []string) {
+	t.Helper()
+	dir := write(t, files)
+	cfg, errs := config.Load(dir, []drivers.Kind{lamp})
+	var lines []string
+	for _, e := range errs {
+		lines = append(lines, strings.ReplaceAll(e.Error(), dir+"/", ""))
+	}
+	return cfg, lines
+}
+
+func TestSmallestConfiguration(t *testing.T) {
+	t.Parallel()
+	cfg, errs := loadDir(t, map[string]string{
+		"gantry.toml":           "schema = 1\n",
+		"devices.d/hall.toml":   "[device.hall]\ndriver = \"lamp\"\nlabel = \"Hall\"\n[device.hall.port]\npath = \"/dev/x\"\n[device.hall.point.dim]\nfrom = \"d\"\nunit = \"%\"\n",
+		"devices.d/.hall.toml~": "not toml",
+		"devices.d/README":      "not toml",
+	})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	if cfg.Gateway.Name != "gw" || cfg.Gateway.Realm != "gantry" || cfg.Listen.HTTP != "127.0.0.1:8080" || cfg.Listen.Unix != "gantry.sock" {
+		t.Errorf("defaults: %+v %+v", cfg.Gateway, cfg.Listen)
+	}
+	if len(cfg.Devices) != 1 {
+		t.Fatalf("%d devices", len(cfg.Devices))
+	}
+	d := cfg.Devices[0]
+	own := d.Driver.(*lampConfig)
+	if d.Name != "hall" || d.Line != 1 || d.Hub.Label != "Hall" || d.Hub.Point["dim"].Unit != "%" || own.Point["dim"].From != "d" || own.Watts != 40 {
+		t.Errorf("device: %+v", d)
+	}
+}
+
+func TestOneBadDeviceStopsThatDeviceOnly(t *testing.T) {
+	t.Parallel()
+	const good = "driver = \"lamp\"\nport = { path = \"x\" }\n"
+	cfg, errs := loadDir(t, map[string]string{
+		"gantry.toml":           "schema = 1\n[device.main]\n" + good,
+		"devices.d/a.toml":      "[device.a]\n" + good + "wats = 3\n",
+		"devices.d/b.toml":      "[device.b]\ndriver = \"lamp\"\n\nwatts = 300\nport = { path = \"x\" }\n",
+		"devices.d/c.toml":      "[device.c]\ndriver = \"lamb\"\n",
+		"devices.d/d.toml":      "[device.d\n",
+		"devices.d/e.toml":      "[device.e]\n" + good + "\n[device.twice]\n" + good,
+		"devices.d/f.toml":      "[device.f]\n" + good + "\n[device.twice]\n" + good,
+		"devices.d/g.toml":      "[device.g]\ndriver = \"lamp\"\n[device.\"G G\"]\n" + good,
+		"devices.d/h.toml":      "[devise.h]\n" + good,
+		"devices.d/i.toml":      "[device.i]\ndriver = 5\n[device.j]\n",
+		"devices.d/k.toml":      "[device.k]\n" + good + "[device.k.point.dim]\nmin = 2\nscale = 0.0\n[device.k.point.dum]\n",
+		"devices.d/l.toml":      "[device.l]\n" + good + "[device.l.point.dim]\nunit = \"%\"\n[device.l.point.dum]\nunit = \"%\"\n",
+		"devices.d/sub/no.toml": "not toml",
+	})
+	want := []string{
+		`devices.d/a.toml:4: device.a.wats: unknown key, did you mean watts?; allowed: action_timeout, disabled, driver, every, label, max_silence, point, port, retry, stale_after, timeout, watts`,
+		`devices.d/b.toml:4: device.b.watts: is too bright; allowed: 0 to 100`,
+		`devices.d/c.toml:2: device.c.driver: "lamb" is no driver, did you mean lamp?; allowed: "lamp"`,
+		`devices.d/d.toml:1: expected ']' to close table name`,
+		`devices.d/f.toml:5: device.twice: device is defined twice, here and at devices.d/e.toml:5; neither runs; allowed: one definition`,
+		`devices.d/g.toml:1: device.g.port.path: is missing; allowed: a path`,
+		`devices.d/g.toml:3: device."G G": "G G" is no name; allowed: 1 to 64 of a-z 0-9 _`,
+		`devices.d/h.toml:1: devise: unknown key, did you mean device?; allowed: device`,
+		`devices.d/i.toml:2: device.i.driver: is an integer; allowed: "lamp"`,
+		`devices.d/i.toml:3: device.j.driver: is missing; allowed: "lamp"`,
+		`devices.d/k.toml:6: device.k.point.dim.scale: is 0; allowed: any number but 0`,
+		`devices.d/l.toml:6: device.l.point.dum: the driver has no such point; allowed: dim`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
+	}
+	if cfg == nil {
+		t.Fatal("the gateway does not start")
+	}
+	var names []string
+	for _, d := range cfg.Devices {
+		names = append(names, d.Name)
+	}
+	if diff := cmp.Diff([]string{"e", "f", "main"}, names); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBadMainFileIsReportedWhole(t *testing.T) {
+	t.Parallel()
+	cfg, errs := loadDir(t, map[string]string{
+		"gantry.toml": `schema = 2
+[gateway]
+name = "My Gateway"
+realm = "a b"
+[listen]
+http = ":8080"
+unix = "../x"
+anonymous = "all"
+[limits]
+calls = -1
+[log]
+level = "loud"
+[other]
+`,
+		"devices.d/x.toml": "[device.x]\ndriver = \"lamp\"\n",
+	})
+	want := []string{
+		`devices.d/x.toml:1: device.x.port.path: is missing; allowed: a path`,
+		`gantry.toml:1: schema: is 2; allowed: 1`,
+		`gantry.toml:3: gateway.name: "My Gateway" is no name; allowed: 1 to 64 of a-z 0-9 _`,
+		`gantry.toml:4: gateway.realm: "a b" is no URI; allowed: parts without spaces or #, joined by dots`,
+		`gantry.toml:6: listen.http: :8080 is reachable from other machines, and whoever reaches it controls every device; allowed: 127.0.0.1, [::1] or localhost; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
+		`gantry.toml:7: listen.unix: "../x" leaves the state directory; allowed: a name in the state directory, or an absolute path`,
+		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any"`,
+		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
+		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
+		`gantry.toml:13: other: unknown key; allowed: device, gateway, limits, listen, log, schema`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
+	}
+	if cfg != nil {
+		t.Error("the gateway would start")
+	}
+}
+
+func TestMissingFiles(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{
+		"nowhere": "nowhere: no such file or directory",
+		"":        "gantry.toml: no such file or directory",
+	} {
+		dir := t.TempDir()
+		cfg, errs := config.Load(filepath.Join(dir, name), nil)
+		if cfg != nil || len(errs) != 1 || strings.TrimPrefix(errs[0].Error(), dir+"/") != want {
+			t.Errorf("got %v, %v, want %s", cfg, errs, want)
+		}
+	}
+}
+
+func TestListenAddresses(t *testing.T) {
+	t.Parallel()
+	for addr, ok := range map[string]bool{
+		"": true, "127.0.0.1:0": true, "[::1]:8080": true, "localhost:8080": true, "127.7.7.7:1": true,
+		":8080": false, "0.0.0.0:8080": false, "192.168.1.2:8080": false, "gateway.local:8080": false,
+	} {
+		if err := config.CheckListen(addr, config.AnonymousLoopback); (err == nil) != ok {
+			t.Errorf("%q for this machine: %v", addr, err)
+		}
+		if err := config.CheckListen(addr, config.AnonymousAny); err != nil {
+			t.Errorf("%q for any: %v", addr, err)
+		}
+	}
+	for _, addr := range []string{"8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "::1:80:x"} {
+		if config.CheckListen(addr, config.AnonymousAny) == nil {
+			t.Errorf("%q accepted", addr)
+		}
+	}
+}
+
+func TestSecretsAreReadButNeverShown(t *testing.T) {
+	t.Setenv("GANTRY_TEST_SECRET", "from env")
+	file := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(file, []byte("from file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for ref, want := range map[string]string{"env:GANTRY_TEST_SECRET": "from env", "file:" + file: "from file"} {
+		var s config.Secret
+		if err := s.UnmarshalText([]byte(ref)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Reveal(); err != nil || got != want {
+			t.Errorf("%s: %q, %v", ref, got, err)
+		}
+		if text := strings.Join([]string{s.String(), s.GoString(), s.LogValue().String()}, " "); text != "*** *** ***" {
+			t.Errorf("shows %q", text)
+		}
+	}
+	var s config.Secret
+	for _, ref := range []string{"hunter2", "env:", "file:", "", "vault:x"} {
+		if s.UnmarshalText([]byte(ref)) == nil {
+			t.Errorf("%q accepted", ref)
+		}
+	}
+	for _, ref := range []string{"env:GANTRY_TEST_NO_SUCH", "file:/nonexistent/x"} {
+		if err := s.UnmarshalText([]byte(ref)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Reveal(); err == nil {
+			t.Errorf("%q revealed", ref)
+		}
+	}
+}
