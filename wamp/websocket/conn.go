@@ -1,8 +1,6 @@
 package websocket
 
 import (
-	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -10,255 +8,286 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
-	gorilla "github.com/gorilla/websocket"
-
-	"gantry/wamp"
-	"gantry/wamp/internal/outq"
+	"github.com/gorilla/websocket"
 )
 
-// Close codes (RFC 6455, 7.4.1).
+// Defaults of Config.
 const (
-	CloseNormal          = gorilla.CloseNormalClosure
-	CloseGoingAway       = gorilla.CloseGoingAway
-	CloseProtocolError   = gorilla.CloseProtocolError
-	CloseUnsupportedData = gorilla.CloseUnsupportedData
-	CloseMessageTooBig   = gorilla.CloseMessageTooBig
+	DefaultMaxMessage   = 1 << 20
+	DefaultWriteTimeout = 10 * time.Second
+	DefaultPingInterval = 5 * time.Second
+	DefaultPingTimeout  = 10 * time.Second
+	DefaultLinger       = 2 * time.Second
 )
 
-// ErrMessageTooBig is returned by Read when the other side sent more than
-// Config.MaxMessage.
-var ErrMessageTooBig = errors.New("websocket: message is larger than this side takes")
-
-// Conn is one WebSocket connection. One goroutine may read; any number may send;
-// Close may be called by anyone.
-type Conn struct {
-	cfg    Config
-	net    net.Conn
-	ws     *gorilla.Conn
-	out    *outq.Queue
-	client bool
-
-	reading atomic.Bool // a read is under way
-	heard   atomic.Bool // something has arrived since the last tick
-	silent  int         // ticks without a sign of life; the ticker's alone
-	ticker  *time.Timer
-
-	closing atomic.Bool
-	once    sync.Once
-	done    chan struct{} // closed when Close has finished
+// Config holds what a client and a server set alike. The zero value means the
+// defaults.
+type Config struct {
+	// MaxMessage is the largest message in bytes that is received, all its
+	// fragments together. A larger one fails the connection with close code 1009
+	// before it is buffered.
+	MaxMessage int
+	// WriteTimeout is how long a write may take before the connection fails.
+	WriteTimeout time.Duration
+	// PingInterval is the silence after which the other side is pinged, and
+	// PingTimeout how long an answer may take; after both together the connection
+	// is dropped. A negative PingInterval switches the keepalive off.
+	PingInterval, PingTimeout time.Duration
+	// Linger is how long Close waits for the other side to close as well.
+	Linger time.Duration
+	// ReadBuffer is the size in bytes of the buffer that each connection keeps;
+	// 0 means 1024. Larger messages bypass it.
+	ReadBuffer int
+	// Wrap, if not nil, replaces the network connection beneath the WebSocket.
+	// Everything passes through the wrapper, the handshake included; each control
+	// frame is one Write.
+	Wrap func(net.Conn) net.Conn
 }
 
-// queued is the net.Conn that gorilla sees: what it writes by itself (handshake,
-// pong, close) goes through the queue like everything else.
-type queued struct {
-	net.Conn
-	out *outq.Queue
-}
-
-func (q *queued) Write(b []byte) (int, error) {
-	if err := q.out.Append(true, func(dst []byte) ([]byte, error) { return append(dst, b...), nil }); err != nil {
-		return 0, err
+func (c Config) withDefaults() Config {
+	if c.MaxMessage <= 0 {
+		c.MaxMessage = DefaultMaxMessage
 	}
-	return len(b), nil
-}
-
-// SetWriteDeadline is the queue's to set.
-func (q *queued) SetWriteDeadline(time.Time) error { return nil }
-
-// SetDeadline sets what is left to gorilla, the deadline for reading.
-func (q *queued) SetDeadline(t time.Time) error { return q.SetReadDeadline(t) }
-
-func newConn(cfg Config, nc net.Conn, out *outq.Queue, ws *gorilla.Conn, client bool) *Conn {
-	c := &Conn{cfg: cfg, net: nc, ws: ws, out: out, client: client, done: make(chan struct{})}
-	ws.SetReadLimit(int64(cfg.MaxMessage))
-	ws.SetPingHandler(func(data string) error {
-		c.heard.Store(true)
-		return ignoreFull(c.control(opPong, []byte(data)))
-	})
-	ws.SetPongHandler(func(string) error {
-		c.heard.Store(true)
-		return nil
-	})
-	ws.SetCloseHandler(func(code int, text string) error {
-		if code == gorilla.CloseNoStatusReceived {
-			return ignoreFull(c.control(opClose, nil))
+	for _, d := range []struct {
+		v *time.Duration
+		d time.Duration
+	}{
+		{&c.WriteTimeout, DefaultWriteTimeout}, {&c.PingTimeout, DefaultPingTimeout}, {&c.Linger, DefaultLinger},
+	} {
+		if *d.v <= 0 {
+			*d.v = d.d
 		}
-		return ignoreFull(c.control(opClose, closePayload(code, "")))
-	})
-	if cfg.PingInterval > 0 {
-		// Armed by hand before it can fire, so that tick sees c.ticker.
-		c.ticker = time.AfterFunc(time.Hour, c.tick)
-		c.ticker.Reset(cfg.PingInterval)
+	}
+	if c.PingInterval == 0 {
+		c.PingInterval = DefaultPingInterval
+	}
+	if c.ReadBuffer <= 0 {
+		c.ReadBuffer = 1024
 	}
 	return c
 }
 
-// ignoreFull lets the answer to a ping or close be lost rather than the
-// connection when the queue is full or closed.
-func ignoreFull(err error) error {
-	if errors.Is(err, wamp.ErrQueueFull) || errors.Is(err, wamp.ErrClosed) {
-		return nil
-	}
-	return err
+// ErrTooBig is returned when the other side sends a message over MaxMessage. The
+// connection has been failed with close code 1009.
+var ErrTooBig = errors.New("websocket: message is larger than allowed")
+
+// CloseError is the close frame that ended a connection.
+type CloseError struct {
+	Code   int    // RFC 6455, 7.4.1; CloseNoStatus if the frame had none
+	Reason string // UTF-8
 }
 
-// tick looks for signs of life: a side that has been silent for one interval is
-// pinged, for two it is dropped. Time in which nobody reads does not count.
-func (c *Conn) tick() {
+// Error returns code and reason.
+func (e *CloseError) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("websocket: closed with code %d", e.Code)
+	}
+	return fmt.Sprintf("websocket: closed with code %d: %s", e.Code, e.Reason)
+}
+
+// Normal reports whether the code is the one of an orderly end: 1000, 1001 or none.
+func (e *CloseError) Normal() bool {
+	return e.Code == CloseNormal || e.Code == CloseGoingAway || e.Code == CloseNoStatus
+}
+
+// Conn is a WebSocket connection. One goroutine may read; any number may write;
+// anyone may close.
+type Conn struct {
+	ws  *websocket.Conn
+	cfg Config
+	buf []byte // of Read
+
+	readMu  sync.Mutex // held by whoever reads, so that Close can take over
+	readErr error      // guarded by readMu: the error that ended reading
+	writeMu sync.Mutex // held while a message is written
+
+	heard  atomic.Int64 // when something last arrived, in Unix nanoseconds
+	closed atomic.Bool  // Close was called
+	done   sync.Once
+	timer  *time.Timer // runs keepalive, nil when off
+}
+
+// newConn sets limits and handlers before anything is read.
+func newConn(ws *websocket.Conn, cfg Config) *Conn {
+	c := &Conn{ws: ws, cfg: cfg}
+	ws.SetReadLimit(int64(cfg.MaxMessage))
+	if cfg.PingInterval < 0 {
+		return c
+	}
+	answer := ws.PingHandler()
+	ws.SetPingHandler(func(s string) error {
+		c.hear()
+		return answer(s)
+	})
+	ws.SetPongHandler(func(string) error {
+		c.hear()
+		return nil
+	})
+	c.hear()
+	// The timer is set under the lock that its function takes first, so that
+	// the function sees it.
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	c.timer = time.AfterFunc(cfg.PingInterval, c.keepalive)
+	return c
+}
+
+func (c *Conn) hear() { c.heard.Store(time.Now().UnixNano()) }
+
+// keepalive pings a silent peer and drops one that does not answer.
+func (c *Conn) keepalive() {
+	if c.closed.Load() {
+		return
+	}
+	silent := time.Duration(time.Now().UnixNano() - c.heard.Load())
+	limit := c.cfg.PingInterval + c.cfg.PingTimeout
+	next := c.cfg.PingInterval - silent
 	switch {
-	case c.closing.Load():
+	case silent >= limit:
+		_ = c.ws.UnderlyingConn().Close()
 		return
-	case c.heard.Swap(false) || !c.reading.Load():
-		c.silent = 0
-	case c.silent > 0:
-		_ = c.net.Close() // frees the reader, which reports the loss
-		return
-	default:
-		c.silent++
-		if err := c.control(opPing, nil); errors.Is(err, wamp.ErrClosed) {
+	case silent >= c.cfg.PingInterval:
+		if err := c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.cfg.WriteTimeout)); err != nil {
+			_ = c.ws.UnderlyingConn().Close()
 			return
 		}
+		next = min(c.cfg.PingInterval, limit-silent)
 	}
-	c.ticker.Reset(c.cfg.PingInterval)
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if !c.closed.Load() {
+		c.timer.Reset(next)
+	}
 }
 
-func (c *Conn) control(op Kind, payload []byte) error {
-	return c.out.Append(true, func(dst []byte) ([]byte, error) {
-		return appendFrame(dst, op, len(payload), c.client, func(dst []byte) ([]byte, error) {
-			return append(dst, payload...), nil
-		})
-	})
-}
-
-func closePayload(code int, text string) []byte {
-	return append(binary.BigEndian.AppendUint16(nil, uint16(code)), text...)
-}
-
-// Subprotocol returns the subprotocol agreed on, "" for none.
+// Subprotocol returns the subprotocol agreed on, "" if none.
 func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
-// RemoteAddr returns the other side's address.
-func (c *Conn) RemoteAddr() net.Addr { return c.net.RemoteAddr() }
+// NetConn returns the network connection, wrapped if Config.Wrap did so.
+func (c *Conn) NetConn() net.Conn { return c.ws.UnderlyingConn() }
 
-// Read reads one message into buf, growing it as needed up to
-// Config.MaxMessage, and returns the message, which shares buf's memory. It
-// returns io.EOF when the other side has closed in order, ErrMessageTooBig, or
-// the connection's error.
-func (c *Conn) Read(buf []byte) (Kind, []byte, error) {
-	c.reading.Store(true)
-	defer c.reading.Store(false)
-	kind, r, err := c.ws.NextReader()
-	if err != nil {
-		return 0, nil, c.readError(err)
+// Read returns the next message, Text (valid UTF-8) or Binary. The bytes are
+// valid until the next Read. The error is a *CloseError when the other side
+// closed, ErrTooBig, or that of the connection; the connection is then over.
+func (c *Conn) Read() (Opcode, []byte, error) {
+	op, b, err := c.ReadInto(func() []byte { return c.buf[:0] })
+	if b != nil {
+		c.buf = b
 	}
-	b := buf[:0]
+	if err == nil && op == Text && !utf8.Valid(b) {
+		err = errors.New("websocket: text message is not UTF-8")
+		_ = c.sendClose(CloseInvalidPayload, "not UTF-8")
+	}
+	return op, b, err
+}
+
+// ReadInto appends the next message to the buffer that get returns. get is called
+// once the message has begun to arrive, so that an idle connection needs no
+// buffer. The buffer is returned, grown or not, even with an error that came
+// after the call of get. ReadInto does not check that Text is UTF-8. See Read.
+func (c *Conn) ReadInto(get func() []byte) (Opcode, []byte, error) {
+	c.readMu.Lock()
+	defer c.readMu.Unlock()
+	if c.readErr != nil {
+		return 0, nil, c.readErr
+	}
+	op, r, err := c.ws.NextReader()
+	if err != nil {
+		return 0, nil, c.fail(err)
+	}
+	b := get()
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
 		n, err := r.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
-		if err == io.EOF {
-			c.heard.Store(true)
-			return Kind(kind), b, nil
-		}
-		if err != nil {
-			return 0, nil, c.readError(err)
+		switch {
+		case err == io.EOF:
+			if c.cfg.PingInterval > 0 {
+				c.hear()
+			}
+			return Opcode(op), b, nil
+		case err != nil:
+			return 0, b, c.fail(err)
 		}
 	}
 }
 
-func (c *Conn) readError(err error) error {
+// fail keeps and returns the error that ended reading. readMu is held.
+func (c *Conn) fail(err error) error {
+	if c.readErr == nil {
+		c.readErr = cause(err)
+	}
+	return c.readErr
+}
+
+// cause translates an error of the library into those that Read returns.
+func cause(err error) error {
+	var ce *websocket.CloseError
 	switch {
-	case errors.Is(err, gorilla.ErrReadLimit):
-		return ErrMessageTooBig
-	case gorilla.IsCloseError(err, CloseNormal, CloseGoingAway, gorilla.CloseNoStatusReceived):
-		return io.EOF
-	case c.closing.Load():
-		return wamp.ErrClosed
+	case errors.Is(err, websocket.ErrReadLimit):
+		return ErrTooBig
+	case errors.As(err, &ce):
+		if ce.Code == CloseAbnormal {
+			return io.ErrUnexpectedEOF
+		}
+		return &CloseError{Code: ce.Code, Reason: ce.Text}
 	}
-	return fmt.Errorf("websocket: %w", err)
+	return err
 }
 
-// Send queues one message whose payload build appends to dst, and returns at
-// once: nil, wamp.ErrQueueFull, wamp.ErrClosed or build's error. hint is the
-// payload's likely size. last marks the final messages of a connection, for which
-// there is always some room.
-func (c *Conn) Send(kind Kind, hint int, last bool, build func(dst []byte) ([]byte, error)) error {
-	return c.out.Append(last, func(dst []byte) ([]byte, error) {
-		return appendFrame(dst, kind, hint, c.client, build)
+// Write sends one message. It blocks until the network has taken it or
+// WriteTimeout has passed; the connection is over after an error.
+func (c *Conn) Write(op Opcode, b []byte) error {
+	c.writeMu.Lock()
+	defer c.writeMu.Unlock()
+	if c.closed.Load() {
+		return net.ErrClosed
+	}
+	if err := c.ws.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout)); err != nil {
+		return err
+	}
+	return c.ws.WriteMessage(int(op), b)
+}
+
+func (c *Conn) sendClose(code int, reason string) error {
+	return c.ws.WriteControl(websocket.CloseMessage, ClosePayload(code, reason), time.Now().Add(c.cfg.WriteTimeout))
+}
+
+// Close sends a close frame, waits up to Linger for the other side's, so that
+// neither side loses what is on its way, and frees the connection. A blocked
+// Read returns. Later calls do nothing.
+func (c *Conn) Close(code int, reason string) error {
+	var err error
+	c.done.Do(func() {
+		c.writeMu.Lock()
+		c.closed.Store(true)
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+		err = c.sendClose(code, reason)
+		c.writeMu.Unlock()
+		_ = c.ws.SetReadDeadline(time.Now().Add(c.cfg.Linger))
+		// A reader in progress sees the other side's close frame itself.
+		c.readMu.Lock()
+		for c.readErr == nil {
+			if _, _, err := c.ws.NextReader(); err != nil {
+				_ = c.fail(err)
+			}
+		}
+		c.readMu.Unlock()
+		if cerr := c.ws.Close(); err == nil || errors.Is(err, websocket.ErrCloseSent) {
+			err = cerr
+		}
 	})
+	return err
 }
 
-// SendFrame queues a frame made by AppendFrame, shared with other connections of
-// a server. It must not change any more.
-func (c *Conn) SendFrame(frame []byte) error { return c.out.AppendFrame(frame) }
-
-// Room returns nil if a message would be taken or the connection is closed,
-// otherwise a channel that is closed when that may have changed.
-func (c *Conn) Room() <-chan struct{} { return c.out.Room() }
-
-// Shareable reports whether SendFrame may be used: servers do not mask.
-func (c *Conn) Shareable() bool { return !c.client }
-
-// Close sends what is queued and a close frame with code, waits for the other
-// side to close for as long as Config.Linger allows, and releases the connection.
-// Only the first call's code counts; the others wait for it.
-func (c *Conn) Close(code int, text string) error {
-	c.once.Do(func() {
-		defer close(c.done)
-		c.closing.Store(true)
-		if c.ticker != nil {
-			c.ticker.Stop()
-		}
-		// A full queue has no room for a farewell.
-		_ = c.control(opClose, closePayload(code, text))
-		c.out.Close()
-		Drain(c.net, c.cfg.Linger)
-	})
-	<-c.done
-	return nil
+// Abandon closes the network connection at once.
+func (c *Conn) Abandon() error {
+	c.closed.Store(true)
+	return c.ws.Close()
 }
-
-// drainBytes bounds what Drain reads.
-const drainBytes = 256 << 10
-
-// Drain ends the sending side of a connection and takes what the other side still
-// sends, for at most linger, before it closes: to close with unread input would
-// destroy the last messages on their way out.
-func Drain(nc net.Conn, linger time.Duration) {
-	defer func() { _ = nc.Close() }()
-	half, ok := nc.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
-	}
-	if nc.SetReadDeadline(time.Now().Add(min(linger, time.Second))) != nil {
-		return
-	}
-	// Whatever ends the reading ends the connection.
-	_, _ = io.Copy(io.Discard, io.LimitReader(nc, drainBytes))
-}
-
-// sendContext is Send that waits for room until ctx ends.
-func (c *Conn) sendContext(ctx context.Context, kind Kind, b []byte) error {
-	for {
-		err := c.Send(kind, len(b), false, func(dst []byte) ([]byte, error) { return append(dst, b...), nil })
-		if !errors.Is(err, wamp.ErrQueueFull) {
-			return err
-		}
-		room := c.Room()
-		if room == nil {
-			continue
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-}
-
-// Write sends b as one message, waiting for room in the queue until ctx ends. b is
-// copied.
-func (c *Conn) Write(ctx context.Context, kind Kind, b []byte) error { return c.sendContext(ctx, kind, b) }

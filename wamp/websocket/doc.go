@@ -1,7 +1,12 @@
 // Package websocket is plain WebSocket (RFC 6455), client and server, on
-// gorilla/websocket. It knows nothing of WAMP.
+// gorilla/websocket. It adds what a service needs around the protocol: limits
+// that are set before the first byte is read, subprotocol choice in the client's
+// order, origin and host checks, a keepalive that drops dead peers, and a close
+// that does not lose data. It knows nothing of what the messages mean.
 //
-// gorilla does the opening handshake and reads frames. What is sent goes through
-// a bounded queue beneath it, which any goroutine fills without waiting and which
-// leaves in one system call for all frames that have gathered; see [Conn.Send].
+// [Config.Wrap] and the frame functions let a caller take over the sending side
+// beneath the library; package transport does so to batch frames.
+//
+// Compression (RFC 7692) is never offered: it costs more memory per connection
+// than everything else together.
 package websocket

@@ -5,101 +5,123 @@ import (
 	"math/rand/v2"
 )
 
-// Kind is the kind of a message, the opcode of its first frame (RFC 6455, 5.2).
-type Kind byte
+// Opcode is the type of a frame (RFC 6455, 5.2).
+type Opcode byte
 
-// The kinds of data messages, and the control frames.
+// The opcodes of whole messages.
 const (
-	Text   Kind = 1
-	Binary Kind = 2
+	Text   Opcode = 1
+	Binary Opcode = 2
+	Close  Opcode = 8
+	Ping   Opcode = 9
+	Pong   Opcode = 10
+)
 
-	opClose Kind = 8
-	opPing  Kind = 9
-	opPong  Kind = 10
+// The close codes (RFC 6455, 7.4.1).
+const (
+	CloseNormal          = 1000
+	CloseGoingAway       = 1001
+	CloseProtocolError   = 1002
+	CloseUnsupportedData = 1003
+	CloseNoStatus        = 1005
+	CloseAbnormal        = 1006
+	CloseInvalidPayload  = 1007
+	ClosePolicyViolation = 1008
+	CloseTooBig          = 1009
+	CloseInternalError   = 1011
+)
+
+// Sizes of frames.
+const (
+	// MaxHeader is the longest frame header, that of a masked frame of 64 KiB or more.
+	MaxHeader = 14
+	// MaxControl is the largest payload of a close, ping or pong frame (RFC 6455, 5.5).
+	MaxControl = 125
 )
 
 const (
-	finBit      = 0x80
-	maskBit     = 0x80
-	shortLength = 125   // longest payload whose length fits the second byte
-	midLength   = 65535 // longest payload with a 16-bit length
+	finalBit = 0x80
+	maskBit  = 0x80
 )
 
-// headerSize is the size of the header of an unmasked frame of n bytes.
-func headerSize(n int) int {
+// HeaderLen returns the length of the header of a frame with n bytes of payload.
+func HeaderLen(n int, masked bool) int {
+	h := 2
 	switch {
-	case n <= shortLength:
-		return 2
-	case n <= midLength:
-		return 4
+	case n >= 1<<16:
+		h = 10
+	case n > MaxControl:
+		h = 4
 	}
-	return 10
-}
-
-// AppendFrame appends one unmasked frame, as a server sends it, whose payload
-// build appends. hint is the payload's likely size; a wrong one costs a move of
-// the payload.
-func AppendFrame(dst []byte, kind Kind, hint int, build func(dst []byte) ([]byte, error)) ([]byte, error) {
-	return appendFrame(dst, kind, hint, false, build)
-}
-
-func appendFrame(dst []byte, kind Kind, hint int, masked bool, build func([]byte) ([]byte, error)) ([]byte, error) {
-	start := len(dst)
-	extra := 0
 	if masked {
-		extra = 4
+		h += 4
 	}
-	var room [14]byte
-	reserved := headerSize(hint) + extra
-	b, err := build(append(dst, room[:reserved]...))
-	if err != nil {
-		return dst, err
-	}
-	n := len(b) - start - reserved
-	if size := headerSize(n) + extra; size != reserved {
-		// The hint was wrong: the payload moves to where it belongs.
-		if size > reserved {
-			b = append(b, room[:size-reserved]...)
-		}
-		copy(b[start+size:], b[start+reserved:start+reserved+n])
-		b = b[:start+size+n]
-		reserved = size
-	}
-	putHeader(b[start:], kind, n, masked)
-	if masked {
-		mask := b[start+reserved-4 : start+reserved]
-		binary.NativeEndian.PutUint32(mask, rand.Uint32())
-		applyMask(mask, b[start+reserved:])
-	}
-	return b, nil
+	return h
 }
 
-func putHeader(b []byte, kind Kind, n int, masked bool) {
-	b[0] = finBit | byte(kind)
+// PutHeader writes the header of a frame that is a whole message with n bytes of
+// payload to b, which has HeaderLen(n, key != nil) bytes or more, and returns its
+// length. Frames from a client must have a key, those from a server must not.
+func PutHeader(b []byte, op Opcode, n int, key *[4]byte) int {
+	b[0] = finalBit | byte(op)
+	h := 2
 	switch {
-	case n <= shortLength:
-		b[1] = byte(n)
-	case n <= midLength:
-		b[1] = 126
-		binary.BigEndian.PutUint16(b[2:], uint16(n))
-	default:
+	case n >= 1<<16:
 		b[1] = 127
 		binary.BigEndian.PutUint64(b[2:], uint64(n))
+		h = 10
+	case n > MaxControl:
+		b[1] = 126
+		binary.BigEndian.PutUint16(b[2:], uint16(n))
+		h = 4
+	default:
+		b[1] = byte(n)
 	}
-	if masked {
+	if key != nil {
 		b[1] |= maskBit
+		h += copy(b[h:], key[:])
 	}
+	return h
 }
 
-// applyMask masks b in place, eight bytes at a time (RFC 6455, 5.3).
-func applyMask(mask, b []byte) {
-	m := uint64(binary.LittleEndian.Uint32(mask))
-	m |= m << 32
+// NewMaskKey returns an unpredictable masking key (RFC 6455, 5.3).
+func NewMaskKey() (key [4]byte) {
+	binary.LittleEndian.PutUint32(key[:], rand.Uint32())
+	return key
+}
+
+// Mask applies key to a payload from its first byte, in place. Doing it twice
+// restores the payload.
+func Mask(key [4]byte, b []byte) {
+	k := uint64(binary.LittleEndian.Uint32(key[:]))
+	k |= k << 32
 	for len(b) >= 8 {
-		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^m)
+		binary.LittleEndian.PutUint64(b, binary.LittleEndian.Uint64(b)^k)
 		b = b[8:]
 	}
 	for i := range b {
-		b[i] ^= mask[i&3]
+		b[i] ^= key[i&3]
 	}
+}
+
+// ClosePayload returns the payload of a close frame. The reason is cut to what
+// fits. Code CloseNoStatus yields an empty payload.
+func ClosePayload(code int, reason string) []byte {
+	if code == CloseNoStatus {
+		return nil
+	}
+	for len(reason) > MaxControl-2 {
+		reason = cutRune(reason, MaxControl-2)
+	}
+	b := make([]byte, 2, 2+len(reason))
+	binary.BigEndian.PutUint16(b, uint16(code))
+	return append(b, reason...)
+}
+
+// cutRune shortens s to at most n bytes without splitting a character.
+func cutRune(s string, n int) string {
+	for n > 0 && s[n]&0xC0 == 0x80 {
+		n--
+	}
+	return s[:n]
 }
