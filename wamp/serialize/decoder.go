@@ -1,6 +1,7 @@
 package serialize
 
 import (
+	"bytes"
 	"math"
 
 	"gantry/wamp"
@@ -21,11 +22,11 @@ type Decoder struct {
 	n      int // fields of this message
 	typ    wamp.MessageType
 
-	walk walk
-	read reader // scalars and keys of the head
-	keys []string
-
-	ppt wamp.Passthru
+	walk   walk
+	read   reader // scalars and keys of the head
+	keys   []string
+	reader fieldReader
+	ppt    wamp.Passthru
 
 	hello        wamp.Hello
 	welcome      wamp.Welcome
@@ -192,24 +193,63 @@ func (d *Decoder) splitBinary() (int, error) {
 	return i, nil
 }
 
-// scalar reads a proven value; of a container only the kind is right.
-func (d *Decoder) scalar(v []byte) (token, error) {
-	d.read.b, d.read.i = v, 0
-	return d.read.next(false)
+// peek returns the kind of the proven value v, its number or length, and the
+// index behind its head. In JSON a text may turn out to be bytes, and all numbers
+// that are no kindUint are kindFloat64.
+func (d *Decoder) peek(v []byte) (kind, uint64, int) {
+	if d.format != wamp.JSON {
+		k, n, i, _ := head(d.format, v, 0)
+		for k == kindTag {
+			k, n, i, _ = head(d.format, v, i)
+		}
+		return k, n, i
+	}
+	switch v[0] {
+	case '{':
+		return kindDict, 0, 1
+	case '[':
+		return kindList, 0, 1
+	case '"':
+		return kindText, 0, 1
+	case 't':
+		return kindTrue, 0, 1
+	case 'f':
+		return kindFalse, 0, 1
+	case 'n':
+		return kindNull, 0, 1
+	}
+	if skipDigits(v, 0) == len(v) {
+		if n, ok := parseUint(v); ok {
+			return kindUint, n, 1
+		}
+	}
+	return kindFloat64, 0, 1
 }
 
 func (d *Decoder) uint(v []byte) (uint64, bool) {
-	t, err := d.scalar(v)
-	return t.n, err == nil && t.kind == kindUint
-}
-
-func (d *Decoder) text(v []byte) (string, bool) {
-	t, err := d.scalar(v)
-	return t.text(), err == nil && t.kind == kindText
+	k, n, _ := d.peek(v)
+	return n, k == kindUint
 }
 
 // is reports whether v is a value of kind k.
 func (d *Decoder) is(v []byte, k kind) bool {
-	t, err := d.scalar(v)
-	return err == nil && t.kind == k
+	got, _, _ := d.peek(v)
+	return got == k
+}
+
+// text returns the text v, which aliases the message where it is written plainly
+// there and the reader's buffer otherwise.
+func (d *Decoder) text(v []byte) (string, bool) {
+	k, n, i := d.peek(v)
+	switch {
+	case k != kindText:
+		return "", false
+	case d.format != wamp.JSON && n != indefinite:
+		return alias(v[i:]), true
+	case d.format == wamp.JSON && bytes.IndexByte(v, '\\') < 0:
+		return alias(v[1 : len(v)-1]), true
+	}
+	d.read.b, d.read.i = v, 0
+	t, err := d.read.next(false)
+	return t.text(), err == nil && t.kind == kindText
 }

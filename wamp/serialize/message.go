@@ -88,8 +88,9 @@ type fieldReader struct {
 }
 
 // begin checks how many fields there are, the type included.
-func (d *Decoder) begin(least, most int) fieldReader {
-	r := fieldReader{d: d}
+func (d *Decoder) begin(least, most int) *fieldReader {
+	r := &d.reader
+	*r = fieldReader{d: d}
 	if d.n < least || d.n > most {
 		r.err = violation(d.typ.String() + " has " + strconv.Itoa(d.n) + " fields")
 	}
@@ -152,8 +153,11 @@ func (r *fieldReader) dict() wamp.Dict {
 	if v == nil {
 		return nil
 	}
-	if !r.d.is(v, kindDict) {
+	c, ok := r.d.cursor(v, kindDict)
+	if !ok {
 		r.fail(wantDict)
+	}
+	if !ok || !c.more() {
 		return nil
 	}
 	value, err := parse(r.d.format, v, maxDepth, r.d.lim.Elements, true)
@@ -161,10 +165,7 @@ func (r *fieldReader) dict() wamp.Dict {
 		r.err = violation(r.d.name(r.i) + ": " + err.Error())
 		return nil
 	}
-	if dict := value.(wamp.Dict); len(dict) > 0 {
-		return dict
-	}
-	return nil
+	return value.(wamp.Dict)
 }
 
 // payload reads the arguments, the last fields of a message.

@@ -21,8 +21,8 @@ type cursor struct {
 
 // cursor returns a cursor before the first item of v, if v is of kind k.
 func (d *Decoder) cursor(v []byte, k kind) (cursor, bool) {
-	ok := d.is(v, k)
-	return cursor{d: d, b: v, i: d.read.i}, ok // the reader is behind the head
+	got, _, i := d.peek(v)
+	return cursor{d: d, b: v, i: i}, got == k
 }
 
 // more moves to the next item and reports whether there is one.
@@ -110,12 +110,12 @@ func (a *attributes) fail(what string) {
 }
 
 func (a *attributes) bool(into *bool) {
-	t, err := a.r.d.scalar(a.val)
-	if err != nil || t.kind != kindTrue && t.kind != kindFalse {
+	k, _, _ := a.r.d.peek(a.val)
+	if k != kindTrue && k != kindFalse {
 		a.fail(wantBool)
 		return
 	}
-	*into = t.kind == kindTrue
+	*into = k == kindTrue
 }
 
 func (a *attributes) text() string {

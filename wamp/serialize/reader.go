@@ -79,12 +79,8 @@ func (r *reader) next(dictKey bool) (token, error) {
 	}
 }
 
-// size returns the size of the container whose head was just read; 0 where the
-// walk did not record it and the caller only asks for the kind.
+// size returns the size of the container whose head was just read.
 func (r *reader) size() uint64 {
-	if r.at == len(r.sizes) {
-		return 0
-	}
 	r.at++
 	return uint64(r.sizes[r.at-1])
 }
