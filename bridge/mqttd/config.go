@@ -1,0 +1,94 @@
+package mqttd
+
+import (
+	"fmt"
+	"time"
+
+	"gantry/bridge"
+	"gantry/wamp"
+)
+
+// Config holds what may be set in the table [mqttd]. The zero value of a field
+// stands for its default.
+type Config struct {
+	// Realm is the realm that clients join. Default "gantry".
+	Realm wamp.URI `toml:"realm"`
+	// MaxConnections is how many connections there may be, those that have not
+	// sent CONNECT included; more are closed at once. Default 256.
+	MaxConnections int `toml:"max_connections"`
+	// MaxPacket is the largest packet in bytes, without its fixed header, that a
+	// client may send. Default 256 KiB.
+	MaxPacket int `toml:"max_packet"`
+	// QueueBytes is how much may wait to be sent to one client. A single larger
+	// message passes when nothing else waits. Default 256 KiB.
+	QueueBytes int `toml:"queue_bytes"`
+	// InFlight is how many messages at QoS 1 one client may leave unacknowledged
+	// before the next ones wait in its queue. Default 20.
+	InFlight int `toml:"in_flight"`
+	// MaxFilters is how many topic filters one client may hold; others are
+	// refused in SUBACK. Default 256.
+	MaxFilters int `toml:"max_filters"`
+	// ConnectTimeout is the longest wait for CONNECT. Default 5 s.
+	ConnectTimeout time.Duration `toml:"connect_timeout"`
+	// WriteTimeout is how long a client may take nothing that was sent to it.
+	// Default 10 s.
+	WriteTimeout time.Duration `toml:"write_timeout"`
+}
+
+// Bounds of the configuration.
+const (
+	minPacket = 128
+	maxPacket = 16 << 20
+	maxQueue  = 64 << 20
+)
+
+// withDefaults returns c with every field set.
+func (c Config) withDefaults() Config {
+	set(&c.Realm, "gantry")
+	set(&c.MaxConnections, 256)
+	set(&c.MaxPacket, 256<<10)
+	set(&c.QueueBytes, 256<<10)
+	set(&c.InFlight, 20)
+	set(&c.MaxFilters, 256)
+	set(&c.ConnectTimeout, 5*time.Second)
+	set(&c.WriteTimeout, 10*time.Second)
+	return c
+}
+
+func set[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Validate checks the configuration. The error is a *bridge.ConfigError.
+func (c Config) Validate() error {
+	c = c.withDefaults()
+	if !c.Realm.Valid(false, wamp.MatchExact) {
+		return &bridge.ConfigError{Key: "realm", Text: fmt.Sprintf("%.80q is no URI", c.Realm), Allowed: "the name of a realm of the router"}
+	}
+	for _, f := range []struct {
+		key           string
+		v, least, top int
+	}{
+		{"max_connections", c.MaxConnections, 1, 65536},
+		{"max_packet", c.MaxPacket, minPacket, maxPacket},
+		{"queue_bytes", c.QueueBytes, 1024, maxQueue},
+		{"in_flight", c.InFlight, 1, 65535},
+		{"max_filters", c.MaxFilters, 1, 10000},
+	} {
+		if f.v < f.least || f.v > f.top {
+			return &bridge.ConfigError{Key: f.key, Text: fmt.Sprintf("is %d", f.v), Allowed: fmt.Sprintf("%d to %d", f.least, f.top)}
+		}
+	}
+	for _, f := range []struct {
+		key string
+		v   time.Duration
+	}{{"connect_timeout", c.ConnectTimeout}, {"write_timeout", c.WriteTimeout}} {
+		if f.v < 100*time.Millisecond || f.v > 5*time.Minute {
+			return &bridge.ConfigError{Key: f.key, Text: "is " + f.v.String(), Allowed: "100ms to 5m"}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package mqttd
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"gantry/bridge/internal/packet"
+)
+
+// counters are the figures behind Stats.
+type counters struct {
+	connections, overLimit, rejected                        atomic.Uint64
+	takenOver, keepAlive, malformed, slow, dropped, refused atomic.Uint64
+}
+
+// count books why a connection was cut.
+func (n *counters) count(why error) {
+	var form *packet.FormError
+	switch {
+	case errors.Is(why, errTakenOver):
+		n.takenOver.Add(1)
+	case errors.Is(why, errKeepAlive):
+		n.keepAlive.Add(1)
+	case errors.Is(why, errSlow):
+		n.slow.Add(1)
+	case errors.As(why, &form), errors.Is(why, packet.ErrTooLarge), errors.Is(why, errConnect),
+		errors.Is(why, errUnexpected), errors.Is(why, errUnreleased):
+		n.malformed.Add(1)
+	}
+}
+
+// Stats are a server's counters since it was made, and its present size.
+type Stats struct {
+	Open        int    // connections now
+	Connections uint64 // ever accepted
+	OverLimit   uint64 // closed because there were too many
+	Rejected    uint64 // without a valid CONNECT
+	TakenOver   uint64 // ended by a newer connection with the same client id
+	KeepAlive   uint64 // ended because the client was silent
+	Malformed   uint64 // ended because the client broke the protocol
+	Slow        uint64 // ended because the client fell behind at QoS 1
+	Dropped     uint64 // messages that did not fit a client's queue
+	Refused     uint64 // PUBLISHes that the router refused
+}
+
+// Stats returns the counters.
+func (s *Server) Stats() Stats {
+	n := &s.stats
+	return Stats{
+		Open: len(s.slots), Connections: n.connections.Load(), OverLimit: n.overLimit.Load(), Rejected: n.rejected.Load(),
+		TakenOver: n.takenOver.Load(), KeepAlive: n.keepAlive.Load(), Malformed: n.malformed.Load(), Slow: n.slow.Load(),
+		Dropped: n.dropped.Load(), Refused: n.refused.Load(),
+	}
+}
