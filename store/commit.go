@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// idle is how long the committer sleeps when nothing is due.
-const idle = 30 * time.Second
+// idle is how long the committer sleeps when nothing is due; then it looks for
+// files that are too old.
+const idle = time.Minute
 
 // run is the committer: it writes what is due until ctx ends, and then the rest.
 func (o *Outbox) run(ctx context.Context) error {
@@ -156,6 +157,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 	}
 	if o.active != nil {
 		if err := o.active.put(chunks); err == nil {
+			o.active.newest = o.s.now()
 			return nil
 		}
 		// What a failed commit has left on disk is not known, and the kernel may
@@ -168,6 +170,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 	if err != nil {
 		return err
 	}
+	seg.newest = o.s.now()
 	o.active, o.activeAt = seg, o.now()
 	o.segMu.Lock()
 	defer o.segMu.Unlock()
@@ -366,12 +369,18 @@ func (o *Outbox) finish() error {
 	}
 	err = errors.Join(err, o.saveCursor())
 	o.sweep()
+	o.forget()
+	return err
+}
+
+// forget drops what is in memory; whoever waits for it is told that the store
+// is closed.
+func (o *Outbox) forget() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for o.first() < o.next {
 		o.pop(o.shutErr)
 	}
-	return err
 }
 
 // closeFiles closes what is open.

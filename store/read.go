@@ -171,6 +171,7 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 			event.Err = errors.Join(cause, err)
 			heir = nil
 		} else {
+			heir.newest = seg.newest
 			heir.seal()
 		}
 	}

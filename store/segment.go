@@ -192,7 +192,6 @@ func (s *segment) put(chunks []foundChunk) error {
 
 // measure notes how large the segment is.
 func (s *segment) measure() {
-	s.newest = time.Now()
 	if info, err := os.Stat(s.path); err == nil {
 		s.bytes = onDisk(info)
 	}

@@ -274,6 +274,7 @@ func (s *Store) Close() error {
 	defer s.mu.Unlock()
 	for _, o := range s.outs {
 		o.shut(ErrClosed)
+		o.forget()
 		o.closeFiles()
 	}
 	// Closing the lock last lets the next process in only when all is done.
