@@ -1,0 +1,15 @@
+// Package hub supervises devices and puts them on the wire: it runs each driver
+// in its own goroutines, restarts it when it fails, polls it on schedule, scales
+// and thins out its readings, publishes them, and serves the procedures that read,
+// write and command it.
+//
+// The hub is a component on a [wamp.Session] and does not know whether that is
+// in the router's process or on another machine. The names, envelopes and errors
+// that it puts on the wire are specified in docs/topics.md.
+//
+// One bad device never stops another: a panic in a driver is caught and the
+// driver restarted after a backoff, a driver that does not answer is cut off by
+// its deadlines, and one that does not even return is left alone and reported as
+// parked. A panic in a goroutine that a driver started itself cannot be caught by
+// anybody; drivers that run foreign code keep it in a child process.
+package hub

@@ -1,0 +1,482 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/drivers"
+	"gantry/internal/backoff"
+	"gantry/wamp"
+)
+
+// watchTime is how often the hub looks whether the session has become another.
+const watchTime = time.Second
+
+// registerMax is the longest wait before a refused registration is tried again:
+// the procedure may still belong to a session that the router has not yet found
+// dead.
+const registerMax = 15 * time.Second
+
+// Errors of the methods that change the set of devices.
+var (
+	// ErrExists: there is a device with this name.
+	ErrExists = errors.New("a device with this name exists")
+	// ErrNoDevice: there is no device with this name.
+	ErrNoDevice = errors.New("there is no device with this name")
+)
+
+// Config is what the hub itself has to know.
+type Config struct {
+	// Gateway is the gateway's name, see ValidName.
+	Gateway string
+	// Epoch must be higher at each start of the gateway, 1..2^53: with it and the
+	// seq of its stream, an event is identified for ever.
+	Epoch uint64
+}
+
+// Validate checks the configuration. The error is a *drivers.ConfigError.
+func (c *Config) Validate() error {
+	if !ValidName(c.Gateway) {
+		return bad("gateway.name", allowedName, "%.80q is not a name", c.Gateway)
+	}
+	if c.Epoch < 1 || c.Epoch > uint64(wamp.MaxID) {
+		return bad("epoch", "1 to 2^53", "is %d", c.Epoch)
+	}
+	return nil
+}
+
+// Deps are what the hub gets from its surroundings.
+type Deps struct {
+	// Decode returns the values of any payload, raw or not (serialize.Values).
+	// Required.
+	Decode func(wamp.Payload) (wamp.List, wamp.Dict, error)
+	// Now is the clock; nil = time.Now. Its times should carry a monotonic
+	// reading, or a step of the clock ages values.
+	Now func() time.Time
+	// Synced reports whether the clock can be trusted. nil = it cannot.
+	Synced func() bool
+	// Random returns numbers in [0, 1) and is safe for concurrent use;
+	// nil = math/rand/v2.
+	Random func() float64
+	// Audit receives a line for every command: who, what, with which outcome.
+	// nil = the hub's log.
+	Audit *slog.Logger
+}
+
+// Device is one device to supervise.
+type Device struct {
+	// Name is the device's name, see ValidName.
+	Name string
+	// Config holds the generic keys of its table.
+	Config DeviceConfig
+	// Driver speaks to it. It belongs to the hub from now on.
+	Driver drivers.Driver
+	// Renew builds a driver of the same description, to replace one that
+	// panicked and cannot be trusted any more. nil = the same one is run again.
+	Renew func() (drivers.Driver, error)
+}
+
+// Hub supervises devices. Its methods are safe for concurrent use.
+type Hub struct {
+	cfg    Config
+	epoch  any // cfg.Epoch as it goes on the wire, boxed once
+	sess   wamp.Session
+	decode func(wamp.Payload) (wamp.List, wamp.Dict, error)
+	now    func() time.Time
+	synced func() bool
+	random func() float64
+	log    *slog.Logger
+	audit  *slog.Logger
+
+	// admin serializes the methods that change the set of devices: one slot. They
+	// wait for devices to stop, so it is no mutex.
+	admin chan struct{}
+
+	// mu guards the fields below.
+	mu      sync.Mutex
+	devices map[string]*device
+	streams map[wamp.URI]*atomic.Uint64 // seq of each topic's last event; outlives devices
+	start   func(*device)               // starts a device; nil while Run does not run
+	ran     bool
+}
+
+// New returns a hub for the devices that publishes and registers on sess. It
+// starts nothing. An error names the key at fault as *drivers.ConfigError. log
+// may be nil.
+func New(cfg Config, devices []Device, sess wamp.Session, deps Deps, log *slog.Logger) (*Hub, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if sess == nil || deps.Decode == nil {
+		return nil, errors.New("hub: session and Deps.Decode are required")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	h := &Hub{
+		cfg: cfg, epoch: int64(cfg.Epoch), sess: sess, decode: deps.Decode, now: deps.Now, synced: deps.Synced,
+		random: deps.Random, log: log, audit: deps.Audit,
+		admin: make(chan struct{}, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	if h.synced == nil {
+		h.synced = func() bool { return false }
+	}
+	if h.random == nil {
+		h.random = rand.Float64
+	}
+	if h.audit == nil {
+		h.audit = log.With("log", "audit")
+	}
+	for _, dev := range devices {
+		if err := h.AddDevice(dev); err != nil {
+			return nil, err
+		}
+	}
+	return h, nil
+}
+
+// Values of clk, boxed once.
+var (
+	clkSync  any = "sync"
+	clkGuess any = "guess"
+)
+
+func (h *Hub) clk() any {
+	if h.synced() {
+		return clkSync
+	}
+	return clkGuess
+}
+
+// CheckDevice reports what is wrong with a device, without adding it. The error
+// is a *drivers.ConfigError where a key is at fault.
+func CheckDevice(dev Device) error {
+	h := &Hub{cfg: Config{Gateway: "check"}, streams: make(map[wamp.URI]*atomic.Uint64)}
+	_, err := h.newDevice(dev)
+	return err
+}
+
+// newDevice validates and prepares a device.
+func (h *Hub) newDevice(dev Device) (*device, error) {
+	if !ValidName(dev.Name) {
+		return nil, bad("device."+clip(dev.Name, 64), allowedName, "is not a name")
+	}
+	if err := dev.Config.Validate(); err != nil {
+		return nil, err
+	}
+	if dev.Driver == nil {
+		return nil, fmt.Errorf("device %s has no driver", dev.Name)
+	}
+	d := &device{
+		hub: h, name: dev.Name, cfg: dev.Config, driver: dev.Driver, renew: dev.Renew,
+		retry: dev.Config.Retry.withDefaults(), byID: make(map[string]*point), farewell: "stopped",
+		linkTopic: LinkTopic(h.cfg.Gateway, dev.Name),
+		token:     make(chan struct{}, 1), kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
+	}
+	if h.log != nil {
+		d.log = h.log.With("device", dev.Name)
+	}
+	if err := guard(func() error { d.desc = dev.Driver.Describe(); return nil }); err != nil {
+		return nil, fmt.Errorf("describe device %s: %w", dev.Name, err)
+	}
+	_, polled := dev.Driver.(drivers.Reader)
+	specs, err := newSpecs(h.cfg.Gateway, dev.Name, &d.cfg, &d.desc, polled)
+	if err != nil {
+		return nil, err
+	}
+	if d.actions, err = newActions(d.desc.Actions); err != nil {
+		return nil, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d.linkStream = h.stream(d.linkTopic)
+	for _, s := range specs {
+		p := &point{spec: s, stream: h.stream(s.topic), patience: s.staleAfter}
+		d.points = append(d.points, p)
+		d.byID[s.id] = p
+	}
+	d.pause = quietest(d.points)
+	return d, nil
+}
+
+// stream returns the counter of a topic; h.mu is held.
+func (h *Hub) stream(topic wamp.URI) *atomic.Uint64 {
+	s := h.streams[topic]
+	if s == nil {
+		s = new(atomic.Uint64)
+		h.streams[topic] = s
+	}
+	return s
+}
+
+// AddDevice adds a device and, while the hub runs, starts it. It returns
+// ErrExists where the name is taken, and what is wrong with the device otherwise.
+func (h *Hub) AddDevice(dev Device) error {
+	h.admin <- struct{}{}
+	defer func() { <-h.admin }()
+	if h.device(dev.Name) != nil {
+		return fmt.Errorf("%s: %w", dev.Name, ErrExists)
+	}
+	d, err := h.newDevice(dev)
+	if err != nil {
+		return err
+	}
+	h.put(d)
+	return nil
+}
+
+// put adds a device and starts it while the hub runs.
+func (h *Hub) put(d *device) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.devices[d.name] = d
+	if h.start != nil {
+		h.start(d)
+	}
+}
+
+// RemoveDevice stops a device, waits for it, and takes its topics and procedures
+// away. It takes a few seconds at most: a driver that does not return by then is
+// left alone. It returns ErrNoDevice where there is none.
+func (h *Hub) RemoveDevice(name string) error {
+	h.admin <- struct{}{}
+	defer func() { <-h.admin }()
+	d := h.device(name)
+	if d == nil {
+		return fmt.Errorf("%s: %w", name, ErrNoDevice)
+	}
+	h.halt(d, "removed", func(string) bool { return false })
+	h.mu.Lock()
+	delete(h.devices, name)
+	h.mu.Unlock()
+	return nil
+}
+
+// ReplaceDevice puts dev in the place of the device of the same name, or adds
+// it: this is what a changed configuration file calls. The device that is there
+// goes on if dev is not valid; the error says why.
+func (h *Hub) ReplaceDevice(dev Device) error {
+	h.admin <- struct{}{}
+	defer func() { <-h.admin }()
+	d, err := h.newDevice(dev)
+	if err != nil {
+		return err
+	}
+	if old := h.device(dev.Name); old != nil {
+		h.halt(old, "restart", func(id string) bool { return id == "" || d.byID[id] != nil })
+	}
+	h.put(d)
+	return nil
+}
+
+// RestartDevice ends the driver's run and starts it again at once.
+func (h *Hub) RestartDevice(name string) error {
+	d := h.device(name)
+	if d == nil {
+		return fmt.Errorf("%s: %w", name, ErrNoDevice)
+	}
+	d.restart()
+	return nil
+}
+
+// halt stops a device and waits for it.
+func (h *Hub) halt(d *device, reason string, keep func(string) bool) {
+	h.mu.Lock()
+	cancel, done := d.cancel, d.done
+	h.mu.Unlock()
+	if cancel == nil {
+		return
+	}
+	d.mu.Lock()
+	d.farewell, d.keep = reason, keep
+	d.mu.Unlock()
+	cancel()
+	<-done
+}
+
+func (h *Hub) device(name string) *device {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.devices[name]
+}
+
+// names returns the devices' names, sorted.
+func (h *Hub) names() []string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Sorted(maps.Keys(h.devices))
+}
+
+// Devices tells how each device is, sorted by name.
+func (h *Hub) Devices() []Status {
+	var list []Status
+	for _, name := range h.names() {
+		if d := h.device(name); d != nil {
+			list = append(list, d.status())
+		}
+	}
+	return list
+}
+
+// Run serves the devices until ctx ends, then it returns nil, or until the
+// session has ended for good. It returns when every device has stopped; drivers
+// that do not stop within seconds are left alone. It runs once.
+func (h *Hub) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	h.mu.Lock()
+	if h.ran {
+		h.mu.Unlock()
+		return errors.New("hub: Run was called before")
+	}
+	h.ran = true
+	h.start = func(d *device) {
+		var own context.Context
+		own, d.cancel = context.WithCancel(ctx)
+		d.done = make(chan struct{})
+		wg.Go(func() {
+			defer close(d.done)
+			defer d.cancel()
+			d.run(own)
+		})
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.devices)) {
+		h.start(h.devices[name])
+	}
+	h.mu.Unlock()
+	wg.Go(func() { h.serve(ctx, h.procedures()) })
+
+	err := h.watch(ctx)
+
+	h.mu.Lock()
+	h.start = nil
+	h.mu.Unlock()
+	cancel()
+	wg.Wait()
+	return err
+}
+
+// watch waits for the end of ctx or of the session. When a reconnecting session
+// got another ID, everything is published again: the router may be another.
+func (h *Hub) watch(ctx context.Context) error {
+	tick := time.NewTicker(watchTime)
+	defer tick.Stop()
+	id := h.sess.ID()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-h.sess.Done():
+			return fmt.Errorf("hub's session: %w", wamp.ErrClosed)
+		case <-tick.C:
+		}
+		now := h.sess.ID()
+		if now == 0 || now == id {
+			continue
+		}
+		if id != 0 {
+			for _, name := range h.names() {
+				if d := h.device(name); d != nil {
+					d.forgotten()
+				}
+			}
+		}
+		id = now
+	}
+}
+
+// serve registers procedures, again and again where that is refused, and takes
+// them back when ctx has ended.
+func (h *Hub) serve(ctx context.Context, procedures []procedure) {
+	var undo []func(context.Context) error
+	wait := backoff.New(backoff.Config{Max: registerMax}, h.random)
+	logged := false
+	for len(procedures) > 0 {
+		var refused []procedure
+		for i := range procedures {
+			p := &procedures[i]
+			unregister, err := h.register(ctx, p)
+			var own *wamp.Error
+			switch {
+			case err == nil:
+				undo = append(undo, unregister)
+			case ctx.Err() != nil:
+			case p.optional && errors.As(err, &own):
+				h.log.Debug("procedure not registered", "procedure", string(p.uri), "error", err)
+			default:
+				if !logged && errors.As(err, &own) {
+					h.log.Warn("procedure not registered, trying again", "procedure", string(p.uri), "error", err)
+					logged = true
+				}
+				refused = append(refused, *p)
+			}
+		}
+		procedures = refused
+		if len(procedures) > 0 && wait.Wait(ctx) != nil {
+			break
+		}
+	}
+	<-ctx.Done()
+	h.unregister(ctx, undo)
+}
+
+// unregister takes registrations back as long as there is time and a session.
+func (h *Hub) unregister(ctx context.Context, undo []func(context.Context) error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushTime)
+	defer cancel()
+	for _, f := range undo {
+		select {
+		case <-h.sess.Done():
+			return
+		default:
+		}
+		if f(ctx) != nil && ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// register registers one procedure. The caller's identity is asked for, for the
+// audit log; a router that does not disclose it serves without.
+func (h *Hub) register(ctx context.Context, p *procedure) (func(context.Context) error, error) {
+	opts := wamp.RegisterOptions{Match: p.match, DiscloseCaller: true}
+	unregister, err := h.sess.Register(ctx, p.uri, opts, h.handler(p))
+	if wamp.IsError(err, wamp.ErrURIOptionDisallowedDisclose) || wamp.IsError(err, wamp.ErrURIOptionNotAllowed) {
+		opts.DiscloseCaller = false
+		unregister, err = h.sess.Register(ctx, p.uri, opts, h.handler(p))
+	}
+	return unregister, err
+}
+
+// handler decodes an invocation and serves it. Nothing that a caller sends may
+// take the process down.
+func (h *Hub) handler(p *procedure) wamp.InvocationHandler {
+	serve := p.serve
+	return func(ctx context.Context, inv *wamp.Invocation, progress func(wamp.Payload) error) (out wamp.Payload, err error) {
+		args, kwargs, err := h.decode(inv.Payload)
+		if err != nil {
+			return wamp.Payload{}, invalid("arguments cannot be decoded: "+clip(err.Error(), 200), nil)
+		}
+		err = guard(func() (err error) {
+			out, err = serve(ctx, &call{args: args, kwargs: kwargs, inv: inv, progress: progress})
+			return err
+		})
+		var caught *panicError
+		if errors.As(err, &caught) {
+			h.log.Error("procedure panicked", "panic", caught.Error(), "stack", string(caught.stack))
+		}
+		return out, err
+	}
+}

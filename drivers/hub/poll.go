@@ -1,0 +1,124 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"gantry/drivers"
+)
+
+// firstPoll is the latest moment of a group's first poll after the device came
+// up: soon, but not all devices of a gateway at once.
+const firstPoll = 100 * time.Millisecond
+
+// pollKey identifies points that are polled in one request.
+type pollKey struct {
+	group string
+	every time.Duration
+}
+
+// poll starts the polling of a life: one goroutine per group, counted in wg.
+func (d *device) poll(l *life, wg *sync.WaitGroup) {
+	reader, ok := l.driver.(drivers.Reader)
+	if !ok {
+		return
+	}
+	for k, ids := range d.pollGroups() {
+		wg.Go(func() { d.pollGroup(l, reader, k.every, ids) })
+	}
+}
+
+// pollGroup polls points at a fixed rate until the life ends. Polls that would
+// overlap are left out, not made up for.
+func (d *device) pollGroup(l *life, reader drivers.Reader, every time.Duration, ids []string) {
+	spread := min(every/10, firstPoll)
+	jitter := func() time.Duration { return time.Duration(d.hub.random() * float64(spread)) }
+	slot := time.Now()
+	timer := time.NewTimer(jitter())
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-l.ctx.Done():
+			return
+		}
+		if !d.pollOnce(l, reader, ids) {
+			return
+		}
+		slot = slot.Add(every)
+		if late := time.Since(slot); late > 0 {
+			slot = slot.Add(late.Truncate(every) + every)
+		}
+		timer.Reset(time.Until(slot) + jitter())
+	}
+}
+
+// pollOnce reads the points and publishes what came; false when the driver
+// cannot be polled.
+func (d *device) pollOnce(l *life, reader drivers.Reader, ids []string) bool {
+	readings, err := d.read(l.ctx, l, reader, prioPoll, ids)
+	switch {
+	case err == nil:
+	case l.ctx.Err() != nil:
+		return false
+	case errors.Is(err, errors.ErrUnsupported):
+		d.unpolled(ids)
+		return false
+	case errors.Is(err, errLaneBusy):
+		// Somebody else had the device for all the time: no news is no bad news.
+		return true
+	default:
+		d.count.errors.Add(1)
+		why := whyOf(err)
+		d.trouble(l.ctx, why)
+		for _, id := range ids {
+			d.deliver(l.ctx, drivers.Reading{Point: id, Quality: drivers.Bad, Why: why}, false)
+		}
+		return true
+	}
+	for _, r := range readings {
+		d.deliver(l.ctx, r, false)
+	}
+	return true
+}
+
+// unpolled takes back the default of stale_after that counted on polling.
+func (d *device) unpolled(ids []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, id := range ids {
+		if p := d.byID[id]; p.staleByPoll {
+			p.patience = 3 * p.maxSilence
+		}
+	}
+}
+
+// read asks the driver for points.
+func (d *device) read(ctx context.Context, l *life, reader drivers.Reader, priority int, ids []string) ([]drivers.Reading, error) {
+	var readings []drivers.Reading
+	err := l.request(ctx, priority, orDefault(d.cfg.Timeout, DefaultTimeout), func(ctx context.Context) (err error) {
+		readings, err = reader.Read(ctx, ids)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return readings, nil
+}
+
+// whyOf says in one word why a request failed.
+func whyOf(err error) string {
+	switch {
+	case errors.Is(err, drivers.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, drivers.ErrOffline):
+		return "offline"
+	case errors.Is(err, drivers.ErrBusy):
+		return "busy"
+	case errors.Is(err, drivers.ErrRefused):
+		return "refused"
+	}
+	return "error"
+}
