@@ -3,6 +3,7 @@ package mqttd_test
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -475,7 +476,7 @@ func FuzzConnection(f *testing.F) {
 		}
 		_ = m.conn.SetDeadline(time.Now().Add(5 * time.Second))
 		_, _ = m.conn.Write(b)
-		_, _ = m.conn.Write([]byte{packets.Disconnect << 4, 0, 0xf0, 0}) // ends it whatever state it is in
+		_ = m.conn.(*net.TCPConn).CloseWrite()
 		// Whatever comes back is well formed.
 		for {
 			p, err := packets.ReadPacket(m.conn)

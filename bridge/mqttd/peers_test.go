@@ -1,0 +1,246 @@
+package mqttd_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"gantry/bridge/mqttd"
+	"gantry/wamp"
+)
+
+// need skips the test if a program is not installed, or fails it where all peers
+// have to be.
+func need(t *testing.T, program, debian string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
+			t.Fatalf("%s is missing: install the package %s", program, debian)
+		}
+		t.Skipf("%s is missing: install the package %s", program, debian)
+	}
+	return path
+}
+
+// subscriber is a running mosquitto_sub whose lines are "topic retained qos payload".
+type subscriber struct {
+	t     *testing.T
+	lines chan string // capacity for all that a test expects; closed at the end of output
+}
+
+// sub starts mosquitto_sub and waits until it is subscribed.
+func (w *world) sub(t *testing.T, args ...string) *subscriber {
+	t.Helper()
+	path := need(t, "mosquitto_sub", "mosquitto-clients")
+	host, port, _ := net.SplitHostPort(w.addr)
+	args = append([]string{"-h", host, "-p", port, "-F", "%t %r %q %p", "-d"}, args...)
+	cmd := exec.Command("stdbuf", append([]string{"-oL", path}, args...)...)
+	if _, err := exec.LookPath("stdbuf"); err != nil {
+		cmd = exec.Command(path, args...)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s := &subscriber{t: t, lines: make(chan string, 1000)}
+	ready := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer close(s.lines)
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			line := sc.Text()
+			switch {
+			case strings.HasPrefix(line, "Subscribed"):
+				close(ready)
+			case strings.HasPrefix(line, "Client "):
+			default:
+				s.lines <- line
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-done; _ = cmd.Wait() })
+	select {
+	case <-ready:
+	case <-time.After(10 * time.Second):
+		t.Fatal("mosquitto_sub did not subscribe")
+	}
+	return s
+}
+
+// expect takes lines in any order.
+func (s *subscriber) expect(want ...string) {
+	s.t.Helper()
+	left := map[string]int{}
+	for _, w := range want {
+		left[w]++
+	}
+	for range want {
+		select {
+		case line := <-s.lines:
+			if left[line]--; left[line] < 0 {
+				s.t.Fatalf("mosquitto_sub got %q, want one of %q", line, want)
+			}
+		case <-time.After(10 * time.Second):
+			s.t.Fatalf("mosquitto_sub got no more; missing of %v", left)
+		}
+	}
+}
+
+// pub runs mosquitto_pub to its end.
+func (w *world) pub(t *testing.T, stdin string, args ...string) {
+	t.Helper()
+	path := need(t, "mosquitto_pub", "mosquitto-clients")
+	host, port, _ := net.SplitHostPort(w.addr)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append([]string{"-h", host, "-p", port}, args...)...)
+	cmd.Stdin = strings.NewReader(stdin)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("mosquitto_pub %q: %v: %s", args, err, out)
+	}
+}
+
+func TestMosquittoClients(t *testing.T) {
+	t.Parallel()
+	need(t, "mosquitto_sub", "mosquitto-clients")
+	w := newWorld(t, mqttd.Config{}, false)
+	for qos := range 2 {
+		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
+			q := fmt.Sprint(qos)
+			base := "house" + q
+			w.pub(t, "", "-t", base+"/kept", "-m", "last", "-r", "-q", q)
+			all := w.sub(t, "-t", base+"/#", "-q", q, "-i", "all"+q)
+			all.expect(base + "/kept 1 " + q + " last")
+			some := w.sub(t, "-t", base+"/+/temp", "-q", q)
+			exact := w.sub(t, "-t", base+"/kitchen/temp", "-q", q)
+
+			w.pub(t, "", "-t", base+"/kitchen/temp", "-m", "21.5", "-q", q)
+			w.pub(t, "", "-t", base+"/bath/temp", "-m", `{"t": 24}`, "-q", q)
+			w.pub(t, "", "-t", base+"/bath/humidity", "-m", "text with spaces", "-q", q)
+			w.pub(t, "", "-t", base, "-n", "-q", q)
+			kitchen, bath := base+"/kitchen/temp 0 "+q+" 21.5", base+"/bath/temp 0 "+q+` {"t": 24}`
+			all.expect(kitchen, bath, base+"/bath/humidity 0 "+q+" text with spaces", base+" 0 "+q+" ")
+			some.expect(kitchen, bath)
+			exact.expect(kitchen)
+
+			// Many lines through one connection, in order.
+			var in strings.Builder
+			for i := range 300 {
+				fmt.Fprintln(&in, i)
+			}
+			w.pub(t, in.String(), "-t", base+"/kitchen/temp", "-l", "-q", q)
+			for i := range 300 {
+				exact.expect(fmt.Sprint(base, "/kitchen/temp 0 ", q, " ", i))
+			}
+
+			// Forgotten: nothing for whoever comes now.
+			w.pub(t, "", "-t", base+"/kept", "-n", "-r", "-q", q)
+			late := w.sub(t, "-t", base+"/kept", "-q", q)
+			w.pub(t, "", "-t", base+"/kept", "-m", "live", "-q", q)
+			late.expect(base + "/kept 0 " + q + " live")
+		})
+	}
+}
+
+func TestMosquittoWill(t *testing.T) {
+	t.Parallel()
+	need(t, "mosquitto_sub", "mosquitto-clients")
+	w := newWorld(t, mqttd.Config{}, false)
+	watch := w.sub(t, "-t", "lwt/#")
+	path := need(t, "mosquitto_sub", "mosquitto-clients")
+	host, port, _ := net.SplitHostPort(w.addr)
+	cmd := exec.Command(path, "-h", host, "-p", port, "-t", "x", "-d",
+		"--will-topic", "lwt/node", "--will-payload", "offline", "--will-retain", "--will-qos", "1")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// Its first output is buffered; the router knows when it has joined.
+	deadline := time.Now().Add(10 * time.Second)
+	for w.server.Stats().Open < 2 || w.router.Stats("gantry").Sessions < 2 {
+		if time.Now().After(deadline) {
+			t.Fatal("mosquitto_sub has not joined")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	_ = cmd.Process.Kill()
+	_, _ = io.Copy(io.Discard, out)
+	_ = cmd.Wait()
+	watch.expect("lwt/node 0 0 offline")
+	w.sub(t, "-t", "lwt/#").expect("lwt/node 1 0 offline")
+}
+
+func TestMosquittoAndWAMP(t *testing.T) {
+	t.Parallel()
+	need(t, "mosquitto_pub", "mosquitto-clients")
+	w := newWorld(t, mqttd.Config{}, false)
+	s := w.session()
+	events := make(chan *wamp.Event, 16)
+	if _, err := s.Subscribe(t.Context(), "sensors.", wamp.SubscribeOptions{Match: wamp.MatchPrefix}, func(ev *wamp.Event) { events <- ev }); err != nil {
+		t.Fatal(err)
+	}
+	w.pub(t, "", "-t", "sensors/Küche/1", "-m", "[1,2]", "-q", "2")
+	select {
+	case ev := <-events:
+		if raw, _ := ev.Payload.Raw(); ev.Details.Topic != "sensors.K%C3%BCche.1" || string(raw) != "[[1,2]]" {
+			t.Errorf("%+v %s", ev.Details, raw)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no event")
+	}
+}
+
+func TestPahoClient(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mqttd.Config{}, false)
+	wait := func(tok paho.Token) {
+		t.Helper()
+		if !tok.WaitTimeout(10 * time.Second) {
+			t.Fatal("paho is stuck")
+		}
+		if tok.Error() != nil {
+			t.Fatal(tok.Error())
+		}
+	}
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + w.addr).SetClientID("paho").
+		SetAutoReconnect(false).SetKeepAlive(30 * time.Second).SetOnConnectHandler(nil))
+	wait(c.Connect())
+	defer c.Disconnect(250)
+	got := make(chan string, 4000)
+	wait(c.Subscribe("load/+", 1, func(_ paho.Client, m paho.Message) { got <- m.Topic() + " " + string(m.Payload()) }))
+	const n = 2000
+	var last paho.Token
+	for i := range n {
+		last = c.Publish(fmt.Sprint("load/", i%3), byte(i%3), false, fmt.Sprint(i))
+	}
+	wait(last)
+	for i := range n {
+		want := fmt.Sprint("load/", i%3, " ", i)
+		select {
+		case line := <-got:
+			if line != want {
+				t.Fatalf("message %d: got %q, want %q", i, line, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("message %d did not come; %+v", i, w.server.Stats())
+		}
+	}
+	wait(c.Unsubscribe("load/+"))
+}
