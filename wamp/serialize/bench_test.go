@@ -15,7 +15,7 @@ func benchPayloads() map[string]wamp.Payload {
 		var list wamp.List
 		for i := range n {
 			list = append(list, wamp.Dict{
-				"ts": int64(1700000000000000 + i*1000), "v": 20.25 + float64(i)/7, "q": "good",
+				"ts": 1700000000000000 + int64(i)*1000, "v": 20.25 + float64(i)/7, "q": "good",
 				"p": fmt.Sprintf("boiler.temperature%d", i%8),
 			})
 		}
