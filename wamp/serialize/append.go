@@ -13,7 +13,8 @@ import (
 // arguments are left out (see Payload.Empty). A *wamp.Shared is encoded as its
 // Msg.
 //
-// On error, a *wamp.PayloadError, dst is returned unchanged.
+// On error, a *wamp.PayloadError, dst is returned unchanged. Append is safe for
+// concurrent use, as are all functions of the package.
 func Append(dst []byte, f wamp.Format, m wamp.Message) ([]byte, error) {
 	if err := known(f); err != nil {
 		return dst, err
@@ -193,7 +194,7 @@ func (w *messageWriter) note(err error) {
 }
 
 func (w *messageWriter) dict(d wamp.Dict) {
-	w.note(w.scratch.encodeDict(&w.writer, d, maxDepth))
+	w.note(w.scratch.encodeDict(&w.writer, d, DefaultDepth))
 }
 
 // payloadFields returns how many fields p takes: kwargs need args before them.
@@ -220,14 +221,14 @@ func (w *messageWriter) payload(p *wamp.Payload) {
 	case args != nil:
 		w.rawValue(args, p.Format())
 	default:
-		w.note(w.scratch.encodeList(&w.writer, list, maxDepth))
+		w.note(w.scratch.encodeList(&w.writer, list, DefaultDepth))
 	}
 	switch {
 	case n < 2:
 	case kwargs != nil:
 		w.rawValue(kwargs, p.Format())
 	default:
-		w.note(w.scratch.encodeDict(&w.writer, dict, maxDepth))
+		w.note(w.scratch.encodeDict(&w.writer, dict, DefaultDepth))
 	}
 }
 
@@ -237,7 +238,7 @@ func (w *messageWriter) rawValue(v []byte, from wamp.Format) {
 		w.raw(v)
 		return
 	}
-	w.note(w.scratch.transcode(&w.writer, v, from))
+	w.note(w.scratch.transcode(&w.writer, v, from, maxDepth))
 }
 
 // attributeWriter writes options or details: a dict whose size is known at its

@@ -30,7 +30,8 @@ var encMode = func() cbor.EncMode {
 // floats, strings (valid UTF-8), []byte, and lists, maps with text keys, structs
 // and pointers of these. Struct fields are named by their cbor or else json tags.
 // time.Time is text in RFC 3339 form; a type with MarshalText is that text. Map
-// keys are written in order. On error dst is returned unchanged with a
+// keys are written in order. Nesting goes to DefaultDepth, which is what receivers
+// take. On error dst is returned unchanged with a
 // *wamp.PayloadError.
 func AppendValue(dst []byte, f wamp.Format, v any) ([]byte, error) {
 	if err := known(f); err != nil {
@@ -39,7 +40,7 @@ func AppendValue(dst []byte, f wamp.Format, v any) ([]byte, error) {
 	s := getScratch()
 	defer s.free()
 	w := writer{format: f, b: dst}
-	if err := s.encode(&w, v, maxDepth); err != nil {
+	if err := s.encode(&w, v, DefaultDepth); err != nil {
 		return dst, payloadError(f, err)
 	}
 	return w.finish(), nil
@@ -82,7 +83,7 @@ func (s *scratch) encode(w *writer, v any, depth int) error {
 		return s.encodeDict(w, v, depth)
 	default:
 		if !encodeInteger(w, v) {
-			return s.encodeOther(w, v)
+			return s.encodeOther(w, v, depth)
 		}
 	}
 	return nil
@@ -171,10 +172,10 @@ func (s *scratch) encodeDict(w *writer, dict map[string]any, depth int) error {
 }
 
 // encodeOther appends v by way of CBOR.
-func (s *scratch) encodeOther(w *writer, v any) error {
+func (s *scratch) encodeOther(w *writer, v any, depth int) error {
 	b, err := encMode.Marshal(v)
 	if err != nil {
 		return err
 	}
-	return s.transcode(w, b, wamp.CBOR)
+	return s.transcode(w, b, wamp.CBOR, depth)
 }

@@ -371,3 +371,18 @@ func claims(code byte) []byte {
 	}
 	return b
 }
+
+func TestWhatIsWrittenIsWithinTheDefaultLimits(t *testing.T) {
+	t.Parallel()
+	m := &wamp.Yield{Request: 1, Payload: wamp.Values(
+		wamp.List{deepList(31), map[string][]any{"a": {deepList(29)}}}, wamp.Dict{"a": deepList(31)})}
+	for _, f := range formats {
+		b, err := serialize.Append(nil, f, m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := serialize.NewDecoder(f, serialize.Limits{}).Decode(b); err != nil {
+			t.Error(err)
+		}
+	}
+}

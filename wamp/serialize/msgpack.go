@@ -3,9 +3,8 @@ package serialize
 import "encoding/binary"
 
 const (
-	errMsgPackExt   = fault("extension types are not allowed")
-	errMsgPackByte  = fault("byte 0xc1 is no type")
-	errMsgPackTotal = fault("more than 2^32-1 items or bytes")
+	errMsgPackExt  = fault("extension types are not allowed")
+	errMsgPackByte = fault("byte 0xc1 is no type")
 )
 
 // beUint reads the size bytes (0, 1, 2, 4 or 8) of a big-endian number at i; the

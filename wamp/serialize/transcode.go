@@ -59,7 +59,7 @@ func Transcode(dst []byte, to wamp.Format, src []byte, from wamp.Format) ([]byte
 	s := getScratch()
 	defer s.free()
 	w := writer{format: to, b: dst}
-	if err := s.transcode(&w, src, from); err != nil {
+	if err := s.transcode(&w, src, from, maxDepth); err != nil {
 		return dst, err
 	}
 	return w.finish(), nil
@@ -75,9 +75,9 @@ func known(formats ...wamp.Format) error {
 	return nil
 }
 
-// transcode appends the value src to w.
-func (s *scratch) transcode(w *writer, src []byte, from wamp.Format) error {
-	r, err := s.read(from, src, maxDepth, math.MaxInt)
+// transcode appends the value src, nested to depth at most, to w.
+func (s *scratch) transcode(w *writer, src []byte, from wamp.Format, depth int) error {
+	r, err := s.read(from, src, depth, math.MaxInt)
 	if err != nil {
 		return err
 	}

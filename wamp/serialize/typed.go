@@ -33,7 +33,8 @@ var decMode = func() cbor.DecMode {
 // Arg decodes positional argument i, counted from 0, into the variable that into
 // points to, in any type that AppendValue takes. An integer is taken where a float
 // is due, since browsers send 23 for 23.0; an unknown field of a struct is
-// ignored. A *any receives a value as ParseValue returns it.
+// ignored. A *any receives a value as ParseValue returns it; in an any inside of
+// another type an integer above int64 is a big.Int.
 //
 // The error is a *wamp.Error with wamp.error.invalid_argument, so that a handler
 // may return it to the caller as it is.
@@ -118,27 +119,17 @@ func listItem(f wamp.Format, v []byte, i int) ([]byte, error) {
 
 // decodeInto decodes a raw value.
 func decodeInto(f wamp.Format, v []byte, into any) error {
-	switch into := into.(type) {
-	case *any:
+	if into, ok := into.(*any); ok {
 		value, err := parse(f, v, maxDepth, maxValues, false)
 		if err == nil {
 			*into = value
 		}
 		return err
-	case *wamp.Dict:
-		value, err := parse(f, v, maxDepth, maxValues, false)
-		if dict, ok := value.(wamp.Dict); ok && err == nil {
-			*into = dict
-			return nil
-		}
-		if err != nil {
-			return err
-		}
 	}
 	s := getScratch()
 	defer s.free()
 	w := writer{format: wamp.CBOR}
-	if err := s.transcode(&w, v, f); err != nil {
+	if err := s.transcode(&w, v, f, maxDepth); err != nil {
 		return err
 	}
 	return decMode.Unmarshal(w.b, into)

@@ -144,7 +144,8 @@ func TestAnImpossiblePayloadLeavesTheDestinationAlone(t *testing.T) {
 		{"a key that is not UTF-8", wamp.CBOR, wamp.Values(nil, wamp.Dict{"\xff": 1})},
 		{"a list of texts that are not UTF-8", wamp.CBOR, wamp.Args([]string{"a", "\xff"})},
 		{"a map with integers as keys", wamp.CBOR, wamp.Args(map[int]string{1: "a"})},
-		{"nested too deep", wamp.JSON, wamp.Args(deepList(70))},
+		{"nested deeper than receivers take", wamp.JSON, wamp.Args(deepList(32))},
+		{"the same by way of another type", wamp.MsgPack, wamp.Args(deepList(31).([]any), map[string][]any{"a": {deepList(30)}})},
 		{"malformed raw bytes", wamp.JSON, wamp.RawPayload(wamp.MsgPack, []byte{0x92, 1}, nil)},
 		{"raw bytes that are no base64", wamp.CBOR, wamp.RawPayload(wamp.JSON, []byte(`["\u0000?"]`), nil)},
 	}
