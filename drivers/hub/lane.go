@@ -76,9 +76,10 @@ func (l *lane) leave() {
 	defer l.mu.Unlock()
 	for p := range l.waiting {
 		if q := l.waiting[p]; len(q) > 0 {
+			turn := q[0]
 			l.waiting[p] = slices.Delete(q, 0, 1)
 			l.count--
-			close(q[0])
+			close(turn)
 			return
 		}
 	}
