@@ -1,0 +1,50 @@
+package hub
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// TestLaneLetsOneThroughAndLosesNone lets many requests of all priorities come
+// and give up at random; in the end the lane must be free again.
+func TestLaneLetsOneThroughAndLosesNone(t *testing.T) {
+	t.Parallel()
+	var l lane
+	var inside atomic.Int32
+	var served, gaveUp, refused atomic.Int32
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			for range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(200))*time.Microsecond)
+				err := l.enter(ctx, rand.IntN(priorities))
+				cancel()
+				switch {
+				case errors.Is(err, errLaneBusy):
+					refused.Add(1)
+				case err != nil:
+					gaveUp.Add(1)
+				default:
+					if inside.Add(1) != 1 {
+						t.Error("two requests at a time")
+					}
+					served.Add(1)
+					inside.Add(-1)
+					l.leave()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := served.Load() + gaveUp.Load() + refused.Load(); n != 4000 || served.Load() == 0 {
+		t.Errorf("served %d, gave up %d, refused %d", served.Load(), gaveUp.Load(), refused.Load())
+	}
+	if l.taken || l.count != 0 {
+		t.Errorf("the lane is left taken=%v with %d waiting", l.taken, l.count)
+	}
+}
