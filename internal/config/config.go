@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"gantry/bridge/mqttd"
 	"gantry/drivers"
 	"gantry/drivers/hub"
 	"gantry/wamp"
@@ -30,6 +31,7 @@ type Config struct {
 	File    string // the main file, as it was opened
 	Gateway Gateway
 	Listen  Listen
+	MQTT    MQTT
 	Limits  Limits
 	Log     Log
 	Devices []Device // in the order of their names
@@ -74,6 +76,15 @@ func (a *Anonymous) UnmarshalText(text []byte) error {
 		return nil
 	}
 	return &KeyError{Text: fmt.Sprintf("is %.32q", text), Allowed: `"loopback", "any"`}
+}
+
+// MQTT is the table [mqtt].
+type MQTT struct {
+	// Listen is the address of the gateway's own MQTT listener. "" = off. Default
+	// 127.0.0.1:1883.
+	Listen string `toml:"listen"`
+	// Config is how the listener treats its clients.
+	mqttd.Config
 }
 
 // Limits is the table [limits]: what one client may use. 0 is the room's own
@@ -122,6 +133,7 @@ type mainFile struct {
 	Schema  int64                     `toml:"schema"`
 	Gateway Gateway                   `toml:"gateway"`
 	Listen  Listen                    `toml:"listen"`
+	MQTT    MQTT                      `toml:"mqtt"`
 	Limits  Limits                    `toml:"limits"`
 	Log     Log                       `toml:"log"`
 	Device  map[string]map[string]any `toml:"device"`
@@ -189,6 +201,7 @@ func (l *loader) main(file string) *Config {
 	m := mainFile{
 		Gateway: Gateway{Name: "gw", Realm: "gantry"},
 		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback},
+		MQTT:    MQTT{Listen: "127.0.0.1:1883"},
 		Log:     Log{Level: "info"},
 	}
 	d := decoder{doc: doc}
@@ -201,10 +214,18 @@ func (l *loader) main(file string) *Config {
 	for _, err := range m.validate() {
 		d.fail(unshow(err.Key), err.Text, err.Allowed)
 	}
+	if err := m.MQTT.Validate(); err != nil {
+		d.complain([]string{"mqtt"}, err)
+	}
+	if realm := wamp.URI(m.Gateway.Realm); m.MQTT.Realm == "" {
+		m.MQTT.Realm = realm
+	} else if m.MQTT.Realm != realm {
+		d.fail([]string{"mqtt", "realm"}, fmt.Sprintf("%.80q is no realm of this gateway", m.MQTT.Realm), fmt.Sprintf("%q", realm))
+	}
 	l.errs = append(l.errs, d.errs...)
 	l.tables(doc, m.Device)
 	return &Config{
-		File: file, Gateway: m.Gateway, Listen: m.Listen, Limits: m.Limits, Log: m.Log, positions: doc,
+		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Limits: m.Limits, Log: m.Log, positions: doc,
 	}
 }
 
@@ -218,6 +239,9 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	check(wamp.URI(m.Gateway.Realm).Valid(false, wamp.MatchExact), "gateway.realm", fmt.Sprintf("%.80q is no URI", m.Gateway.Realm), "parts without spaces or #, joined by dots")
 	if err := CheckListen(m.Listen.HTTP, m.Listen.Anonymous); err != nil {
 		errs = append(errs, &KeyError{"listen.http", err.Text, err.Allowed})
+	}
+	if err := CheckListen(m.MQTT.Listen, m.Listen.Anonymous); err != nil {
+		errs = append(errs, &KeyError{"mqtt.listen", err.Text, err.Allowed})
 	}
 	check(filepath.IsLocal(m.Listen.Unix) || filepath.IsAbs(m.Listen.Unix) || m.Listen.Unix == "",
 		"listen.unix", fmt.Sprintf("%.80q leaves the state directory", m.Listen.Unix), "a name in the state directory, or an absolute path")

@@ -176,7 +176,7 @@ level = "loud"
 		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any"`,
 		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
-		`gantry.toml:13: other: unknown key; allowed: device, gateway, limits, listen, log, schema`,
+		`gantry.toml:13: other: unknown key; allowed: device, gateway, limits, listen, log, mqtt, schema`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
