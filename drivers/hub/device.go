@@ -290,7 +290,7 @@ func (d *device) supervise(ctx context.Context) {
 	failed := 0
 	d.change(ctx, nil, Offline, "starting")
 	for {
-		cause, upFor, gone := d.live(ctx)
+		upFor, gone, cause := d.live(ctx)
 		if ctx.Err() != nil {
 			d.settle(ctx, gone)
 			return
@@ -333,16 +333,16 @@ func (d *device) sleep(ctx context.Context, delay time.Duration) bool {
 
 // live runs the driver once, from start to end.
 // See life.run for what it returns.
-func (d *device) live(ctx context.Context) (cause error, upFor time.Duration, gone <-chan struct{}) {
+func (d *device) live(ctx context.Context) (upFor time.Duration, gone <-chan struct{}, cause error) {
 	l := newLife(ctx, d, d.driver)
 	d.mu.Lock()
 	d.life = l
 	d.mu.Unlock()
-	cause, upFor, gone = l.run(d.log)
+	upFor, gone, cause = l.run(d.log)
 	d.mu.Lock()
 	d.life = nil
 	d.mu.Unlock()
-	return cause, upFor, gone
+	return upFor, gone, cause
 }
 
 // lost reports the loss of the device.

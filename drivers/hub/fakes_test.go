@@ -246,6 +246,24 @@ func writable(id string, t drivers.Type) drivers.Point {
 
 func ptr[T any](v T) *T { return &v }
 
+// cell is a variable that a test and its scripts share.
+type cell[T any] struct {
+	mu sync.Mutex
+	v  T
+}
+
+func (c *cell[T]) load() T {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.v
+}
+
+func (c *cell[T]) store(v T) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.v = v
+}
+
 // bench is a running hub on a recording session, in a bubble of fake time.
 type bench struct {
 	t    *testing.T

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -295,21 +296,20 @@ func TestNewSessionIDPublishesEverythingAgain(t *testing.T) {
 func TestThousandPanicsDisturbNobody(t *testing.T) {
 	t.Parallel()
 	bad := newScript(float("a"))
-	runs := 0
+	var runs atomic.Int64
 	bad.run = func(_ context.Context, link drivers.Link) error {
-		runs++
+		n := runs.Add(1)
 		link.Up()
-		link.Emit(good("a", float64(runs)))
-		var m map[string]int
-		m["boom"] = runs
-		return nil
+		link.Emit(good("a", float64(n)))
+		var bus []int
+		return fmt.Errorf("slot %d", bus[n])
 	}
 	calm := newScript(float("beat")).polled(func(context.Context, []string) ([]drivers.Reading, error) {
 		return []drivers.Reading{good("beat", 1.0)}, nil
 	})
 	every := hub.DeviceConfig{Every: ptr(drivers.Duration(time.Second))}
 	run(t, []hub.Device{device("bad", bad, hub.DeviceConfig{}), device("dev", calm, every)}, func(b *bench) {
-		for runs < 1000 {
+		for runs.Load() < 1000 {
 			time.Sleep(time.Minute)
 		}
 		synctest.Wait()
@@ -352,12 +352,12 @@ func TestPanickedDriverIsRenewed(t *testing.T) {
 
 func TestRestartsBackOffAndParkAndRecover(t *testing.T) {
 	t.Parallel()
-	var starts []time.Time
-	works := false
+	var log cell[[]time.Time]
+	var works atomic.Bool
 	drv := newScript(float("a"))
 	drv.run = func(ctx context.Context, link drivers.Link) error {
-		starts = append(starts, time.Now())
-		if !works {
+		log.store(append(log.load(), time.Now()))
+		if !works.Load() {
 			return errors.New("no such device")
 		}
 		link.Up()
@@ -372,6 +372,7 @@ func TestRestartsBackOffAndParkAndRecover(t *testing.T) {
 			t.Errorf("states (-want +got):\n%s", d)
 		}
 		// Random is 0: the shortest of each range.
+		starts := log.load()
 		for i := 1; i < 6; i++ {
 			if gap := starts[i].Sub(starts[i-1]); gap != 200*time.Millisecond {
 				t.Errorf("gap %d = %v", i, gap)
@@ -380,7 +381,7 @@ func TestRestartsBackOffAndParkAndRecover(t *testing.T) {
 		if gap := starts[7].Sub(starts[6]); gap != 30*time.Second {
 			t.Errorf("gap of a parked device = %v", gap)
 		}
-		works = true
+		works.Store(true)
 		b.pass(31 * time.Second)
 		if s := b.states(); s[len(s)-1] != "online" {
 			t.Errorf("states = %v", s)

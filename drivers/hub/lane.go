@@ -17,7 +17,7 @@ const (
 	priorities
 )
 
-// maxWaiting bounds the requests that wait for one device.
+// maxWaiting bounds the requests of one priority that wait for one device.
 const maxWaiting = 64
 
 // errLaneBusy says that the device is occupied: too many requests wait, or one
@@ -31,7 +31,6 @@ type lane struct {
 	mu      sync.Mutex
 	taken   bool
 	waiting [priorities][]chan struct{} // closed by leave: the lane is the waiter's
-	count   int
 }
 
 // enter waits for the lane until ctx ends.
@@ -42,13 +41,12 @@ func (l *lane) enter(ctx context.Context, priority int) error {
 		l.mu.Unlock()
 		return nil
 	}
-	if l.count >= maxWaiting {
+	if len(l.waiting[priority]) >= maxWaiting {
 		l.mu.Unlock()
 		return errLaneBusy
 	}
 	turn := make(chan struct{})
 	l.waiting[priority] = append(l.waiting[priority], turn)
-	l.count++
 	l.mu.Unlock()
 
 	select {
@@ -60,7 +58,6 @@ func (l *lane) enter(ctx context.Context, priority int) error {
 	i := slices.Index(l.waiting[priority], turn)
 	if i >= 0 {
 		l.waiting[priority] = slices.Delete(l.waiting[priority], i, i+1)
-		l.count--
 	}
 	l.mu.Unlock()
 	if i < 0 {
@@ -78,7 +75,6 @@ func (l *lane) leave() {
 		if q := l.waiting[p]; len(q) > 0 {
 			turn := q[0]
 			l.waiting[p] = slices.Delete(q, 0, 1)
-			l.count--
 			close(turn)
 			return
 		}

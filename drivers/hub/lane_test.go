@@ -44,7 +44,12 @@ func TestLaneLetsOneThroughAndLosesNone(t *testing.T) {
 	if n := served.Load() + gaveUp.Load() + refused.Load(); n != 4000 || served.Load() == 0 {
 		t.Errorf("served %d, gave up %d, refused %d", served.Load(), gaveUp.Load(), refused.Load())
 	}
-	if l.taken || l.count != 0 {
-		t.Errorf("the lane is left taken=%v with %d waiting", l.taken, l.count)
+	for p, waiting := range l.waiting {
+		if len(waiting) > 0 {
+			t.Errorf("%d requests of priority %d are left waiting", len(waiting), p)
+		}
+	}
+	if l.taken {
+		t.Error("the lane is left taken")
 	}
 }

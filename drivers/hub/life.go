@@ -218,9 +218,9 @@ func (l *life) cause(ctx context.Context, err error) error {
 }
 
 // run runs the driver until it is lost, ctx ends or somebody kills the life. It
-// returns why, for how long the device was up, and a channel that is closed when
-// the driver has really returned.
-func (l *life) run(log *slog.Logger) (cause error, upFor time.Duration, gone <-chan struct{}) {
+// returns for how long the device was up, 0 for not at all, a channel that is
+// closed when the driver has really returned, and the cause of the end.
+func (l *life) run(log *slog.Logger) (upFor time.Duration, gone <-chan struct{}, cause error) {
 	exit := make(chan error, 1) // the driver's result; its only sender never blocks
 	go func() {
 		exit <- guard(func() error { return l.driver.Run(l.ctx, l) })
@@ -254,5 +254,5 @@ func (l *life) run(log *slog.Logger) (cause error, upFor time.Duration, gone <-c
 	if errors.As(err, &p) {
 		log.Error("driver panicked", "panic", p.Error(), "stack", string(p.stack))
 	}
-	return cause, upFor, l.end(exit)
+	return upFor, l.end(exit), cause
 }

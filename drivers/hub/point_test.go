@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,12 +216,12 @@ func TestTenthsAreTenths(t *testing.T) {
 
 func TestPolling(t *testing.T) {
 	t.Parallel()
-	fail := error(nil)
-	var asked []string
+	var fail cell[error]
+	var log cell[[]string]
 	drv := newScript(float("a"), float("b"), float("slow"), float("unpolled")).polled(func(_ context.Context, ids []string) ([]drivers.Reading, error) {
-		asked = append(asked, fmt.Sprint(ids))
-		if fail != nil {
-			return nil, fail
+		log.store(append(log.load(), fmt.Sprint(ids)))
+		if err := fail.load(); err != nil {
+			return nil, err
 		}
 		var out []drivers.Reading
 		for _, id := range ids {
@@ -235,7 +236,7 @@ func TestPolling(t *testing.T) {
 	run(t, []hub.Device{device("dev", drv, cfg)}, func(b *bench) {
 		b.pass(4500 * time.Millisecond)
 		n := map[string]int{}
-		for _, ids := range asked {
+		for _, ids := range log.load() {
 			n[ids]++
 		}
 		if d := cmp.Diff(map[string]int{"[a b]": 5, "[slow]": 2}, n); d != "" {
@@ -244,7 +245,7 @@ func TestPolling(t *testing.T) {
 		if len(b.point("a")) != 5 || len(b.point("unpolled")) != 0 {
 			t.Errorf("a has %d events, unpolled %d", len(b.point("a")), len(b.point("unpolled")))
 		}
-		fail = fmt.Errorf("register 7: %w", drivers.ErrTimeout)
+		fail.store(fmt.Errorf("register 7: %w", drivers.ErrTimeout))
 		b.pass(time.Second)
 		all := b.point("a")
 		if last := all[len(all)-1]; last.value != nil || last.kwargs["q"] != "bad" || last.kwargs["why"] != "timeout" {
@@ -253,7 +254,7 @@ func TestPolling(t *testing.T) {
 		if s := b.states(); s[len(s)-1] != "degraded" || b.reason() != "timeout" {
 			t.Errorf("states = %v", s)
 		}
-		fail = nil
+		fail.store(nil)
 		b.pass(20 * time.Second)
 		if s := b.states(); s[len(s)-1] != "online" {
 			t.Errorf("states = %v", s)
@@ -263,9 +264,9 @@ func TestPolling(t *testing.T) {
 
 func TestSlowPollsAreLeftOutNotMadeUpFor(t *testing.T) {
 	t.Parallel()
-	polls := 0
+	var polls atomic.Int64
 	drv := newScript(float("a")).polled(func(ctx context.Context, _ []string) ([]drivers.Reading, error) {
-		polls++
+		polls.Add(1)
 		select {
 		case <-time.After(2500 * time.Millisecond):
 		case <-ctx.Done():
@@ -275,8 +276,8 @@ func TestSlowPollsAreLeftOutNotMadeUpFor(t *testing.T) {
 	})
 	run(t, []hub.Device{device("dev", drv, hub.DeviceConfig{Every: ptr(drivers.Duration(time.Second))})}, func(b *bench) {
 		b.pass(30 * time.Second)
-		if polls != 10 && polls != 11 {
-			t.Errorf("polls in 30 s = %d, want one every 3 s", polls)
+		if n := polls.Load(); n != 10 && n != 11 {
+			t.Errorf("polls in 30 s = %d, want one every 3 s", n)
 		}
 	})
 }
@@ -285,9 +286,9 @@ func TestPollThatIgnoresItsDeadlineParksTheDeviceOnly(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		reads := 0
+		var reads atomic.Int64
 		drv := newScript(float("a")).polled(func(context.Context, []string) ([]drivers.Reading, error) {
-			reads++
+			reads.Add(1)
 			<-release
 			return []drivers.Reading{good("a", 1.0)}, nil
 		})
@@ -296,8 +297,8 @@ func TestPollThatIgnoresItsDeadlineParksTheDeviceOnly(t *testing.T) {
 		if s := b.states(); s[len(s)-1] != "parked" || b.reason() != "stuck" {
 			t.Errorf("states = %v, reason %q", s, b.reason())
 		}
-		if reads != 1 {
-			t.Errorf("reads = %d: a second request was made beside the first", reads)
+		if n := reads.Load(); n != 1 {
+			t.Errorf("reads = %d: a second request was made beside the first", n)
 		}
 		close(release)
 		b.pass(time.Minute)

@@ -185,15 +185,15 @@ func (s scaling) apply(raw float64) float64 { return raw*s.mul/s.div + s.offset 
 func (s scaling) invert(v float64) float64 { return (v - s.offset) / s.mul * s.div }
 
 // scaled turns a raw value, already coerced to raw, into the published one.
-func (p *spec) scaled(v drivers.Value) (drivers.Value, string) {
-	if !p.scale.active {
+func (s *spec) scaled(v drivers.Value) (drivers.Value, string) {
+	if !s.scale.active {
 		return v, ""
 	}
 	f, ok := number(v)
 	if !ok {
 		return nil, "type"
 	}
-	if f = p.scale.apply(f); !finite(f) {
+	if f = s.scale.apply(f); !finite(f) {
 		return nil, "not_a_number"
 	}
 	return f, ""
@@ -201,17 +201,17 @@ func (p *spec) scaled(v drivers.Value) (drivers.Value, string) {
 
 // unscaled turns a published value, already coerced to the point's type, into
 // the raw one that the driver writes. A raw integer is the nearest one.
-func (p *spec) unscaled(v drivers.Value) (drivers.Value, string) {
-	if !p.scale.active {
+func (s *spec) unscaled(v drivers.Value) (drivers.Value, string) {
+	if !s.scale.active {
 		return v, ""
 	}
 	f, ok := number(v)
 	if !ok {
 		return nil, "type"
 	}
-	f = p.scale.invert(f)
-	if p.raw == drivers.Int {
+	f = s.scale.invert(f)
+	if s.raw == drivers.Int {
 		f = math.Round(f)
 	}
-	return coerce(p.raw, f)
+	return coerce(s.raw, f)
 }
