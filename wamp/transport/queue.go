@@ -1,0 +1,280 @@
+package transport
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"sync"
+
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+const (
+	// controlReserve is what may be queued over the limit: the messages that end
+	// a session, and the frames of the transport itself.
+	controlReserve = 4 << 10
+	// byReference is the size from which a shared frame is queued without a copy.
+	byReference = 2 << 10
+)
+
+// queue is what waits to be sent on one connection: finished frames, one after
+// the other, in buffers. Whoever sets writing drains it.
+type queue struct {
+	framing framing
+	limit   int // bytes, see Options.Queue
+
+	mu      sync.Mutex // guards what follows
+	segs    [][]byte   // what goes before tail
+	bufs    []*buffer  // those of segs that are released when written
+	tail    *buffer    // still has room; nil if there is none
+	size    int        // bytes queued, those being written included
+	writing bool       // somebody has promised to drain
+	closing bool       // no more messages
+	parted  bool       // a close frame is queued: nothing may follow
+	err     error      // why the connection is dead
+	room    chan struct{}
+	idle    chan struct{} // made by Close, closed when the queue is empty or dead
+}
+
+// full reports whether n more bytes are too many. q.mu is held.
+func (q *queue) full(n, reserve int) bool {
+	return q.size > 0 && q.size+n > q.limit+reserve
+}
+
+// state returns why nothing can be queued. q.mu is held.
+func (q *queue) state() error {
+	if q.closing || q.parted || q.err != nil {
+		return wamp.ErrClosed
+	}
+	return nil
+}
+
+// open returns the tail with room for n more bytes. q.mu is held.
+func (q *queue) open(n int) *buffer {
+	if t := q.tail; t != nil {
+		if cap(t.b)-len(t.b) >= n {
+			return t
+		}
+		q.seal()
+		n = max(n, largeBuffer)
+	}
+	q.tail = getBuffer(n)
+	return q.tail
+}
+
+// seal moves the tail behind the finished segments. q.mu is held.
+func (q *queue) seal() {
+	if q.tail == nil {
+		return
+	}
+	if len(q.tail.b) == 0 {
+		q.tail.release()
+	} else {
+		q.segs = append(q.segs, q.tail.b)
+		q.bufs = append(q.bufs, q.tail)
+	}
+	q.tail = nil
+}
+
+// put queues m. It reports whether the caller has to have the queue drained.
+// q.mu is held.
+func (q *queue) put(m wamp.Message) (kick bool, err error) {
+	if err := q.state(); err != nil {
+		return false, err
+	}
+	reserve := 0
+	if parting(m) {
+		reserve = controlReserve
+	}
+	if q.full(1, reserve) {
+		return false, wamp.ErrQueueFull
+	}
+	if s, ok := m.(*wamp.Shared); ok {
+		if q.framing.encoding == wamp.NoEncoding {
+			m = s.Msg
+		} else {
+			return q.putShared(s)
+		}
+	}
+	t := q.open(frameSpace(m))
+	start := len(t.b)
+	b, err := q.framing.append(t.b, m)
+	if err == nil && q.full(len(b)-start, reserve) {
+		err = wamp.ErrQueueFull
+	}
+	if err != nil {
+		q.undo(start)
+		return false, err
+	}
+	t.b = b
+	return q.grown(len(b) - start), nil
+}
+
+// putShared queues the frame of s and makes it first if nobody has.
+func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
+	frame := s.Frame(q.framing.encoding)
+	if frame == nil {
+		t := q.open(frameSpace(s.Msg))
+		start := len(t.b)
+		b, err := q.framing.append(t.b, s.Msg)
+		if err != nil {
+			q.undo(start)
+			return false, err
+		}
+		frame = bytes.Clone(b[start:])
+		s.SetFrame(q.framing.encoding, frame)
+		if q.full(len(frame), 0) {
+			q.undo(start)
+			return false, wamp.ErrQueueFull
+		}
+		t.b = b
+		return q.grown(len(frame)), nil
+	}
+	switch {
+	case q.framing.tooLarge(len(frame)):
+		return false, wamp.ErrTooLarge
+	case q.full(len(frame), 0):
+		return false, wamp.ErrQueueFull
+	case len(frame) >= byReference:
+		q.seal()
+		q.segs = append(q.segs, frame)
+	default:
+		t := q.open(len(frame))
+		t.b = append(t.b, frame...)
+	}
+	return q.grown(len(frame)), nil
+}
+
+// putControl queues a finished frame of the transport, up to the reserve.
+// q.mu is held.
+func (q *queue) putControl(frame []byte) (kick bool, err error) {
+	switch {
+	case q.parted || q.err != nil:
+		return false, wamp.ErrClosed
+	case q.full(len(frame), controlReserve):
+		return false, wamp.ErrQueueFull
+	}
+	t := q.open(len(frame))
+	t.b = append(t.b, frame...)
+	return q.grown(len(frame)), nil
+}
+
+// undo cuts the tail back after a frame that did not make it.
+func (q *queue) undo(start int) {
+	if start == 0 {
+		q.tail.release()
+		q.tail = nil
+	}
+}
+
+// grown accounts for n bytes and takes the promise to drain if nobody holds it.
+func (q *queue) grown(n int) (kick bool) {
+	q.size += n
+	kick = !q.writing
+	q.writing = true
+	return kick
+}
+
+// roomLocked returns a channel that is closed when there is room again or the
+// connection is over.
+func (q *queue) roomLocked() <-chan struct{} {
+	if q.room == nil {
+		q.room = make(chan struct{})
+	}
+	return q.room
+}
+
+// settle tells those who wait what has changed. q.mu is held.
+func (q *queue) settle() {
+	over := q.err != nil || q.closing
+	if q.room != nil && (over || q.size < q.limit) {
+		close(q.room)
+		q.room = nil
+	}
+	if q.idle != nil && (q.err != nil || q.size == 0) {
+		close(q.idle)
+		q.idle = nil
+	}
+}
+
+// drop forgets everything that waits, for a dead connection. q.mu is held.
+func (q *queue) drop() {
+	q.seal()
+	for _, b := range q.bufs {
+		b.release()
+	}
+	q.segs, q.bufs, q.size = nil, nil, 0
+}
+
+// TrySend queues m. See wamp.Peer.
+func (l *link) TrySend(m wamp.Message) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kick, err := l.put(m)
+	if kick {
+		l.schedule()
+	}
+	return err
+}
+
+// Send is TrySend that waits for room.
+func (l *link) Send(ctx context.Context, m wamp.Message) error {
+	for {
+		l.mu.Lock()
+		kick, err := l.put(m)
+		if kick {
+			l.schedule()
+		}
+		var room <-chan struct{}
+		if errors.Is(err, wamp.ErrQueueFull) {
+			room = l.roomLocked()
+		}
+		l.mu.Unlock()
+		if room == nil {
+			return err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// frameSpace guesses how many bytes the frame of m takes, so that the buffer
+// seldom has to grow.
+func frameSpace(m wamp.Message) int {
+	return 512 + payloadSize(m)
+}
+
+// framing is how one connection turns messages into frames.
+type framing struct {
+	format   wamp.Format
+	encoding wamp.Encoding // NoEncoding if frames cannot be shared: masked ones
+	space    int           // bytes reserved for the header
+	maxSend  int           // largest message; 0 = no limit
+	// finish writes the header of the frame that begins at start, behind which
+	// the message follows after the reserved space, and may move the message.
+	finish func(dst []byte, start int) []byte
+}
+
+// append appends the frame of m to dst.
+func (f *framing) append(dst []byte, m wamp.Message) ([]byte, error) {
+	start := len(dst)
+	var space [16]byte
+	dst = append(dst, space[:f.space]...)
+	dst, err := serialize.Append(dst, f.format, m)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(dst) - start - f.space; f.maxSend > 0 && n > f.maxSend {
+		return nil, wamp.ErrTooLarge
+	}
+	return f.finish(dst, start), nil
+}
+
+// tooLarge reports whether a finished frame holds more than the other side takes.
+func (f *framing) tooLarge(frame int) bool {
+	return f.maxSend > 0 && frame > f.maxSend+f.space
+}
