@@ -1,0 +1,279 @@
+package transport
+
+import (
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"time"
+
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+	"gantry/wamp/websocket"
+)
+
+// Subprotocol returns the WebSocket subprotocol of WAMP in format f
+// (BP "WebSocket Transport").
+func Subprotocol(f wamp.Format) string { return "wamp.2." + f.String() }
+
+func subprotocols(fs []wamp.Format) []string {
+	names := make([]string, len(fs))
+	for i, f := range fs {
+		names[i] = Subprotocol(f)
+	}
+	return names
+}
+
+// wsConn is the connection beneath a WebSocket. Until the handshake is over it
+// passes everything on; then it reads ahead into pooled memory, and what is
+// written to it, whole control frames, goes into the queue.
+type wsConn struct{ link }
+
+var _ net.Conn = (*wsConn)(nil)
+
+// Read returns what has been read ahead, or waits.
+func (c *wsConn) Read(b []byte) (int, error) {
+	if len(c.unread()) == 0 {
+		if err := c.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(b, c.unread())
+	c.pos += n
+	return n, nil
+}
+
+// Write queues one control frame.
+func (c *wsConn) Write(b []byte) (int, error) {
+	if !c.handling.Load() {
+		return c.conn.Write(b)
+	}
+	if err := c.control(b, websocket.Opcode(b[0]&0x0F) == websocket.Close); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// Close drops the connection.
+func (c *wsConn) Close() error {
+	c.fail(net.ErrClosed)
+	return nil
+}
+
+// LocalAddr returns the address of this side.
+func (c *wsConn) LocalAddr() net.Addr { return c.conn.LocalAddr() }
+
+// RemoteAddr returns the address of the other side.
+func (c *wsConn) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
+
+// SetDeadline sets both deadlines during the handshake.
+func (c *wsConn) SetDeadline(t time.Time) error {
+	if c.handling.Load() {
+		return nil
+	}
+	return c.conn.SetDeadline(t)
+}
+
+// SetReadDeadline sets the deadline of reads during the handshake.
+func (c *wsConn) SetReadDeadline(t time.Time) error {
+	if c.handling.Load() {
+		return nil
+	}
+	return c.conn.SetReadDeadline(t)
+}
+
+// SetWriteDeadline sets the deadline of writes during the handshake.
+func (c *wsConn) SetWriteDeadline(t time.Time) error {
+	if c.handling.Load() {
+		return nil
+	}
+	return c.conn.SetWriteDeadline(t)
+}
+
+// Sizes of the space that is reserved for a WebSocket header: most messages have
+// 126 bytes or more and less than 64 KiB.
+const (
+	serverSpace = 4
+	clientSpace = 8
+)
+
+// finishServer is the framing of a WebSocket server, for messages of one type.
+func finishServer(op websocket.Opcode) func(dst []byte, start int) []byte {
+	return func(dst []byte, start int) []byte {
+		n := len(dst) - start - serverSpace
+		dst = fit(dst, start, serverSpace, websocket.HeaderLen(n, false))
+		websocket.PutHeader(dst[start:], op, n, nil)
+		return dst
+	}
+}
+
+// finishClient is the framing of a WebSocket client: it masks.
+func finishClient(op websocket.Opcode) func(dst []byte, start int) []byte {
+	return func(dst []byte, start int) []byte {
+		n := len(dst) - start - clientSpace
+		key := websocket.NewMaskKey()
+		dst = fit(dst, start, clientSpace, websocket.HeaderLen(n, true))
+		h := websocket.PutHeader(dst[start:], op, n, &key)
+		websocket.Mask(key, dst[start+h:])
+		return dst
+	}
+}
+
+// fit turns the space of have bytes at start into one of need bytes.
+func fit(dst []byte, start, have, need int) []byte {
+	switch {
+	case need < have:
+		n := copy(dst[start+need:], dst[start+have:])
+		dst = dst[:start+need+n]
+	case need > have:
+		dst = slices.Insert(dst, start, make([]byte, need-have)...)
+	}
+	return dst
+}
+
+// wsPeer is a WebSocket connection that carries WAMP.
+type wsPeer struct {
+	*wsConn
+	ws       *websocket.Conn
+	decoder  *serialize.Decoder
+	op       websocket.Opcode // the only type of message
+	server   bool
+	lent     *buffer // holds the last message; nil if there is none
+	get      func() []byte
+	broken   error
+	code     int // close code for what the other side did
+	closeMsg string
+	info     wamp.PeerInfo
+}
+
+var _ wamp.Peer = (*wsPeer)(nil)
+
+// newWSPeer takes over c, which lies beneath ws, after the handshake.
+func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, server bool) *wsPeer {
+	opts := c.opts
+	p := &wsPeer{
+		wsConn:  c,
+		ws:      ws,
+		decoder: serialize.NewDecoder(f, opts.limits(opts.MaxMessage)),
+		op:      websocket.Binary,
+		server:  server,
+		code:    websocket.CloseNormal,
+		info:    peerInfo(c.conn, "websocket", f, 0),
+	}
+	if f == wamp.JSON {
+		p.op = websocket.Text
+	}
+	p.get = func() []byte {
+		p.lent = getBuffer(smallBuffer)
+		return p.lent.b
+	}
+	if server {
+		c.framing = framing{
+			format:   f,
+			encoding: wamp.WebSocketJSON + wamp.Encoding(f-wamp.JSON),
+			space:    serverSpace,
+			finish:   finishServer(p.op),
+		}
+	} else {
+		c.framing = framing{format: f, space: clientSpace, finish: finishClient(p.op)}
+	}
+	tune(c.conn, opts.silence())
+	c.handling.Store(true)
+	p.watch(func() error { return p.control(p.frame(websocket.Ping, nil), false) })
+	return p
+}
+
+// frame returns a control frame.
+func (p *wsPeer) frame(op websocket.Opcode, payload []byte) []byte {
+	b := make([]byte, websocket.HeaderLen(len(payload), !p.server), websocket.MaxHeader+len(payload))
+	if p.server {
+		websocket.PutHeader(b, op, len(payload), nil)
+		return append(b, payload...)
+	}
+	key := websocket.NewMaskKey()
+	h := websocket.PutHeader(b, op, len(payload), &key)
+	b = append(b, payload...)
+	websocket.Mask(key, b[h:])
+	return b
+}
+
+// Info describes the other end.
+func (p *wsPeer) Info() wamp.PeerInfo { return p.info }
+
+// Recv returns the next message. See wamp.Peer.
+func (p *wsPeer) Recv() (wamp.Message, error) {
+	p.recv.Lock()
+	defer p.recv.Unlock()
+	if p.broken != nil {
+		return nil, p.broken
+	}
+	p.giveBack()
+	op, b, err := p.ws.ReadInto(p.get)
+	if p.lent != nil && b != nil {
+		p.lent.b = b
+	}
+	if err != nil {
+		return nil, p.ended(err)
+	}
+	if op != p.op {
+		p.code, p.closeMsg = websocket.CloseUnsupportedData, "wrong type of frame for the subprotocol"
+		p.broken = &wamp.ProtocolError{Text: "websocket: " + frameName(op) + " frame, subprotocol " + p.ws.Subprotocol() + " has " + frameName(p.op) + " frames"}
+		return nil, p.broken
+	}
+	m, err := p.decoder.Decode(b)
+	if err != nil {
+		p.code, p.closeMsg = websocket.CloseProtocolError, "not a WAMP message"
+	}
+	return m, err
+}
+
+// giveBack ends the loan of the last message.
+func (p *wsPeer) giveBack() {
+	if p.lent != nil {
+		p.lent.release()
+		p.lent = nil
+	}
+}
+
+// ended returns what Recv reports for the error that ended the WebSocket.
+func (p *wsPeer) ended(err error) error {
+	var ce *websocket.CloseError
+	switch {
+	case errors.Is(err, websocket.ErrTooBig):
+		p.broken = &wamp.ProtocolError{Text: "websocket: message is over the limit"}
+	case errors.As(err, &ce) && ce.Normal():
+		p.broken = io.EOF
+	case errors.Is(err, io.EOF):
+		p.broken = io.ErrUnexpectedEOF
+	default:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.broken = err; p.parted {
+			// The library has refused a frame and sent a close frame.
+			p.broken = &wamp.ProtocolError{Text: err.Error()}
+		}
+	}
+	return p.broken
+}
+
+func frameName(op websocket.Opcode) string {
+	if op == websocket.Text {
+		return "text"
+	}
+	return "binary"
+}
+
+// Close ends the connection with a close frame. See wamp.Peer.
+func (p *wsPeer) Close() error {
+	code, text := websocket.CloseNormal, ""
+	if p.recv.TryLock() {
+		code, text = p.code, p.closeMsg
+		p.recv.Unlock()
+	}
+	// A server closes the stream first (RFC 6455, 7.1.1).
+	p.close(p.frame(websocket.Close, websocket.ClosePayload(code, text)), p.server)
+	p.recv.Lock()
+	p.giveBack()
+	p.recv.Unlock()
+	return nil
+}
