@@ -1,0 +1,186 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"gantry/wamp"
+	"gantry/wamp/websocket"
+)
+
+// DefaultDialTimeout bounds Dial.
+const DefaultDialTimeout = 10 * time.Second
+
+// WebSocketPath is where a Server speaks WebSocket unless configured otherwise,
+// and where Dial asks when the URL has no path.
+const WebSocketPath = "/ws"
+
+// DialConfig says how a connection is opened. The zero value means the defaults.
+type DialConfig struct {
+	Options
+	// Formats are the serializers to offer, the preferred first; none means CBOR,
+	// MsgPack, JSON. RawSocket, where only one can be offered, is dialled again
+	// with the next one when the other side refuses it.
+	Formats []wamp.Format
+	// TLS is used for wss and rss; nil means the system's certificates. The server
+	// name is that of the URL unless set.
+	TLS *tls.Config
+	// Header is sent with a WebSocket handshake.
+	Header http.Header
+	// Timeout bounds the whole of Dial; 0 means DefaultDialTimeout.
+	Timeout time.Duration
+}
+
+// Dial connects to a router and returns the peer. The URL is one of
+//
+//	ws://HOST[:PORT][/PATH]      WebSocket; without a path, WebSocketPath
+//	wss://HOST[:PORT][/PATH]     the same over TLS
+//	ws+unix:///SOCKET[:/PATH]    the same over a Unix socket
+//	rs://HOST:PORT               RawSocket over TCP
+//	rss://HOST:PORT              the same over TLS
+//	rs+unix:///SOCKET            the same over a Unix socket
+//
+// When the other side answers but does not agree, the error wraps a
+// *websocket.HandshakeError or a *RawSocketError.
+func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error) {
+	d := &dialler{cfg: cfg}
+	var err error
+	if d.cfg.Options, err = cfg.withDefaults(); err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	if d.cfg.Formats, err = checkFormats(cfg.Formats); err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	u, err := url.Parse(rawURL)
+	if err != nil {
+		return nil, errors.New("dial: the URL is malformed")
+	}
+	if d.cfg.Timeout <= 0 {
+		d.cfg.Timeout = DefaultDialTimeout
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.cfg.Timeout)
+	defer cancel()
+	switch u.Scheme {
+	case "ws", "wss":
+		if u.Path == "" {
+			u.Path = WebSocketPath
+		}
+		return d.websocket(ctx, u.String(), nil)
+	case "ws+unix":
+		socket, path, found := strings.Cut(u.Path, ":")
+		if !found {
+			path = WebSocketPath
+		}
+		return d.websocket(ctx, (&url.URL{Scheme: "ws", Host: "localhost", Path: path, RawQuery: u.RawQuery}).String(),
+			func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			})
+	case "rs", "rss":
+		if u.Port() == "" || u.Path != "" && u.Path != "/" {
+			return nil, fmt.Errorf("dial %s: expected %s://HOST:PORT", u.Redacted(), u.Scheme)
+		}
+		return d.rawsocket(ctx, u, "tcp", u.Host)
+	case "rs+unix":
+		return d.rawsocket(ctx, u, "unix", u.Path)
+	}
+	return nil, fmt.Errorf("dial %s: scheme is %q, expected ws, wss, ws+unix, rs, rss or rs+unix", u.Redacted(), u.Scheme)
+}
+
+type dialler struct{ cfg DialConfig }
+
+func (d *dialler) websocket(ctx context.Context, rawURL string, dial func(context.Context, string, string) (net.Conn, error)) (wamp.Peer, error) {
+	var c *wsConn
+	ws, err := (&websocket.Dialer{
+		Config: beneath(&d.cfg.Options, func(conn net.Conn) net.Conn {
+			c = &wsConn{}
+			c.init(conn, &d.cfg.Options, nil)
+			return c
+		}),
+		Subprotocols: subprotocols(d.cfg.Formats),
+		Header:       d.cfg.Header,
+		TLS:          d.cfg.TLS,
+		Timeout:      d.cfg.Timeout,
+		DialNet:      dial,
+	}).Dial(ctx, rawURL)
+	if err != nil {
+		return nil, fmt.Errorf("dial: %w", err)
+	}
+	return newWSPeer(ws, c, formatOf(ws.Subprotocol(), d.cfg.Formats), false), nil
+}
+
+// beneath is the configuration of a WebSocket whose sending side is ours.
+func beneath(o *Options, wrap func(net.Conn) net.Conn) websocket.Config {
+	return websocket.Config{
+		MaxMessage:   o.MaxMessage,
+		WriteTimeout: o.WriteTimeout,
+		PingInterval: -1, // the link pings
+		ReadBuffer:   256,
+		Wrap:         wrap,
+	}
+}
+
+func formatOf(subprotocol string, fs []wamp.Format) wamp.Format {
+	for _, f := range fs {
+		if Subprotocol(f) == subprotocol {
+			return f
+		}
+	}
+	return wamp.NoFormat
+}
+
+func (d *dialler) rawsocket(ctx context.Context, u *url.URL, network, addr string) (wamp.Peer, error) {
+	var err error
+	for _, f := range d.cfg.Formats {
+		var p wamp.Peer
+		if p, err = d.rawsocketIn(ctx, network, addr, u, f); err == nil {
+			return p, nil
+		}
+		var refusal *RawSocketError
+		if !errors.As(err, &refusal) || refusal.Code != RawUnsupportedSerializer {
+			break
+		}
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return nil, fmt.Errorf("dial %s: %w", u.Redacted(), err)
+}
+
+func (d *dialler) rawsocketIn(ctx context.Context, network, addr string, u *url.URL, f wamp.Format) (wamp.Peer, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if u.Scheme == "rss" {
+		cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+		if d.cfg.TLS != nil {
+			cfg = d.cfg.TLS.Clone()
+		}
+		if cfg.ServerName == "" {
+			cfg.ServerName = u.Hostname()
+		}
+		tc := tls.Client(conn, cfg)
+		if err := tc.HandshakeContext(ctx); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("tls: %w", err)
+		}
+		conn = tc
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	maxSend, err := rawConnect(conn, f, d.cfg.MaxMessage)
+	if !stop() && err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return newRawPeer(conn, f, maxSend, &d.cfg.Options, nil), nil
+}

@@ -1,0 +1,423 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/wamp"
+	"gantry/wamp/websocket"
+)
+
+// DefaultMaxConns is how many connections a Server holds at a time.
+const DefaultMaxConns = 1024
+
+// ServerConfig configures a Server. The zero value means the defaults.
+type ServerConfig struct {
+	Options
+	// Formats are the serializers that are spoken; none means all.
+	Formats []wamp.Format
+	// MaxConns bounds the connections open at a time on all listeners together,
+	// plain HTTP included. More are refused: RawSocket with error 4, HTTP with
+	// status 503.
+	MaxConns int
+	// Path is where WebSocket is spoken; "" means WebSocketPath.
+	Path string
+	// HTTP serves all other paths; nil answers 404.
+	HTTP http.Handler
+	// Origins are the web pages that may connect besides those of the host itself;
+	// see websocket.Server.
+	Origins []string
+	// CheckHost, if not nil, says whether the Host header of an HTTP request, of
+	// any path, names this server; others are answered with status 421.
+	CheckHost func(host string) bool
+	// TLS, if not nil, encrypts every connection.
+	TLS *tls.Config
+}
+
+// Server accepts WAMP connections. One listener serves all transports: a
+// connection that begins with octet 0x7F is RawSocket, any other HTTP.
+type Server struct {
+	cfg    ServerConfig
+	accept func(ctx context.Context, p wamp.Peer)
+	log    *slog.Logger
+	conns  atomic.Int64
+	turns  *turns // of all listeners, whose peers send to each other
+}
+
+// NewServer returns a Server that calls accept with the peer of each connection,
+// in a goroutine of the connection. When accept returns the peer is closed.
+func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), log *slog.Logger) (*Server, error) {
+	var err error
+	if cfg.Options, err = cfg.withDefaults(); err != nil {
+		return nil, fmt.Errorf("transport server: %w", err)
+	}
+	if cfg.Formats, err = checkFormats(cfg.Formats); err != nil {
+		return nil, fmt.Errorf("transport server: %w", err)
+	}
+	if accept == nil {
+		return nil, errors.New("transport server: no function to accept peers")
+	}
+	cfg.MaxConns = orDefault(cfg.MaxConns, DefaultMaxConns)
+	if cfg.Path == "" {
+		cfg.Path = WebSocketPath
+	}
+	if cfg.HTTP == nil {
+		cfg.HTTP = http.NotFoundHandler()
+	}
+	if cfg.TLS != nil {
+		cfg.TLS = cfg.TLS.Clone()
+		cfg.TLS.NextProtos = []string{"http/1.1"} // what follows is told by its first octet
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{cfg: cfg, accept: accept, log: log, turns: newTurns()}, nil
+}
+
+// Serve accepts connections from ln until ctx ends. Then it closes ln and all
+// peers, waits for everything it has started and returns nil. It returns earlier
+// only if ln fails. It may be called for several listeners.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	v := &service{
+		Server: s,
+		ctx:    ctx,
+		open:   map[closer]struct{}{},
+		web:    &webListener{conns: make(chan net.Conn), done: ctx.Done(), addr: ln.Addr()},
+	}
+	v.ws = &websocket.Server{
+		Config:       beneath(&s.cfg.Options, v.take),
+		Subprotocols: subprotocols(s.cfg.Formats),
+		Origins:      s.cfg.Origins,
+	}
+	hs := &http.Server{
+		Handler:           http.HandlerFunc(v.serveHTTP),
+		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	v.wg.Go(func() { _ = hs.Serve(v.web) })
+	err := v.acceptAll(ln)
+	cancel()
+	v.closeAll()
+	grace, release := context.WithTimeout(context.Background(), s.cfg.Linger)
+	if hs.Shutdown(grace) != nil {
+		_ = hs.Close()
+	}
+	release()
+	v.wg.Wait()
+	return err
+}
+
+// closer is a connection in any state.
+type closer interface{ Close() error }
+
+// service is one Serve.
+type service struct {
+	*Server
+	ctx context.Context // of Serve; ends before the service does
+	ws  *websocket.Server
+	web *webListener
+	wg  sync.WaitGroup // everything started, except what http.Server starts
+
+	mu     sync.Mutex // guards what follows
+	open   map[closer]struct{}
+	closed bool
+}
+
+// acceptAll accepts until the listener fails or ctx ends.
+func (v *service) acceptAll(ln net.Listener) error {
+	var pause time.Duration
+	for {
+		conn, err := ln.Accept()
+		if err == nil {
+			pause = 0
+			v.admit(conn)
+			continue
+		}
+		if v.ctx.Err() != nil {
+			return nil
+		}
+		var temporary interface{ Temporary() bool }
+		if !errors.As(err, &temporary) || !temporary.Temporary() {
+			return fmt.Errorf("accept on %s: %w", ln.Addr(), err)
+		}
+		// Too many open files, most likely: waiting frees some.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		v.log.Warn("connection not accepted", "error", err, "pause_ms", pause.Milliseconds())
+		select {
+		case <-time.After(pause):
+		case <-v.ctx.Done():
+			return nil
+		}
+	}
+}
+
+// refusers is how many connections over the limit are told so at a time; further
+// ones are closed without a word.
+const refusers = 16
+
+func (v *service) admit(conn net.Conn) {
+	n := v.conns.Add(1)
+	switch {
+	case n > int64(v.cfg.MaxConns+refusers):
+		v.conns.Add(-1)
+		_ = conn.Close()
+		return
+	case !v.enter(conn):
+		v.conns.Add(-1)
+		_ = conn.Close()
+		return
+	}
+	go func() {
+		defer v.wg.Done()
+		v.greet(conn, n > int64(v.cfg.MaxConns))
+	}()
+}
+
+// enter takes responsibility for c, if it is not nil, and for one goroutine,
+// unless the service ends.
+func (v *service) enter(c closer) bool {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.closed {
+		return false
+	}
+	if c != nil {
+		v.open[c] = struct{}{}
+	}
+	v.wg.Add(1)
+	return true
+}
+
+func (v *service) leave(c closer) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	delete(v.open, c)
+}
+
+// closeAll closes all connections side by side and lets no more in.
+func (v *service) closeAll() {
+	v.mu.Lock()
+	v.closed = true
+	for c := range v.open {
+		v.wg.Go(func() { _ = c.Close() })
+	}
+	v.mu.Unlock()
+}
+
+// greet serves a connection up to the end of the handshake.
+func (v *service) greet(conn net.Conn, refuse bool) {
+	limit := v.cfg.HandshakeTimeout
+	if refuse {
+		limit = min(limit, time.Second)
+	}
+	raw := conn
+	err := conn.SetDeadline(time.Now().Add(limit))
+	if err == nil && v.cfg.TLS != nil {
+		tc := tls.Server(conn, v.cfg.TLS)
+		err = tc.HandshakeContext(v.ctx)
+		conn = tc
+	}
+	var first [1]byte
+	if err == nil {
+		_, err = conn.Read(first[:])
+	}
+	switch {
+	case err != nil:
+	case refuse:
+		err = refuseConn(conn, first[0])
+	case first[0] == rawMagic:
+		if err = v.startRaw(conn, raw); err == nil {
+			return
+		}
+	default:
+		w := &webConn{Conn: conn, first: first, held: true, release: func() { v.conns.Add(-1) }}
+		if err = conn.SetDeadline(time.Time{}); err == nil && v.web.hand(w) {
+			v.leave(raw)
+			return
+		}
+	}
+	if err != nil && v.ctx.Err() == nil {
+		v.log.Debug("connection refused", "remote", conn.RemoteAddr().String(), "error", err)
+	}
+	v.leave(raw)
+	v.conns.Add(-1)
+	_ = conn.Close()
+}
+
+// refuseConn tells a connection over the limit that there are too many.
+func refuseConn(conn net.Conn, first byte) error {
+	if first == rawMagic {
+		var rest [3]byte
+		if _, err := conn.Read(rest[:]); err != nil {
+			return err
+		}
+		_, err := conn.Write([]byte{rawMagic, RawTooManyConnections << 4, 0, 0})
+		return errors.Join(err, errors.New("too many connections"))
+	}
+	_, err := conn.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"))
+	return errors.Join(err, errors.New("too many connections"))
+}
+
+// startRaw finishes the RawSocket handshake and starts the session.
+func (v *service) startRaw(conn, raw net.Conn) error {
+	f, maxSend, err := rawAccept(conn, v.cfg.Formats, v.cfg.MaxMessage)
+	if err != nil {
+		return err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	p := newRawPeer(conn, f, maxSend, &v.cfg.Options, v.turns)
+	if !v.start(p) {
+		p.fail(wamp.ErrClosed)
+		return wamp.ErrClosed
+	}
+	v.leave(raw)
+	return nil
+}
+
+// start runs the session of p. It has a goroutine with a fresh stack: that of the
+// handshake has grown, and sessions are many.
+func (v *service) start(p wamp.Peer) bool {
+	if !v.enter(p) {
+		return false
+	}
+	go v.session(p)
+	return true
+}
+
+func (v *service) session(p wamp.Peer) {
+	defer v.wg.Done()
+	defer v.conns.Add(-1)
+	defer v.leave(p)
+	v.accept(v.ctx, p)
+	_ = p.Close()
+}
+
+type connKey struct{}
+
+// serveHTTP serves one request.
+func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
+	c, _ := r.Context().Value(connKey{}).(*webConn)
+	if c == nil || !v.enter(nil) {
+		w.Header().Set("Connection", "close")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	defer v.wg.Done()
+	if tc, ok := c.Conn.(*tls.Conn); ok && r.TLS == nil {
+		state := tc.ConnectionState()
+		r.TLS = &state
+	}
+	if v.cfg.CheckHost != nil && !v.cfg.CheckHost(r.Host) {
+		http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
+		return
+	}
+	if r.URL.Path != v.cfg.Path {
+		v.cfg.HTTP.ServeHTTP(w, r)
+		return
+	}
+	v.upgrade(w, r, c)
+}
+
+// take puts a link beneath the WebSocket in place of the HTTP server's connection.
+func (v *service) take(conn net.Conn) net.Conn {
+	from := conn.(*webConn)
+	from.taken = true
+	c := &wsConn{}
+	c.init(from.Conn, &v.cfg.Options, v.turns)
+	return c
+}
+
+// upgrade turns a request on c into a session.
+func (v *service) upgrade(w http.ResponseWriter, r *http.Request, c *webConn) {
+	ws, err := v.ws.Upgrade(w, r)
+	if err == nil {
+		p := newWSPeer(ws, ws.NetConn().(*wsConn), formatOf(ws.Subprotocol(), v.cfg.Formats), true)
+		if v.start(p) {
+			return
+		}
+		p.fail(wamp.ErrClosed)
+		err = wamp.ErrClosed
+	}
+	v.log.Debug("websocket refused", "remote", r.RemoteAddr, "error", err)
+	if c.taken {
+		c.done()
+	}
+}
+
+// webListener hands connections to the HTTP server.
+type webListener struct {
+	conns chan net.Conn   // unbuffered; nobody closes it
+	done  <-chan struct{} // the service ends
+	addr  net.Addr
+}
+
+func (l *webListener) hand(c net.Conn) bool {
+	select {
+	case l.conns <- c:
+		return true
+	case <-l.done:
+		return false
+	}
+}
+
+// Accept returns the next connection that speaks HTTP.
+func (l *webListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close does nothing: the listener ends with the service.
+func (l *webListener) Close() error { return nil }
+
+// Addr returns the address of the true listener.
+func (l *webListener) Addr() net.Addr { return l.addr }
+
+// webConn is a connection of the HTTP server, with its first octet put back.
+type webConn struct {
+	net.Conn
+	first   [1]byte
+	held    bool // first has not been read yet
+	taken   bool // by a WebSocket; the HTTP server does not close it any more
+	once    sync.Once
+	release func() // counts the connection off
+}
+
+// Read returns the first octet, then the rest.
+func (c *webConn) Read(b []byte) (int, error) {
+	if c.held && len(b) > 0 {
+		c.held = false
+		b[0] = c.first[0]
+		return 1, nil
+	}
+	return c.Conn.Read(b)
+}
+
+func (c *webConn) done() { c.once.Do(c.release) }
+
+// Close ends the connection, unless it has been taken over.
+func (c *webConn) Close() error {
+	c.done()
+	return c.Conn.Close()
+}
