@@ -62,6 +62,7 @@ func TestStuckPortIsBusyUntilItsCallComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.stuckWait = time.Millisecond
 	hang := make(chan struct{})
 	if p.bounded(t.Context(), time.Millisecond, func() { <-hang }) {
 		t.Fatal("the call came back")
@@ -105,24 +106,18 @@ func TestCancelledOpenLeavesThePortFree(t *testing.T) {
 		switch {
 		case err == nil:
 			c.Close()
-		case errors.Is(err, context.Canceled), errors.Is(err, drivers.ErrBusy):
+		case errors.Is(err, context.Canceled):
 		default:
 			t.Fatal(err)
 		}
 		cancel()
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		c, err := p.Open(t.Context())
-		if err == nil {
-			c.Close()
-			return
-		}
-		if !errors.Is(err, drivers.ErrBusy) || time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		runtime.Gosched()
+	// The last one may still be in the kernel.
+	c, err := p.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
+	c.Close()
 }
 
 func TestHolderIsReadFromProc(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 const (
 	openWait  = 10 * time.Second // an USB adapter that does not answer: 5 s a request
 	closeWait = 2 * time.Second  // the kernel lets unsent bytes drain for up to 30 s
+	stuckWait = 1 * time.Second  // a cancelled open of a healthy port comes back in milliseconds
 )
 
 // DefaultWriteTimeout bounds a [Conn.Write] whose context has no earlier deadline.
@@ -36,6 +37,7 @@ type Port struct {
 	log       *slog.Logger
 	openWait  time.Duration
 	closeWait time.Duration
+	stuckWait time.Duration
 
 	mu    sync.Mutex      // guards stuck
 	stuck <-chan struct{} // closed when the call that did not come back has; nil if there is none
@@ -55,7 +57,7 @@ func New(cfg Config, line LineConfig, roots Roots, log *slog.Logger) (*Port, err
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Port{cfg: cfg, mode: *mode, line: line, roots: roots.withDefaults(), log: log,
-		openWait: openWait, closeWait: closeWait}, nil
+		openWait: openWait, closeWait: closeWait, stuckWait: stuckWait}, nil
 }
 
 // String names the port as configured.
@@ -100,10 +102,13 @@ func (p *Port) Resolve() (string, error) {
 // Open resolves and opens the port for the caller alone and drops what was
 // received before. The caller closes the result. Errors are *Error; one that
 // matches drivers.ErrBusy says who has the port, or that an earlier operation on
-// it has not come back from the kernel: until it does, every Open is refused, so
-// that retries do not pile up.
+// it has not come back from the kernel: until it does, every Open waits a second
+// for it and is then refused, so that retries do not pile up.
 func (p *Port) Open(ctx context.Context) (*Conn, error) {
-	if p.isStuck() {
+	if !p.settle(ctx) {
+		if err := ctx.Err(); err != nil {
+			return nil, &Error{Op: "open", Port: p.String(), Err: err}
+		}
 		return nil, &Error{Op: "open", Port: p.String(), Kind: drivers.ErrBusy, Err: errStuck,
 			Hint: "unplug the adapter and plug it in again"}
 	}
@@ -267,19 +272,31 @@ func (p *Port) modemLines(path string, port serial.Port) {
 	set("rts", p.line.RTS, port.SetRTS)
 }
 
-func (p *Port) isStuck() bool {
+// settle waits for the call that did not come back, if there is one, and reports
+// whether the port is free of it. A device that is started anew right after its
+// stop finds the cancelled open still under way.
+func (p *Port) settle(ctx context.Context) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.stuck == nil {
-		return false
-	}
-	select {
-	case <-p.stuck:
-		p.stuck = nil
-		return false
-	default:
+	stuck := p.stuck
+	p.mu.Unlock()
+	if stuck == nil {
 		return true
 	}
+	timer := time.NewTimer(p.stuckWait)
+	defer timer.Stop()
+	select {
+	case <-stuck:
+	case <-timer.C:
+		return false
+	case <-ctx.Done():
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stuck == stuck {
+		p.stuck = nil
+	}
+	return true
 }
 
 // bounded runs f and waits for it, at most for the time given or until ctx ends.
