@@ -24,7 +24,6 @@ var (
 	errKeepAlive  = errors.New("nothing received within 1.5 times the keep-alive")
 	errTakenOver  = errors.New("another connection has taken over the client id")
 	errSlow       = errors.New("client is too slow for its subscriptions at QoS 1")
-	errUnreleased = errors.New("too many messages at QoS 2 are not released")
 	errConnect    = errors.New("second CONNECT")
 	errUnexpected = errors.New("packet is not for a client to send")
 )
@@ -142,7 +141,7 @@ func (c *conn) handle() error {
 	s := c.session
 	switch p := p.(type) {
 	case *packets.PublishPacket:
-		err = s.published(p)
+		s.published(p)
 	case *packets.PubackPacket:
 		s.acknowledged(p.MessageID)
 	case *packets.PubrelPacket:

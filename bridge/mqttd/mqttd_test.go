@@ -194,6 +194,28 @@ func TestExactlyOnce(t *testing.T) {
 	m.ack(packets.Pubrec, 9)
 }
 
+// TestManyUnreleased sends more messages at QoS 2 than the router can answer
+// before the first PUBREL, as a client does that waits for nothing.
+func TestManyUnreleased(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mqttd.Config{}, false)
+	m := w.mqtt()
+	m.connect("c", nil)
+	const n = 900
+	for id := range uint16(n) {
+		m.publish("t", "x", 2, false, id+1)
+	}
+	for id := range uint16(n) {
+		m.ack(packets.Pubrec, id+1)
+	}
+	rel := packets.NewControlPacket(packets.Pubrel).(*packets.PubrelPacket)
+	for id := range uint16(n) {
+		rel.MessageID = id + 1
+		m.send(rel)
+		m.ack(packets.Pubcomp, id+1)
+	}
+}
+
 func TestRetained(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, mqttd.Config{}, false)

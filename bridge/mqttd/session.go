@@ -21,7 +21,7 @@ type session struct {
 
 	filters map[string]*filter
 	topics  map[wamp.ID]*topic
-	exactly map[uint16]struct{} // identifiers of PUBLISH at QoS 2 not yet released
+	exactly unreleased
 
 	out      []byte // packets to the client
 	writing  int    // bytes that have been taken from out and are being written
@@ -67,14 +67,48 @@ type topic struct {
 	filters []*filter
 }
 
+// unreleased holds the identifiers of PUBLISH at QoS 2 that have no PUBREL yet.
+// MQTT 3.1.1 lets a client use all 65535 at a time, and the PUBREL of the first
+// comes behind the PUBLISH of the last, so there is no limit to keep; as bits they
+// are 8 KiB at most, and none for clients that do not use QoS 2.
+type unreleased struct {
+	bits *[1 << 16 / 64]uint64 // nil while there are none
+	n    int
+}
+
+// add reports whether id was not there before.
+func (u *unreleased) add(id uint16) bool {
+	if u.bits == nil {
+		u.bits = new([1 << 16 / 64]uint64)
+	}
+	word, bit := &u.bits[id/64], uint64(1)<<(id%64)
+	if *word&bit != 0 {
+		return false
+	}
+	*word |= bit
+	u.n++
+	return true
+}
+
+func (u *unreleased) remove(id uint16) {
+	if u.bits == nil {
+		return
+	}
+	word, bit := &u.bits[id/64], uint64(1)<<(id%64)
+	if *word&bit == 0 {
+		return
+	}
+	*word &^= bit
+	if u.n--; u.n == 0 {
+		u.bits = nil
+	}
+}
+
 // delivery is a finished PUBLISH at QoS 1 that waits for an identifier.
 type delivery struct {
 	packet []byte
 	idAt   int
 }
-
-// maxExactly bounds the QoS 2 messages that a client may leave unreleased.
-const maxExactly = 256
 
 // maxRequests is how many requests may wait for the router before the client is
 // read on.
@@ -104,7 +138,7 @@ func (s *session) ask(r request) wamp.ID {
 }
 
 // published turns a PUBLISH of the client into one of the router.
-func (s *session) published(p *packets.PublishPacket) error {
+func (s *session) published(p *packets.PublishPacket) {
 	m := &wamp.Publish{Topic: bridge.URIFromTopic(p.TopicName), Payload: bridge.PayloadFromMQTT(p.Payload)}
 	m.Options.IncludeMe = true // MQTT clients receive what they publish themselves
 	m.Options.Retain = p.Retain && len(p.Payload) > 0
@@ -117,27 +151,19 @@ func (s *session) published(p *packets.PublishPacket) error {
 		m.Options.Acknowledge = true
 		m.Request = s.ask(request{publish: packets.Puback, id: p.MessageID})
 	case 2:
-		if _, again := s.exactly[p.MessageID]; again {
+		if !s.exactly.add(p.MessageID) {
 			s.out = packet.AppendAck(s.out, packets.Pubrec, p.MessageID)
-			return nil
+			return
 		}
-		if len(s.exactly) >= maxExactly {
-			return errUnreleased
-		}
-		if s.exactly == nil {
-			s.exactly = map[uint16]struct{}{}
-		}
-		s.exactly[p.MessageID] = struct{}{}
 		m.Options.Acknowledge = true
 		m.Request = s.ask(request{publish: packets.Pubrec, id: p.MessageID})
 	}
 	s.toRouter = append(s.toRouter, m)
-	return nil
 }
 
 // released ends the handshake of a PUBLISH at QoS 2.
 func (s *session) released(id uint16) {
-	delete(s.exactly, id)
+	s.exactly.remove(id)
 	s.out = packet.AppendAck(s.out, packets.Pubcomp, id)
 }
 

@@ -24,7 +24,7 @@ func (n *counters) count(why error) {
 	case errors.Is(why, errSlow):
 		n.slow.Add(1)
 	case errors.As(why, &form), errors.Is(why, packet.ErrTooLarge), errors.Is(why, errConnect),
-		errors.Is(why, errUnexpected), errors.Is(why, errUnreleased):
+		errors.Is(why, errUnexpected):
 		n.malformed.Add(1)
 	}
 }
