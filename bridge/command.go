@@ -1,0 +1,307 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+// command is a rule that turns calls into messages.
+type command struct {
+	class, device, action string // set or do
+	topic, payload        template
+	args                  []string // placeholders
+	cfg                   CommandConfig
+	json                  bool // the payload must come out as JSON
+	qos                   byte
+}
+
+func (c *command) name() string { return c.class + "." + c.device + "." + c.action }
+
+func newCommand(cfg *CommandConfig, key string) (*command, error) {
+	c := &command{cfg: *cfg, qos: 1}
+	parts := strings.Split(cfg.Procedure, ".")
+	if len(parts) != 3 || parts[0] != "set" && parts[0] != "do" || !validName(parts[1]) || !validName(parts[2]) {
+		return nil, bad(key+".procedure", "set.DEVICE.POINT or do.DEVICE.ACTION", "is %.80q", cfg.Procedure)
+	}
+	c.class, c.device, c.action = parts[0], parts[1], parts[2]
+	c.topic = parseTemplate(cfg.Topic)
+	// A level's place is taken by x to see whether the rest is a topic.
+	sample, _ := c.topic.render(func(string, bool) (string, error) { return "x", nil })
+	if err := CheckTopic(sample); err != nil {
+		return nil, bad(key+".topic", "a topic name without wildcards", "%.80q %v", cfg.Topic, err)
+	}
+	text := ""
+	if c.class == "set" {
+		text = "{value}"
+	}
+	if cfg.Payload != nil {
+		text = *cfg.Payload
+	}
+	if len(text) > MaxTopic {
+		return nil, bad(key+".payload", "up to 65535 bytes", "is %d bytes long", len(text))
+	}
+	c.payload = parseTemplate(text)
+	c.json = strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{") && (len(c.payload.parts) == 0 || c.payload.parts[0].name == "")
+	c.args = c.payload.names()
+	for _, n := range c.topic.names() {
+		if !slices.Contains(c.args, n) {
+			c.args = append(c.args, n)
+		}
+	}
+	slices.Sort(c.args)
+	if c.class == "set" && (len(c.args) != 1 || c.args[0] != "value") {
+		return nil, bad(key+".payload", "{value} in topic or payload, and no other", "set has one argument, the value")
+	}
+	return c, c.validate(key)
+}
+
+func (c *command) validate(key string) error {
+	cfg := &c.cfg
+	numeric := cfg.Type == "" || cfg.Type == "float" || cfg.Type == "int"
+	switch {
+	case !slices.Contains(types, cfg.Type):
+		return bad(key+".type", allowedTypes, "is %.80q", cfg.Type)
+	case !finite(cfg.Min):
+		return bad(key+".min", "a finite number", "is %g", *cfg.Min)
+	case !finite(cfg.Max):
+		return bad(key+".max", "a finite number", "is %g", *cfg.Max)
+	case cfg.Min != nil && cfg.Max != nil && *cfg.Min > *cfg.Max:
+		return bad(key+".min", fmt.Sprintf("at most max (%g)", *cfg.Max), "is %g", *cfg.Min)
+	case (cfg.Min != nil || cfg.Max != nil) && !numeric:
+		return bad(key+".min", "only for numbers", "the type is %s", cfg.Type)
+	case len(cfg.Enum) > 0 && cfg.Type != "text" && cfg.Type != "":
+		return bad(key+".enum", "only for texts", "the type is %s", cfg.Type)
+	case !slices.Contains(c.args, "value") && (cfg.Type != "" || cfg.Min != nil || cfg.Max != nil || cfg.Enum != nil || cfg.Values != nil):
+		return bad(key+".payload", "{value} in topic or payload", "there is no value to check")
+	}
+	if cfg.QoS != nil {
+		if *cfg.QoS > 2 {
+			return bad(key+".qos", "0, 1 or 2", "is %d", *cfg.QoS)
+		}
+		c.qos = *cfg.QoS
+	}
+	if c.json {
+		// Text inside a JSON text, a number anywhere else: both must fit.
+		if _, err := c.fill(func(string) any { return int64(0) }); err != nil {
+			return bad(key+".payload", "JSON once the placeholders are filled in", "is no JSON with 0 in their place")
+		}
+	}
+	return nil
+}
+
+// fill renders the payload.
+func (c *command) fill(arg func(name string) any) (string, error) {
+	s, err := c.payload.render(func(name string, asJSON bool) (string, error) {
+		v := arg(name)
+		if asJSON {
+			b, err := serialize.AppendValue(nil, wamp.JSON, v)
+			return string(b), err
+		}
+		if s, ok := v.(string); ok {
+			return s, nil
+		}
+		return plainText(v), nil
+	})
+	if err == nil && c.json && !json.Valid([]byte(s)) {
+		err = fmt.Errorf("the payload is not valid JSON with this value")
+	}
+	return s, err
+}
+
+// message turns a call into a message. The error is a *wamp.Error.
+func (c *command) message(args wamp.List, kwargs wamp.Dict) (Message, any, error) {
+	m := Message{QoS: c.qos, Retained: c.cfg.Retain}
+	got := maps.Clone(kwargs)
+	if got == nil {
+		got = wamp.Dict{}
+	}
+	if len(args) == 1 && slices.Contains(c.args, "value") {
+		if _, twice := got["value"]; !twice {
+			got["value"] = args[0]
+			args = nil
+		}
+	}
+	if len(args) > 0 || c.class == "set" && len(kwargs) > 0 || len(got) != len(c.args) {
+		return m, nil, c.usage()
+	}
+	for _, name := range c.args {
+		v, ok := got[name]
+		if !ok {
+			return m, nil, c.usage()
+		}
+		switch f := v.(type) {
+		case bool, int64, uint64, string:
+		case float64:
+			if !finite(&f) {
+				return m, nil, refuse(name+" is not finite", wamp.Dict{"argument": name})
+			}
+		default:
+			return m, nil, refuse(name+" is neither text, number, true nor false", wamp.Dict{"argument": name})
+		}
+	}
+	value := got["value"]
+	if _, ok := got["value"]; ok {
+		var err error
+		if got["value"], err = c.check(value); err != nil {
+			return m, nil, err
+		}
+	}
+	text, err := c.fill(func(name string) any { return got[name] })
+	if err != nil {
+		return m, nil, refuse(err.Error(), nil)
+	}
+	m.Payload = []byte(text)
+	if m.Topic, err = c.topic.render(func(name string, _ bool) (string, error) {
+		s, ok := got[name].(string)
+		if !ok {
+			s = plainText(got[name])
+		}
+		if s == "" || strings.ContainsAny(s, "/+#\x00") {
+			return "", refuse(name+" cannot be a part of a topic", wamp.Dict{"argument": name})
+		}
+		return s, nil
+	}); err != nil {
+		return m, nil, err
+	}
+	if err := CheckTopic(m.Topic); err != nil {
+		return m, nil, refuse("the topic "+err.Error(), nil)
+	}
+	return m, value, nil
+}
+
+// usage tells a caller which arguments the procedure takes.
+func (c *command) usage() error {
+	allowed := make(wamp.List, len(c.args))
+	for i, n := range c.args {
+		allowed[i] = n
+	}
+	text := c.name() + " takes the arguments listed in allowed"
+	if c.class == "set" {
+		text = c.name() + " takes one argument, the value"
+	}
+	return wamp.NewError(wamp.ErrURIInvalidArgument, text, wamp.Dict{"allowed": allowed})
+}
+
+func refuse(text string, details wamp.Dict) error {
+	return wamp.NewError(wamp.ErrURIOutOfRange, text, details)
+}
+
+// check validates the value and returns what stands for it in the message.
+func (c *command) check(v any) (any, error) {
+	cfg := &c.cfg
+	details := wamp.Dict{"value": v}
+	f, numeric := float(v)
+	text, isText := v.(string)
+	_, isBool := v.(bool)
+	if cfg.Type != "" {
+		details["type"] = cfg.Type
+	}
+	switch cfg.Type {
+	case "float":
+		if !numeric {
+			return nil, refuse("the value is not a number", details)
+		}
+	case "int":
+		if !numeric || f != math.Trunc(f) {
+			return nil, refuse("the value is not an integer", details)
+		}
+		if _, isFloat := v.(float64); isFloat && math.Abs(f) <= 1<<53 {
+			v = int64(f)
+		}
+	case "bool":
+		if !isBool {
+			return nil, refuse("the value is neither true nor false", details)
+		}
+	case "text":
+		if !isText {
+			return nil, refuse("the value is not a text", details)
+		}
+	}
+	if cfg.Min != nil || cfg.Max != nil {
+		low, high := math.Inf(-1), math.Inf(1)
+		if cfg.Min != nil {
+			low = *cfg.Min
+			details["min"] = low
+		}
+		if cfg.Max != nil {
+			high = *cfg.Max
+			details["max"] = high
+		}
+		if !numeric || f < low || f > high {
+			return nil, refuse("the value is out of range", details)
+		}
+	}
+	if len(cfg.Enum) > 0 && (!isText || !slices.Contains(cfg.Enum, text)) {
+		details["allowed"] = list(cfg.Enum)
+		return nil, refuse("the value is none of those allowed", details)
+	}
+	if cfg.Values != nil {
+		if !isText {
+			text = plainText(v)
+		}
+		out, ok := cfg.Values[text]
+		if !ok {
+			details["allowed"] = list(slices.Sorted(maps.Keys(cfg.Values)))
+			return nil, refuse("the value is none of those allowed", details)
+		}
+		return out, nil
+	}
+	return v, nil
+}
+
+func float(v any) (float64, bool) {
+	switch v := v.(type) {
+	case int64:
+		return float64(v), true
+	case uint64:
+		return float64(v), true
+	case float64:
+		return v, true
+	}
+	return 0, false
+}
+
+func list(texts []string) wamp.List {
+	l := make(wamp.List, len(texts))
+	for i, s := range texts {
+		l[i] = s
+	}
+	return l
+}
+
+// Handlers returns the procedures of the rules with what serves them. A valid call
+// is handed to publish as a message; its error is the caller's, a *wamp.Error with
+// the URI that fits. The result is the value that was sent, with the keyword
+// argument verified = false: MQTT does not tell what the device made of it.
+func (r *Rules) Handlers(publish func(ctx context.Context, m Message) error) map[wamp.URI]wamp.InvocationHandler {
+	handlers := make(map[wamp.URI]wamp.InvocationHandler, len(r.commands))
+	for _, c := range r.commands {
+		handlers[r.origin.URI(c.class, c.device, c.action)] = func(ctx context.Context, inv *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
+			args, kwargs, err := serialize.Values(inv.Payload)
+			if err != nil {
+				return wamp.Payload{}, wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
+			}
+			m, value, err := c.message(args, kwargs)
+			if err != nil {
+				return wamp.Payload{}, err
+			}
+			if err := publish(ctx, m); err != nil {
+				return wamp.Payload{}, err
+			}
+			result := wamp.Values(nil, wamp.Dict{"verified": false})
+			if c.class == "set" {
+				result = wamp.Values(wamp.List{value}, wamp.Dict{"verified": false})
+			}
+			return result, nil
+		}
+	}
+	return handlers
+}

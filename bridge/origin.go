@@ -1,0 +1,110 @@
+package bridge
+
+import (
+	"sync"
+	"time"
+
+	"gantry/wamp"
+)
+
+// OriginConfig says whose readings a bridge publishes.
+type OriginConfig struct {
+	// Gateway is the gateway's name: 1 to 64 of a-z 0-9 _.
+	Gateway string
+	// Epoch must be higher at each start of the gateway, 1..2^53.
+	Epoch uint64
+	// Now is the clock; nil = time.Now.
+	Now func() time.Time
+	// Synced reports whether the clock can be trusted; nil = it cannot.
+	Synced func() bool
+	// MaxStreams bounds the topics that readings are published on, as names come
+	// out of MQTT topics that anybody may publish to. Default 4096.
+	MaxStreams int
+}
+
+// Origin numbers the events that the bridges of one gateway publish. All of them
+// share one, so that gateway, topic, epoch and sequence identify an event for
+// ever. It is safe for concurrent use.
+type Origin struct {
+	cfg   OriginConfig
+	epoch any // cfg.Epoch as it goes on the wire, boxed once
+
+	mu      sync.Mutex // guards streams
+	streams map[wamp.URI]int64
+}
+
+// NewOrigin validates cfg. The error is a *ConfigError.
+func NewOrigin(cfg OriginConfig) (*Origin, error) {
+	if !validName(cfg.Gateway) {
+		return nil, bad("gateway.name", allowedName, "%.80q is not a name", cfg.Gateway)
+	}
+	if cfg.Epoch < 1 || cfg.Epoch > uint64(wamp.MaxID) {
+		return nil, bad("epoch", "1 to 2^53", "is %d", cfg.Epoch)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Synced == nil {
+		cfg.Synced = func() bool { return false }
+	}
+	if cfg.MaxStreams <= 0 {
+		cfg.MaxStreams = 4096
+	}
+	return &Origin{cfg: cfg, epoch: int64(cfg.Epoch), streams: map[wamp.URI]int64{}}, nil
+}
+
+// Gateway returns the gateway's name.
+func (o *Origin) Gateway() string { return o.cfg.Gateway }
+
+// URI returns gantry.<gateway>.<class>.<device>.<name>.
+func (o *Origin) URI(class, device, name string) wamp.URI {
+	return wamp.URI("gantry." + o.cfg.Gateway + "." + class + "." + device + "." + name)
+}
+
+// Stamp returns the keyword arguments that every event on topic has: ts, clk, ep
+// and seq. ok is false when there are too many topics already.
+func (o *Origin) Stamp(topic wamp.URI) (kwargs wamp.Dict, ok bool) {
+	o.mu.Lock()
+	seq, known := o.streams[topic]
+	if !known && len(o.streams) >= o.cfg.MaxStreams {
+		o.mu.Unlock()
+		return nil, false
+	}
+	seq++
+	o.streams[topic] = seq
+	o.mu.Unlock()
+	clk := "guess"
+	if o.cfg.Synced() {
+		clk = "sync"
+	}
+	return wamp.Dict{"ts": o.cfg.Now().UnixMicro(), "clk": clk, "ep": o.epoch, "seq": seq}, true
+}
+
+// allowedName says in messages what validName accepts.
+const allowedName = "1 to 64 of a-z 0-9 _"
+
+const maxName = 64
+
+func validName(s string) bool {
+	return s != "" && len(s) <= maxName && sanitised(s) == s
+}
+
+// sanitised makes a name of any text: letters in lower case, and _ in place of
+// every other byte that a name cannot have. Different texts may have the same
+// name.
+func sanitised(s string) string {
+	b := []byte(s[:min(len(s), maxName)])
+	for i, c := range b {
+		switch {
+		case c >= 'a' && c <= 'z', c >= '0' && c <= '9':
+		case c >= 'A' && c <= 'Z':
+			b[i] = c + 'a' - 'A'
+		default:
+			b[i] = '_'
+		}
+	}
+	if len(b) == 0 {
+		return "_"
+	}
+	return string(b)
+}
