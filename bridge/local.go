@@ -1,0 +1,195 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gantry/internal/backoff"
+	"gantry/wamp"
+)
+
+// Local applies rules to the messages of MQTT clients that are connected to the
+// gateway's own listener: it subscribes in the realm to the URIs of their topics,
+// and publishes commands there. It is a component: it needs nothing but a session.
+//
+// What it publishes itself, and everything below gantry/, is not looked at.
+type Local struct {
+	rules *Rules
+	sess  wamp.Session
+	log   *slog.Logger
+}
+
+// NewLocal validates cfg and starts nothing. A nil log discards. The error is a
+// *ConfigError.
+func NewLocal(cfg RulesConfig, origin *Origin, sess wamp.Session, log *slog.Logger) (*Local, error) {
+	rules, err := NewRules(cfg, origin)
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Local{rules: rules, sess: sess, log: log}, nil
+}
+
+// Stats returns the counts of the rules.
+func (l *Local) Stats() RulesStats { return l.rules.Stats() }
+
+// Run subscribes and registers, and serves until ctx ends; then it takes both back
+// and returns nil. It returns an error if the session ends before.
+func (l *Local) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	h := NewHolder(l.sess, l.log)
+	patterns := l.patterns()
+	for i, p := range patterns {
+		h.Subscribe(p.URI, wamp.SubscribeOptions{Match: p.Match, GetRetained: true}, func(ev *wamp.Event) {
+			l.event(ctx, patterns[:i], p.URI, ev)
+		})
+	}
+	for uri, handler := range l.rules.Handlers(l.publish) {
+		h.Register(uri, handler)
+	}
+	return h.Run(ctx)
+}
+
+// patterns returns what the rules need, each pattern once.
+func (l *Local) patterns() []Pattern {
+	var out []Pattern
+	for _, m := range l.rules.maps {
+		for _, p := range m.topic.filter.Patterns() {
+			if !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// event applies the rules to an event, unless one of the patterns before, which
+// is subscribed to as well, brings it too.
+func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *wamp.Event) {
+	if ev.Details.Topic != "" {
+		uri = ev.Details.Topic
+	}
+	if strings.HasPrefix(string(uri), "gantry.") {
+		return
+	}
+	for _, p := range before {
+		if p.URI.Matches(p.Match, uri) {
+			return
+		}
+	}
+	topic, _ := TopicFromURI(uri)
+	payload, err := AppendMQTT(nil, ev.Payload)
+	if err != nil {
+		payload = nil // the readings say that there was nothing to read
+	}
+	l.rules.Readings(Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained}, func(topic wamp.URI, p wamp.Payload) {
+		if err := l.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p); err != nil {
+			l.rules.stats.dropped.Add(1)
+		}
+	})
+}
+
+// publish sends a command to the clients of the listener.
+func (l *Local) publish(ctx context.Context, m Message) error {
+	opts := wamp.PublishOptions{Acknowledge: true, Retain: m.Retained && len(m.Payload) > 0, Unretain: m.Retained && len(m.Payload) == 0}
+	return l.sess.Publish(ctx, URIFromTopic(m.Topic), opts, PayloadFromMQTT(m.Payload))
+}
+
+// Holder keeps subscriptions and registrations of a session for as long as it
+// runs: what the router refuses is tried again, since it may still belong to a
+// session that is about to be found dead.
+type Holder struct {
+	sess  wamp.Session
+	log   *slog.Logger
+	tasks []holding
+}
+
+type holding struct {
+	what string
+	uri  wamp.URI
+	take func(ctx context.Context) (undo func(context.Context) error, err error)
+}
+
+// NewHolder returns a holder of nothing.
+func NewHolder(sess wamp.Session, log *slog.Logger) *Holder {
+	return &Holder{sess: sess, log: log}
+}
+
+// Subscribe adds a subscription. It is made by Run.
+func (h *Holder) Subscribe(uri wamp.URI, opts wamp.SubscribeOptions, f wamp.EventHandler) {
+	h.tasks = append(h.tasks, holding{"subscription", uri, func(ctx context.Context) (func(context.Context) error, error) {
+		return h.sess.Subscribe(ctx, uri, opts, f)
+	}})
+}
+
+// Register adds a registration. It is made by Run.
+func (h *Holder) Register(uri wamp.URI, f wamp.InvocationHandler) {
+	h.tasks = append(h.tasks, holding{"registration", uri, func(ctx context.Context) (func(context.Context) error, error) {
+		return h.sess.Register(ctx, uri, wamp.RegisterOptions{}, f)
+	}})
+}
+
+// Run takes everything and holds it until ctx ends; then it gives everything back
+// and returns nil. If the session ends before, it returns wamp.ErrClosed.
+func (h *Holder) Run(ctx context.Context) error {
+	var active sync.WaitGroup
+	defer active.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for _, t := range h.tasks {
+		active.Go(func() { h.hold(ctx, t) })
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.sess.Done():
+		if ctx.Err() != nil {
+			return nil
+		}
+		return wamp.ErrClosed
+	}
+}
+
+// giveBack is how long the router gets to answer when something is given back.
+const giveBack = time.Second
+
+func (h *Holder) hold(ctx context.Context, t holding) {
+	wait := backoff.New(backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second}, nil)
+	for first := true; ; first = false {
+		undo, err := t.take(ctx)
+		if err == nil {
+			if !first {
+				h.log.Info("bridge is served again", "what", t.what, "uri", string(t.uri))
+			}
+			<-ctx.Done()
+			select {
+			case <-h.sess.Done():
+				return
+			default:
+			}
+			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
+			defer cancel()
+			if err := undo(late); err != nil && !errors.Is(err, wamp.ErrClosed) {
+				h.log.Debug("not given back", "what", t.what, "uri", string(t.uri), "error", err)
+			}
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if first {
+			h.log.Warn("bridge is not served yet", "what", t.what, "uri", string(t.uri), "error", err)
+		}
+		if wait.Wait(ctx) != nil {
+			return
+		}
+	}
+}
