@@ -1,0 +1,157 @@
+package uplink
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"gantry/bridge"
+	"gantry/wamp"
+)
+
+// Config is the table [uplink.NAME].
+type Config struct {
+	// URL is the far router: ws:// or wss:// with the path, rs:// or rss:// with
+	// the port, ws+unix:// or rs+unix:// with the socket's path. Required.
+	URL string `toml:"url"`
+	// Realm is the realm to join there. Default: the gateway's own.
+	Realm string `toml:"realm"`
+	// Serializer is cbor, msgpack or json. Default cbor.
+	Serializer string `toml:"serializer"`
+	// Forward lists the event classes that go up: point, batch, state, alarm, job.
+	// Default point, state, alarm.
+	Forward []string `toml:"forward"`
+	// Serve lists the procedure classes that are registered at the far router: get,
+	// set, do, sys, later. Default get, set, do. Whoever may call them there can
+	// do what they do here.
+	Serve []string `toml:"serve"`
+	// Window is how many publications may wait for their answer. Default 256.
+	Window int `toml:"window"`
+	// Buffer is the queue on disk.
+	Buffer Buffer `toml:"buffer"`
+}
+
+// Buffer is the table [uplink.NAME.buffer].
+type Buffer struct {
+	// MaxBytes bounds the queue on disk. Default 256 MiB.
+	MaxBytes int64 `toml:"max_bytes"`
+	// MaxAge drops what is older, by files. 0, the default, keeps it.
+	MaxAge time.Duration `toml:"max_age"`
+	// OnFull says what happens at MaxBytes: drop-oldest or reject-new. Default
+	// drop-oldest.
+	OnFull string `toml:"on_full"`
+	// Commit says when an event goes to disk. "confirmed": within milliseconds.
+	// "sampled": when the far router has not acknowledged it within a second; a
+	// power cut loses at most that second. "class", the default, is confirmed for
+	// everything but point and batch.
+	Commit string `toml:"commit"`
+}
+
+// The choices of the configuration.
+var (
+	forwardClasses = []string{"point", "batch", "state", "alarm", "job"}
+	serveClasses   = []string{"get", "set", "do", "sys", "later"}
+	serializers    = []string{"cbor", "msgpack", "json"}
+	schemes        = []string{"ws", "wss", "rs", "rss", "ws+unix", "rs+unix"}
+	onFull         = []string{"drop-oldest", "reject-new"}
+	commits        = []string{"class", "confirmed", "sampled"}
+)
+
+// WithDefaults returns c with the defaults in place of zero values. An empty
+// list that is not nil stays empty.
+func (c Config) WithDefaults() Config {
+	if c.Serializer == "" {
+		c.Serializer = "cbor"
+	}
+	if c.Forward == nil {
+		c.Forward = []string{"point", "state", "alarm"}
+	}
+	if c.Serve == nil {
+		c.Serve = []string{"get", "set", "do"}
+	}
+	if c.Window == 0 {
+		c.Window = 256
+	}
+	if c.Buffer.MaxBytes == 0 {
+		c.Buffer.MaxBytes = 256 << 20
+	}
+	if c.Buffer.OnFull == "" {
+		c.Buffer.OnFull = onFull[0]
+	}
+	if c.Buffer.Commit == "" {
+		c.Buffer.Commit = commits[0]
+	}
+	return c
+}
+
+// Validate checks c and returns everything that is wrong, joined, each as a
+// *bridge.ConfigError.
+func (c Config) Validate() error {
+	c = c.WithDefaults()
+	var errs []error
+	check := func(ok bool, key, text, allowed string) {
+		if !ok {
+			errs = append(errs, &bridge.ConfigError{Key: key, Text: text, Allowed: allowed})
+		}
+	}
+	oneOf := func(key, value string, choices []string) {
+		check(slices.Contains(choices, value), key, fmt.Sprintf("is %.40q", value), strings.Join(choices, ", "))
+	}
+	checkURL(c.URL, check)
+	check(c.Realm == "" || wamp.URI(c.Realm).Valid(false, wamp.MatchExact), "realm",
+		fmt.Sprintf("%.80q is no URI", c.Realm), "parts without spaces or #, joined by dots")
+	oneOf("serializer", c.Serializer, serializers)
+	for i, class := range c.Forward {
+		oneOf(fmt.Sprintf("forward[%d]", i), class, forwardClasses)
+		check(!slices.Contains(c.Forward[:i], class), fmt.Sprintf("forward[%d]", i), "is there twice", "each class once")
+	}
+	for i, class := range c.Serve {
+		oneOf(fmt.Sprintf("serve[%d]", i), class, serveClasses)
+		check(!slices.Contains(c.Serve[:i], class), fmt.Sprintf("serve[%d]", i), "is there twice", "each class once")
+	}
+	check(c.Window >= 1 && c.Window <= 10_000, "window", fmt.Sprintf("is %d", c.Window), "1 to 10000")
+	check(c.Buffer.MaxBytes >= 1<<20 && c.Buffer.MaxBytes <= 1<<40, "buffer.max_bytes",
+		fmt.Sprintf("is %d", c.Buffer.MaxBytes), "bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)")
+	check(c.Buffer.MaxAge >= 0, "buffer.max_age", "is negative", `0, or a duration such as "72h"`)
+	oneOf("buffer.on_full", c.Buffer.OnFull, onFull)
+	oneOf("buffer.commit", c.Buffer.Commit, commits)
+	return errors.Join(errs...)
+}
+
+func checkURL(s string, check func(ok bool, key, text, allowed string)) {
+	const allowed = `such as "wss://host/ws", "rs://host:port" or "rs+unix:///path"`
+	if s == "" {
+		check(false, "url", "is missing", allowed)
+		return
+	}
+	u, err := url.Parse(s)
+	if err != nil || !slices.Contains(schemes, u.Scheme) {
+		check(false, "url", fmt.Sprintf("%.80q is no address of a router", s), allowed)
+		return
+	}
+	if strings.HasSuffix(u.Scheme, "+unix") {
+		check(u.Path != "", "url", fmt.Sprintf("%.80q has no path", s), allowed)
+		return
+	}
+	check(u.Hostname() != "", "url", fmt.Sprintf("%.80q has no host", s), allowed)
+	check(u.User == nil, "url", "has a user name in it", "credentials are settings of their own")
+}
+
+// confirmed reports whether events of a class are committed at once.
+func (b Buffer) confirmed(class string) bool {
+	switch b.Commit {
+	case "confirmed":
+		return true
+	case "sampled":
+		return false
+	}
+	return class != "point" && class != "batch"
+}
+
+// retained reports whether the last event of each topic of a class is kept by
+// routers (docs/topics.md). An event does not tell its subscribers whether it
+// was published to be kept.
+func retained(class string) bool { return class == "point" || class == "state" }

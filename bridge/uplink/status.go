@@ -1,0 +1,69 @@
+package uplink
+
+import (
+	"context"
+
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+// StatusProcedure returns the procedure that ServeStatus registers.
+func StatusProcedure(gateway string) wamp.URI {
+	return wamp.URI("gantry." + gateway + ".sys.queue.status")
+}
+
+// Status returns the state of the uplink as the procedure reports it: what the
+// queue counts (appended, committed, acknowledged, bytes, dropped ...) and
+//
+//	connected, since    state of the link, and when it changed (microseconds UTC)
+//	reason              why it is not connected
+//	depth               events that wait: appended - acknowledged
+//	dead_letters        events that were refused for good
+//	stored, sent        events since the start, into the queue and acknowledged
+//	replayed            of those sent, the ones older than the connection
+//	refused, unfit      refusals by the far router; events that could not be stored
+//	lost                events lost from the queue, as the far side was told
+func (u *Uplink) Status() wamp.Dict {
+	now, _ := u.state()
+	d := wamp.Dict{
+		"connected": now.online, "since": now.since.UnixMicro(),
+		"stored": u.stored.Load(), "sent": u.sent.Load(), "replayed": u.replayed.Load(),
+		"refused": u.refused.Load(), "unfit": u.unfit.Load(), "lost": u.lost.Load(),
+	}
+	if !now.online {
+		d["reason"] = now.reason
+	}
+	c := u.deps.Queue.Counters()
+	for k, v := range c {
+		d[k] = v
+	}
+	d["depth"] = c["appended"] - c["acknowledged"]
+	dead := u.deps.DeadLetters.Counters()
+	d["dead_letters"] = dead["appended"] - dead["acknowledged"]
+	return d
+}
+
+// ServeStatus registers gantry.<gateway>.sys.queue.status, which tells what has
+// been stored for good and what the far routers have acknowledged. Its result is
+// one dict, name of the uplink -> Status; with a name as the argument it is that
+// uplink's Status. The returned function takes the procedure back.
+func ServeStatus(ctx context.Context, local wamp.Session, gateway string, uplinks []*Uplink) (func(context.Context) error, error) {
+	return local.Register(ctx, StatusProcedure(gateway), wamp.RegisterOptions{},
+		func(_ context.Context, inv *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
+			args, _, err := serialize.Values(inv.Payload)
+			if err != nil {
+				return wamp.Payload{}, wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
+			}
+			all := wamp.Dict{}
+			for _, u := range uplinks {
+				if len(args) > 0 && args[0] == u.name {
+					return wamp.Args(u.Status()), nil
+				}
+				all[u.name] = u.Status()
+			}
+			if len(args) > 0 {
+				return wamp.Payload{}, wamp.NewError(wamp.ErrURIInvalidArgument, "no uplink of that name", nil)
+			}
+			return wamp.Args(all), nil
+		})
+}

@@ -1,0 +1,307 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gantry/bridge"
+	"gantry/wamp"
+	"gantry/wamp/client"
+	"gantry/wamp/serialize"
+)
+
+// Queue is the durable queue between the two sessions. Records are numbered 1,
+// 2, 3 ... in the order of Enqueue.
+type Queue interface {
+	// ID names the queue's data: it is another one when the data was lost. With
+	// epoch and sequence number it names a record for ever.
+	ID() string
+	// Enqueue adds a record, of which it keeps a copy. It may wait for room. An
+	// urgent record goes to disk at once, any other when it has not been
+	// acknowledged for a while.
+	Enqueue(ctx context.Context, record []byte, urgent bool) (seq uint64, err error)
+	// Read waits for records behind after and hands at most limit of them to each,
+	// in order. lost > 0 stands for that many records up to seq that are gone.
+	// The record may be kept and must not be changed.
+	Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error
+	// Ack moves the cursor: records up to seq are done with.
+	Ack(ctx context.Context, seq uint64) error
+	// Counters returns at least appended (the last number given), committed and
+	// acknowledged (the cursor).
+	Counters() map[string]uint64
+}
+
+// DeadLetters takes what the far router refuses for good. It is a Queue that
+// nobody reads here.
+type DeadLetters interface {
+	Enqueue(ctx context.Context, record []byte, urgent bool) (seq uint64, err error)
+	Counters() map[string]uint64
+}
+
+// Deps are what an uplink works with.
+type Deps struct {
+	// Gateway is the gateway's name in URIs.
+	Gateway string
+	// Local is a session in the gateway's own realm, in process and lossless. It
+	// should be the uplink's alone: while the queue makes it wait, the session
+	// reads nothing, and the router in turn slows the publishers down.
+	Local wamp.Session
+	// Dial connects to Config.URL with Config.Serializer.
+	Dial func(ctx context.Context) (wamp.Peer, error)
+	// Session says how to join there; Config.Realm, if set, has precedence.
+	Session client.SessionConfig
+	// Queue and DeadLetters keep the events.
+	Queue       Queue
+	DeadLetters DeadLetters
+	// Now is the wall clock; nil is time.Now.
+	Now func() time.Time
+}
+
+// Uplink is one way to a far router. Its methods are safe for concurrent use.
+type Uplink struct {
+	name   string
+	cfg    Config
+	deps   Deps
+	log    *slog.Logger
+	client *client.Client
+	ready  chan struct{} // closed by Run once no event is missed any more
+	next   atomic.Pointer[departure]
+
+	stored, sent, replayed, refused, unfit, lost atomic.Uint64
+
+	mu      sync.Mutex // guards what follows
+	link    link
+	changed chan struct{}        // closed and replaced when link changes
+	grumble map[string]time.Time // when a complaint was last written to the log
+}
+
+// link is the state of the far connection.
+type link struct {
+	online bool
+	since  time.Time
+	reason string // why it is offline
+}
+
+// New validates cfg and returns an uplink that has not been started. name is
+// part of its topics: 1 to 64 of a-z 0-9 _.
+func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if !component(name) {
+		return nil, &bridge.ConfigError{Key: "name", Text: fmt.Sprintf("%.80q is no name", name), Allowed: "1 to 64 of a-z 0-9 _"}
+	}
+	if !component(deps.Gateway) || deps.Local == nil || deps.Dial == nil || deps.Queue == nil || deps.DeadLetters == nil {
+		return nil, errors.New("uplink: gateway, local session, dial function and queues are required")
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	if deps.Now == nil {
+		deps.Now = time.Now
+	}
+	if cfg.Realm != "" {
+		deps.Session.Realm = wamp.URI(cfg.Realm)
+	}
+	u := &Uplink{
+		name: name, cfg: cfg.WithDefaults(), deps: deps, log: log.With("uplink", name),
+		ready: make(chan struct{}), changed: make(chan struct{}), grumble: make(map[string]time.Time),
+	}
+	u.link = link{since: deps.Now(), reason: "connecting"}
+	var err error
+	u.client, err = client.New(client.Config{Dial: u.dial, Session: deps.Session, OnState: u.onState}, u.log)
+	if err != nil {
+		return nil, fmt.Errorf("uplink %s: %w", name, err)
+	}
+	return u, nil
+}
+
+// component reports whether s can be one part of a URI.
+func component(s string) bool {
+	for _, c := range []byte(s) {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return s != "" && len(s) <= 64
+}
+
+// Name returns the uplink's name.
+func (u *Uplink) Name() string { return u.name }
+
+// Ready is closed when Run has subscribed to all classes: what is published from
+// then on is not missed.
+func (u *Uplink) Ready() <-chan struct{} { return u.ready }
+
+// prefix returns "gantry.<gateway>.<class>.".
+func (u *Uplink) prefix(class string) wamp.URI {
+	return wamp.URI("gantry." + u.deps.Gateway + "." + class + ".")
+}
+
+// topic returns a topic of the uplink's own.
+func (u *Uplink) topic(class, name string) wamp.URI {
+	return u.prefix(class) + wamp.URI("uplink_"+u.name+"."+name)
+}
+
+// closeTimeout bounds the parting words to the local router.
+const closeTimeout = time.Second
+
+// Run forwards events and serves procedures until ctx ends; then it returns nil.
+// It returns an error when the local session refuses it or ends. It may be
+// called once.
+func (u *Uplink) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	leave, err := u.subscribe(ctx)
+	defer func() {
+		lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+		defer cancel()
+		leave(lctx)
+	}()
+	if err == nil {
+		err = u.serve(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("uplink %s: %w", u.name, err)
+	}
+	close(u.ready)
+	g.Go(func() error { return u.client.Run(ctx) })
+	g.Go(func() error { return u.send(ctx) })
+	g.Go(func() error { return u.announce(ctx) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-u.deps.Local.Done():
+			return fmt.Errorf("uplink %s: local session: %w", u.name, wamp.ErrClosed)
+		}
+	})
+	return g.Wait()
+}
+
+// subscribe begins to store events. leave ends what it has begun.
+func (u *Uplink) subscribe(ctx context.Context) (leave func(context.Context), err error) {
+	var undo []func(context.Context) error
+	leave = func(ctx context.Context) {
+		for _, f := range undo {
+			// The session may be gone, and the subscriptions with it.
+			_ = f(ctx)
+		}
+	}
+	for _, class := range u.cfg.Forward {
+		// What was published before, by devices that started first, is kept by the
+		// local router at least in its last value.
+		opts := wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: retained(class)}
+		f, err := u.deps.Local.Subscribe(ctx, u.prefix(class), opts, u.storer(ctx, class))
+		if err != nil {
+			return leave, err
+		}
+		undo = append(undo, f)
+	}
+	return leave, nil
+}
+
+// storer returns the handler that puts the events of a class into the queue. It
+// blocks while the queue has no room; the local router then stops reading from
+// those who publish.
+func (u *Uplink) storer(ctx context.Context, class string) wamp.EventHandler {
+	prefix, urgent, retain := u.prefix(class), u.cfg.Buffer.confirmed(class), retained(class)
+	var buf []byte // the handler runs in one goroutine, and the queue copies
+	return func(ev *wamp.Event) {
+		if !prefix.Matches(wamp.MatchPrefix, ev.Details.Topic) {
+			return
+		}
+		r := record{topic: ev.Details.Topic, retain: retain, payload: ev.Payload, passthru: ev.Details.Passthru}
+		if r.payload.Format() == wamp.NoFormat {
+			var err error
+			if r.payload, err = serialize.Encode(wamp.CBOR, ev.Payload); err != nil {
+				u.unfit.Add(1)
+				u.complain("an event cannot be stored", "topic", string(r.topic), "error", err)
+				return
+			}
+		}
+		buf = r.append(buf[:0])
+		if _, err := u.deps.Queue.Enqueue(ctx, buf, urgent); err == nil {
+			u.stored.Add(1)
+		} else if ctx.Err() == nil {
+			u.unfit.Add(1)
+			u.complain("an event was not stored", "topic", string(r.topic), "error", err)
+		}
+	}
+}
+
+// complain writes a warning, the same one at most once a minute.
+func (u *Uplink) complain(text string, args ...any) {
+	now := u.deps.Now()
+	u.mu.Lock()
+	last, ever := u.grumble[text]
+	quiet := ever && now.Sub(last).Abs() < time.Minute
+	if !quiet {
+		u.grumble[text] = now
+	}
+	u.mu.Unlock()
+	if !quiet {
+		u.log.Warn(text, args...)
+	}
+}
+
+// onState is told by the client of every change.
+func (u *Uplink) onState(online bool, err error) {
+	reason := ""
+	if !online {
+		reason = "connection lost"
+		if err != nil {
+			reason = err.Error()
+		}
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.link.online != online {
+		u.link.since = u.deps.Now()
+	}
+	u.link.online, u.link.reason = online, reason
+	close(u.changed)
+	u.changed = make(chan struct{})
+}
+
+// state returns the link and the channel that is closed at its next change.
+func (u *Uplink) state() (link, <-chan struct{}) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.link, u.changed
+}
+
+// announce publishes the state of the link locally, as a state event of the
+// device "uplink_<name>".
+func (u *Uplink) announce(ctx context.Context) error {
+	var told link
+	for {
+		now, changed := u.state()
+		if now != told {
+			args, kwargs := wamp.List{"offline"}, wamp.Dict{"ts": u.deps.Now().UnixMicro(), "since": now.since.UnixMicro()}
+			if now.online {
+				args[0] = "online"
+			} else {
+				kwargs["reason"] = now.reason
+			}
+			// With IncludeMe the event goes up, too.
+			opts := wamp.PublishOptions{Retain: true, IncludeMe: true}
+			if err := u.deps.Local.Publish(ctx, u.topic("state", "link"), opts, wamp.Values(args, kwargs)); err == nil {
+				told = now
+			} else if ctx.Err() == nil {
+				u.complain("the state of the link was not published", "error", err)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
