@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 
+	"gantry/bridge"
 	"gantry/bridge/mqttd"
+	"gantry/bridge/uplink"
 	"gantry/drivers"
 	"gantry/drivers/hub"
 	"gantry/wamp"
@@ -32,6 +34,7 @@ type Config struct {
 	Gateway Gateway
 	Listen  Listen
 	MQTT    MQTT
+	Uplinks map[string]uplink.Config // by name
 	Limits  Limits
 	Log     Log
 	Devices []Device // in the order of their names
@@ -85,6 +88,9 @@ type MQTT struct {
 	Listen string `toml:"listen"`
 	// Config is how the listener treats its clients.
 	mqttd.Config
+	// RulesConfig holds the rules for what the listener's clients publish and for
+	// the calls that reach them.
+	bridge.RulesConfig
 }
 
 // Limits is the table [limits]: what one client may use. 0 is the room's own
@@ -134,6 +140,7 @@ type mainFile struct {
 	Gateway Gateway                   `toml:"gateway"`
 	Listen  Listen                    `toml:"listen"`
 	MQTT    MQTT                      `toml:"mqtt"`
+	Uplink  map[string]uplink.Config  `toml:"uplink"`
 	Limits  Limits                    `toml:"limits"`
 	Log     Log                       `toml:"log"`
 	Device  map[string]map[string]any `toml:"device"`
@@ -214,8 +221,17 @@ func (l *loader) main(file string) *Config {
 	for _, err := range m.validate() {
 		d.fail(unshow(err.Key), err.Text, err.Allowed)
 	}
-	if err := m.MQTT.Validate(); err != nil {
+	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate()); err != nil {
 		d.complain([]string{"mqtt"}, err)
+	}
+	for _, name := range sortedKeys(m.Uplink) {
+		path := []string{"uplink", name}
+		if !hub.ValidName(name) {
+			d.fail(path, fmt.Sprintf("%.80q is no name", name), "1 to 64 of a-z 0-9 _")
+		}
+		if err := m.Uplink[name].Validate(); err != nil {
+			d.complain(path, err)
+		}
 	}
 	if realm := wamp.URI(m.Gateway.Realm); m.MQTT.Realm == "" {
 		m.MQTT.Realm = realm
@@ -225,7 +241,7 @@ func (l *loader) main(file string) *Config {
 	l.errs = append(l.errs, d.errs...)
 	l.tables(doc, m.Device)
 	return &Config{
-		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Limits: m.Limits, Log: m.Log, positions: doc,
+		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Uplinks: m.Uplink, Limits: m.Limits, Log: m.Log, positions: doc,
 	}
 }
 

@@ -176,13 +176,49 @@ level = "loud"
 		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any"`,
 		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
-		`gantry.toml:13: other: unknown key; allowed: device, gateway, limits, listen, log, mqtt, schema`,
+		`gantry.toml:13: other: unknown key; allowed: device, gateway, limits, listen, log, mqtt, schema, uplink`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
 	}
 	if cfg != nil {
 		t.Error("the gateway would start")
+	}
+}
+
+func TestBridgesAreChecked(t *testing.T) {
+	t.Parallel()
+	_, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[mqtt]
+listen = "0.0.0.0:1883"
+max_packet = 1
+[[mqtt.map]]
+topic = "a/{room}"
+device = "x"
+point = "t"
+[[mqtt.map]]
+topic = "a/{room}"
+device = "{roam}"
+point = "t"
+[uplink.hq]
+url = "http://x"
+forward = ["point", "everything"]
+[uplink.hq.buffer]
+max_bytes = 5
+[uplink."h q"]
+url = "ws://x/ws"
+`})
+	want := []string{
+		`gantry.toml:3: mqtt.listen: 0.0.0.0:1883 is reachable from other machines, and whoever reaches it controls every device; allowed: 127.0.0.1, [::1] or localhost; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
+		`gantry.toml:4: mqtt.max_packet: is 1; allowed: 128 to 16777216`,
+		`gantry.toml:11: mqtt.map[1].device: the topic has no level {roam}; allowed: the names of levels of the topic`,
+		`gantry.toml:14: uplink.hq.url: "http://x" is no address of a router; allowed: such as "wss://host/ws", "rs://host:port" or "rs+unix:///path"`,
+		`gantry.toml:15: uplink.hq.forward[1]: is "everything"; allowed: point, batch, state, alarm, job`,
+		`gantry.toml:17: uplink.hq.buffer.max_bytes: is 5; allowed: bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)`,
+		`gantry.toml:18: uplink."h q": "h q" is no name; allowed: 1 to 64 of a-z 0-9 _`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
 	}
 }
 
