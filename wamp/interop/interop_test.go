@@ -1,49 +1,24 @@
-// Package interop runs Gantry's router and client against WAMP clients that
-// other people wrote.
 package interop_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"reflect"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"gantry/wamp"
 	"gantry/wamp/client"
+	"gantry/wamp/interop"
 	"gantry/wamp/router"
 	"gantry/wamp/serialize"
 	"gantry/wamp/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// python is the interpreter that sees Debian's packages.
-const python = "/usr/bin/python3"
-
-// needAutobahn skips the test when Debian's python3-autobahn is not installed, or
-// fails it where peers are required.
-func needAutobahn(t *testing.T) {
-	t.Helper()
-	check := exec.Command(python, "-c", "from autobahn.wamp.serializer import CBORSerializer, MsgPackSerializer")
-	if err := check.Run(); err != nil {
-		const text = "needs the Debian packages python3-autobahn and python3-cbor2"
-		if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
-			t.Fatal(text)
-		}
-		t.Skip(text)
-	}
-}
 
 // listen starts a router behind one port and returns host:port.
 func listen(t *testing.T) string {
@@ -76,116 +51,10 @@ func listen(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// peer is the Python program beside it, driven over its standard streams.
-type peer struct {
-	t     *testing.T
-	in    *json.Encoder
-	lines chan map[string]any // closed when the program ends
-	next  int
-	kept  []map[string]any // lines that nobody has asked for yet
-}
-
-const patience = 20 * time.Second
-
-func startPeer(t *testing.T, url, serializer string) *peer {
-	t.Helper()
-	cmd := exec.Command(python, "peer.py", url, "realm1", serializer)
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	p := &peer{t: t, in: json.NewEncoder(stdin), lines: make(chan map[string]any, 1024)}
-	read := make(chan struct{})
-	go func() {
-		defer close(read)
-		defer close(p.lines)
-		sc := bufio.NewScanner(stdout)
-		sc.Buffer(nil, 1<<24)
-		for sc.Scan() {
-			var m map[string]any
-			if json.Unmarshal(sc.Bytes(), &m) == nil {
-				p.lines <- m
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		stop := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
-		defer stop.Stop()
-		<-read
-		if err := cmd.Wait(); err != nil {
-			t.Errorf("peer.py: %v\n%s", err, stderr.String())
-		}
-	})
-	p.event("joined")
-	return p
-}
-
-// until returns the first line for which ok holds, keeping the others.
-func (p *peer) until(what string, ok func(map[string]any) bool) map[string]any {
-	p.t.Helper()
-	for i, m := range p.kept {
-		if ok(m) {
-			p.kept = append(p.kept[:i:i], p.kept[i+1:]...)
-			return m
-		}
-	}
-	timeout := time.After(patience)
-	for {
-		select {
-		case m, open := <-p.lines:
-			if !open {
-				p.t.Fatalf("the peer ended while waiting for %s", what)
-			}
-			if ok(m) {
-				return m
-			}
-			p.kept = append(p.kept, m)
-		case <-timeout:
-			p.t.Fatalf("no %s within %s; heard %v", what, patience, p.kept)
-		}
-	}
-}
-
-func (p *peer) event(name string) map[string]any {
-	p.t.Helper()
-	return p.until(name, func(m map[string]any) bool { return m["event"] == name })
-}
-
-// do sends a command and returns its reply.
-func (p *peer) do(command map[string]any) map[string]any {
-	p.t.Helper()
-	p.next++
-	id := float64(p.next)
-	command["id"] = id
-	if err := p.in.Encode(command); err != nil {
-		p.t.Fatal(err)
-	}
-	return p.until(fmt.Sprint("reply to ", command), func(m map[string]any) bool { return m["reply"] == id })
-}
-
-func (p *peer) ok(command map[string]any) any {
-	p.t.Helper()
-	m := p.do(command)
-	if e, failed := m["error"]; failed {
-		p.t.Fatalf("%v: %v %v", command, e, m["args"])
-	}
-	return m["ok"]
-}
-
 // ours joins Gantry's client over the same transport.
 func ours(t *testing.T, url string, f wamp.Format) *client.Session {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), interop.Patience)
 	defer cancel()
 	p, err := transport.Dial(ctx, url, transport.DialConfig{Formats: []wamp.Format{f}})
 	if err != nil {
@@ -196,7 +65,7 @@ func ours(t *testing.T, url string, f wamp.Format) *client.Session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), interop.Patience)
 		defer cancel()
 		if err := s.Leave(ctx); err != nil {
 			t.Errorf("leave: %v", err)
@@ -207,7 +76,7 @@ func ours(t *testing.T, url string, f wamp.Format) *client.Session {
 
 func TestAutobahnPython(t *testing.T) {
 	t.Parallel()
-	needAutobahn(t)
+	interop.NeedAutobahn(t)
 	for _, scheme := range []string{"ws", "rs"} {
 		for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
 			t.Run(scheme+"/"+f.String(), func(t *testing.T) {
@@ -217,23 +86,22 @@ func TestAutobahnPython(t *testing.T) {
 				if scheme == "ws" {
 					url += "/ws"
 				}
-				autobahn := startPeer(t, url, f.String())
+				autobahn := interop.StartAutobahn(t, url, "realm1", f.String())
 				// Ours speaks another serializer, so that payloads are transcoded.
 				gantry := ours(t, url, f%wamp.CBOR+1)
 				eventsBothWays(t, autobahn, gantry)
 				callsBothWays(t, autobahn, gantry)
-				_ = autobahn.in.Encode(map[string]any{"op": "leave"})
-				autobahn.event("left")
+				autobahn.Leave()
 			})
 		}
 	}
 }
 
-func eventsBothWays(t *testing.T, autobahn *peer, gantry *client.Session) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func eventsBothWays(t *testing.T, autobahn *interop.Autobahn, gantry *client.Session) {
+	ctx, cancel := context.WithTimeout(context.Background(), interop.Patience)
 	defer cancel()
-	autobahn.ok(map[string]any{"op": "subscribe", "topic": "com.example.", "match": "prefix"})
-	autobahn.ok(map[string]any{"op": "subscribe", "topic": "com..temperature", "match": "wildcard"})
+	autobahn.OK(map[string]any{"op": "subscribe", "topic": "com.example.", "match": "prefix"})
+	autobahn.OK(map[string]any{"op": "subscribe", "topic": "com..temperature", "match": "wildcard"})
 	binary := []byte{0, 1, 0xfe, 0xff}
 	if err := gantry.Publish(ctx, "com.example.temperature", wamp.PublishOptions{Acknowledge: true, Retain: true},
 		wamp.Values(wamp.List{21.5, binary, "å", int64(1) << 53}, wamp.Dict{"unit": "Cel", "raw": wamp.Dict{"b": binary}})); err != nil {
@@ -241,22 +109,22 @@ func eventsBothWays(t *testing.T, autobahn *peer, gantry *client.Session) {
 	}
 	bin := map[string]any{"$bytes": "0001feff"}
 	for range 2 {
-		got := autobahn.event("event")
+		got := autobahn.Event("event")
 		want := []any{21.5, bin, "å", float64(1 << 53)}
 		if !reflect.DeepEqual(got["args"], want) || got["topic"] != "com.example.temperature" ||
 			!reflect.DeepEqual(got["kwargs"], map[string]any{"unit": "Cel", "raw": map[string]any{"b": bin}}) {
 			t.Errorf("autobahn got %v", got)
 		}
 	}
-	autobahn.ok(map[string]any{"op": "subscribe", "topic": "com.example.temperature", "retained": true})
-	if got := autobahn.event("event"); got["retained"] != true {
+	autobahn.OK(map[string]any{"op": "subscribe", "topic": "com.example.temperature", "retained": true})
+	if got := autobahn.Event("event"); got["retained"] != true {
 		t.Errorf("the retained value came as %v", got)
 	}
 	events := make(chan *wamp.Event, 10)
 	if _, err := gantry.Subscribe(ctx, "org.", wamp.SubscribeOptions{Match: wamp.MatchPrefix}, func(ev *wamp.Event) { events <- ev }); err != nil {
 		t.Fatal(err)
 	}
-	autobahn.ok(map[string]any{"op": "publish", "topic": "org.example", "args": []any{1, "two", bin}, "kwargs": map[string]any{"k": nil}})
+	autobahn.OK(map[string]any{"op": "publish", "topic": "org.example", "args": []any{1, "two", bin}, "kwargs": map[string]any{"k": nil}})
 	ev := <-events
 	args, kwargs, err := serialize.Values(ev.Payload)
 	if err != nil || !reflect.DeepEqual(args, wamp.List{int64(1), "two", binary}) || !reflect.DeepEqual(kwargs, wamp.Dict{"k": nil}) {
@@ -264,8 +132,8 @@ func eventsBothWays(t *testing.T, autobahn *peer, gantry *client.Session) {
 	}
 }
 
-func callsBothWays(t *testing.T, autobahn *peer, gantry *client.Session) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func callsBothWays(t *testing.T, autobahn *interop.Autobahn, gantry *client.Session) {
+	ctx, cancel := context.WithTimeout(context.Background(), interop.Patience)
 	defer cancel()
 	// Autobahn calls, Gantry serves.
 	_, err := gantry.Register(ctx, "com.gantry.echo", wamp.RegisterOptions{}, func(_ context.Context, inv *wamp.Invocation, progress func(wamp.Payload) error) (wamp.Payload, error) {
@@ -287,24 +155,24 @@ func callsBothWays(t *testing.T, autobahn *peer, gantry *client.Session) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := autobahn.ok(map[string]any{"op": "call", "procedure": "com.gantry.echo", "args": []any{1, "x"}, "kwargs": map[string]any{"k": []any{true}}, "progress": true})
+	got := autobahn.OK(map[string]any{"op": "call", "procedure": "com.gantry.echo", "args": []any{1, "x"}, "kwargs": map[string]any{"k": []any{true}}, "progress": true})
 	if !reflect.DeepEqual(got, map[string]any{"args": []any{1.0, "x"}, "kwargs": map[string]any{"k": []any{true}}}) {
 		t.Errorf("autobahn's call returned %v", got)
 	}
 	for i := range 3 {
-		if p := autobahn.event("progress"); !reflect.DeepEqual(p["args"], []any{float64(i)}) {
+		if p := autobahn.Event("progress"); !reflect.DeepEqual(p["args"], []any{float64(i)}) {
 			t.Errorf("progress %d: %v", i, p)
 		}
 	}
-	refused := autobahn.do(map[string]any{"op": "call", "procedure": "com.gantry.refuse"})
+	refused := autobahn.Do(map[string]any{"op": "call", "procedure": "com.gantry.refuse"})
 	if refused["error"] != string(wamp.ErrURIOutOfRange) || !reflect.DeepEqual(refused["kwargs"], map[string]any{"max": 30.0}) {
 		t.Errorf("autobahn's refused call: %v", refused)
 	}
 	// Gantry calls, Autobahn serves.
-	autobahn.ok(map[string]any{"op": "register", "procedure": "com.autobahn.echo", "kind": "echo"})
-	autobahn.ok(map[string]any{"op": "register", "procedure": "com.autobahn.slow", "kind": "slow"})
-	autobahn.ok(map[string]any{"op": "register", "procedure": "com.autobahn.fail", "kind": "fail"})
-	autobahn.ok(map[string]any{"op": "register", "procedure": "com.autobahn.many.", "kind": "echo", "match": "prefix"})
+	autobahn.OK(map[string]any{"op": "register", "procedure": "com.autobahn.echo", "kind": "echo"})
+	autobahn.OK(map[string]any{"op": "register", "procedure": "com.autobahn.slow", "kind": "slow"})
+	autobahn.OK(map[string]any{"op": "register", "procedure": "com.autobahn.fail", "kind": "fail"})
+	autobahn.OK(map[string]any{"op": "register", "procedure": "com.autobahn.many.", "kind": "echo", "match": "prefix"})
 	large := strings.Repeat("0123456789abcdef", 8<<10)
 	for _, procedure := range []wamp.URI{"com.autobahn.echo", "com.autobahn.many.one"} {
 		p, err := gantry.Call(ctx, procedure, wamp.CallOptions{}, wamp.Values(wamp.List{large, []byte{1, 2}}, wamp.Dict{"f": 1.5}))

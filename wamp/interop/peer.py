@@ -23,12 +23,16 @@ import txaio
 
 txaio.use_asyncio()
 
-from autobahn.asyncio.rawsocket import WampRawSocketClientFactory
+from autobahn.asyncio.rawsocket import WampRawSocketClientFactory, WampRawSocketClientProtocol
 from autobahn.asyncio.wamp import ApplicationSession
 from autobahn.asyncio.websocket import WampWebSocketClientFactory
 from autobahn.wamp import types
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer
+
+# Autobahn 22.7.1 as Debian 12 ships it asks its own RawSocket for an attribute that only its WebSocket has.
+if not hasattr(WampRawSocketClientProtocol, "transport_details"):
+    WampRawSocketClientProtocol.transport_details = property(lambda self: self._transport_details)
 
 SERIALIZERS = {"json": JsonSerializer, "msgpack": MsgPackSerializer, "cbor": CBORSerializer}
 
@@ -51,7 +55,8 @@ class Peer(ApplicationSession):
     async def onJoin(self, details):
         say(event="joined", session=details.session, authrole=details.authrole, realm=details.realm)
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=1 << 24)
+        # asyncio itself keeps no task alive: without this the task that waits for a line is collected with its reader.
+        self.reader = reader = asyncio.StreamReader(limit=1 << 24)
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
         while line := await reader.readline():
             command = json.loads(line, object_hook=bytes_hook)
