@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"gantry/wamp"
+)
+
+// handler serves what is plain HTTP on the gateway's port.
+func (g *Gateway) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", g.servePage)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { plain(w, http.StatusOK, "ok\n") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		select {
+		case <-g.ready:
+			plain(w, http.StatusOK, "ready\n")
+		default:
+			plain(w, http.StatusServiceUnavailable, "not ready\n")
+		}
+	})
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		// A client that is gone needs no answer.
+		_, _ = w.Write(g.metrics())
+	})
+	return mux
+}
+
+func plain(w http.ResponseWriter, code int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_, _ = w.Write([]byte(text))
+}
+
+// servePage says to a browser what this is.
+func (g *Gateway) servePage(w http.ResponseWriter, r *http.Request) {
+	plain(w, http.StatusOK, fmt.Sprintf(`Gantry %s, an IoT edge gateway
+
+gateway  %s
+realm    %s
+WAMP     WebSocket on /ws, RawSocket on the same port (wamp.2.json, .msgpack, .cbor)
+health   /healthz /readyz
+metrics  /metrics
+
+gantry devices --url ws://%s/ws --realm %s
+`, version, g.cfg.Gateway.Name, g.cfg.Gateway.Realm, clean(r.Host), g.cfg.Gateway.Realm))
+}
+
+// metrics writes what the rooms count.
+func (g *Gateway) metrics() []byte {
+	m := &metrics{}
+	m.family("gantry_build_info", gauge, "The version that runs.")
+	m.value(1, "version", version, "gateway", g.cfg.Gateway.Name)
+	m.one("gantry_start_time_seconds", gauge, "When the gateway started, in seconds since 1970.", float64(g.started.UnixMilli())/1e3)
+	m.one("gantry_uptime_seconds", gauge, "How long the gateway has been running.", time.Since(g.started).Seconds())
+	g.routerMetrics(m)
+	g.mqttMetrics(m)
+	g.deviceMetrics(m)
+	g.uplinkMetrics(m)
+	m.process()
+	return m.b.Bytes()
+}
+
+func (g *Gateway) routerMetrics(m *metrics) {
+	s := g.router.Stats(wamp.URI(g.cfg.Gateway.Realm))
+	for _, v := range []struct {
+		name, kind, help string
+		value            float64
+	}{
+		{"gantry_router_sessions", gauge, "Sessions that have joined.", float64(s.Sessions)},
+		{"gantry_router_joined_total", counter, "Sessions that have ever joined.", float64(s.Joined)},
+		{"gantry_router_published_total", counter, "Events routed.", float64(s.Published)},
+		{"gantry_router_delivered_total", counter, "Events queued at subscribers.", float64(s.Delivered)},
+		{"gantry_router_dropped_total", counter, "Events that did not fit a subscriber's queue.", float64(s.Dropped)},
+		{"gantry_router_duplicates_total", counter, "Publications skipped as sent before.", float64(s.Duplicates)},
+		{"gantry_router_calls_total", counter, "Calls.", float64(s.Calls)},
+		{"gantry_router_calls_refused_total", counter, "Calls that the router answered with an error.", float64(s.CallsRefused)},
+		{"gantry_router_violations_total", counter, "Sessions ended for breaking the protocol.", float64(s.Violations)},
+		{"gantry_router_slow_consumers_total", counter, "Sessions ended because an answer could not be queued.", float64(s.SlowConsumers)},
+		{"gantry_router_retained", gauge, "Last values kept.", float64(s.Retained)},
+		{"gantry_router_retained_bytes", gauge, "Bytes of the last values kept.", float64(s.RetainedBytes)},
+		{"gantry_router_not_retained_total", counter, "Values not kept because of the limits.", float64(s.NotRetained)},
+	} {
+		m.one(v.name, v.kind, v.help, v.value)
+	}
+}
+
+func (g *Gateway) mqttMetrics(m *metrics) {
+	if g.mqttd == nil {
+		return
+	}
+	s := g.mqttd.Stats()
+	m.one("gantry_mqtt_connections", gauge, "MQTT connections that are open.", float64(s.Open))
+	m.one("gantry_mqtt_connections_total", counter, "MQTT connections ever accepted.", float64(s.Connections))
+	m.one("gantry_mqtt_dropped_total", counter, "Messages that did not fit an MQTT client's queue.", float64(s.Dropped))
+	m.one("gantry_mqtt_refused_total", counter, "MQTT messages that the router refused.", float64(s.Refused))
+	m.family("gantry_mqtt_ended_total", counter, "MQTT connections that the gateway ended.")
+	for _, v := range []struct {
+		why   string
+		value uint64
+	}{
+		{"over_limit", s.OverLimit}, {"rejected", s.Rejected}, {"taken_over", s.TakenOver},
+		{"keep_alive", s.KeepAlive}, {"malformed", s.Malformed}, {"slow", s.Slow},
+	} {
+		m.value(float64(v.value), "why", v.why)
+	}
+}
+
+func (g *Gateway) deviceMetrics(m *metrics) {
+	h := g.hub.Load()
+	if h == nil {
+		return
+	}
+	devices := h.Devices()
+	m.family("gantry_device_online", gauge, "1 while the device is there.")
+	for i := range devices {
+		up := 0.0
+		if s := devices[i].State.String(); s == "online" || s == "degraded" {
+			up = 1
+		}
+		m.value(up, "device", devices[i].Device, "driver", devices[i].Driver)
+	}
+	for _, f := range []struct {
+		name, help string
+		of         func(i int) uint64
+	}{
+		{"gantry_device_readings_total", "Readings from the driver.", func(i int) uint64 { return devices[i].Counters.Readings }},
+		{"gantry_device_published_total", "Events published.", func(i int) uint64 { return devices[i].Counters.Published }},
+		{"gantry_device_suppressed_total", "Readings within the deadband.", func(i int) uint64 { return devices[i].Counters.Suppressed }},
+		{"gantry_device_dropped_total", "Events that could not be published.", func(i int) uint64 { return devices[i].Counters.Dropped }},
+		{"gantry_device_garbage_total", "Input that could not be decoded.", func(i int) uint64 { return devices[i].Counters.Garbage }},
+		{"gantry_device_errors_total", "Failed requests and losses.", func(i int) uint64 { return devices[i].Counters.Errors }},
+		{"gantry_device_restarts_total", "Starts of the driver after the first.", func(i int) uint64 { return devices[i].Counters.Restarts }},
+		{"gantry_device_panics_total", "Panics of the driver.", func(i int) uint64 { return devices[i].Counters.Panics }},
+	} {
+		m.family(f.name, counter, f.help)
+		for i := range devices {
+			m.value(float64(f.of(i)), "device", devices[i].Device)
+		}
+	}
+}

@@ -1,0 +1,190 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"gantry/bridge"
+	"gantry/bridge/uplink"
+	"gantry/store"
+	"gantry/wamp"
+	"gantry/wamp/client"
+	"gantry/wamp/transport"
+)
+
+var (
+	_ uplink.Queue       = (*store.Outbox)(nil)
+	_ uplink.DeadLetters = (*store.Outbox)(nil)
+)
+
+// deadLetterBytes bounds what a far router has refused for good.
+const deadLetterBytes = 4 << 20
+
+// onFull turns the words of the configuration into the store's policies.
+var onFull = map[string]store.Policy{"drop-oldest": store.DropOldest, "reject-new": store.RejectNew}
+
+// outboxes opens the queue of every uplink. The store commits to those only that
+// are open when it starts.
+func (r *run) outboxes() error {
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Uplinks)) {
+		b := r.cfg.Uplinks[name].WithDefaults().Buffer
+		queue, err := r.store.Outbox(name, store.OutboxConfig{MaxBytes: b.MaxBytes, MaxAge: b.MaxAge, OnFull: onFull[b.OnFull]})
+		if err != nil {
+			return err
+		}
+		dead, err := r.store.Outbox(name+"-dead", store.OutboxConfig{MaxBytes: deadLetterBytes})
+		if err != nil {
+			return err
+		}
+		r.queues = append(r.queues, &queued{name: name, outbox: queue, dead: dead})
+	}
+	return nil
+}
+
+// queued is an uplink with its queues and its session.
+type queued struct {
+	name         string
+	outbox, dead *store.Outbox
+	session      *client.Session // nil until it has been started
+	uplink       *uplink.Uplink
+}
+
+// uplinks starts the uplinks and returns when none of them misses an event any
+// more.
+func (r *run) uplinks(ctx context.Context) error {
+	var all []*uplink.Uplink
+	for _, q := range r.queues {
+		cfg := r.cfg.Uplinks[q.name].WithDefaults()
+		var err error
+		if q.session, err = r.join(ctx, "uplink_"+q.name, transport.PipeConfig{Lossless: true}); err != nil {
+			return err
+		}
+		dial := transport.DialConfig{Formats: []wamp.Format{formats[cfg.Serializer]}}
+		q.uplink, err = uplink.New(q.name, cfg, uplink.Deps{
+			Gateway: r.cfg.Gateway.Name,
+			Local:   q.session,
+			Dial:    func(ctx context.Context) (wamp.Peer, error) { return transport.Dial(ctx, cfg.URL, dial) },
+			Session: client.SessionConfig{Realm: r.realm(), AuthID: r.cfg.Gateway.Name},
+			Queue:   q.outbox, DeadLetters: q.dead,
+		}, r.log.With("room", "uplink"))
+		if err != nil {
+			return err
+		}
+		r.back.run("uplink "+q.name, q.uplink.Run)
+		select {
+		case <-q.uplink.Ready():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		all = append(all, q.uplink)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	r.Gateway.all.Store(&all)
+	s, err := r.join(ctx, "sys", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	_, err = uplink.ServeStatus(ctx, s, r.cfg.Gateway.Name, all)
+	return err
+}
+
+var formats = map[string]wamp.Format{"cbor": wamp.CBOR, "msgpack": wamp.MsgPack, "json": wamp.JSON}
+
+// flush brings to disk what has been published for the uplinks. The answer to a
+// publication comes behind the events that are still on their way to an uplink,
+// and its session hands them over one by one: with the answer all of them are in
+// the queue.
+func (r *run) flush(ctx context.Context) error {
+	var errs []error
+	for _, q := range r.queues {
+		if q.uplink == nil {
+			continue
+		}
+		topic := wamp.URI("gantry." + r.cfg.Gateway.Name + ".sys.queue.flush")
+		if err := q.session.Publish(ctx, topic, wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
+			errs = append(errs, fmt.Errorf("outbox %s: %w", q.name, err))
+		}
+		for _, o := range []*store.Outbox{q.outbox, q.dead} {
+			if err := o.Flush(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("outbox %s: %w", q.name, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// uplinkMetrics writes what the uplinks and their queues count.
+func (g *Gateway) uplinkMetrics(m *metrics) {
+	all := g.all.Load()
+	if all == nil {
+		return
+	}
+	status := make([]wamp.Dict, len(*all))
+	for i, u := range *all {
+		status[i] = u.Status()
+	}
+	for _, f := range []struct{ key, name, kind, help string }{
+		{"connected", "gantry_uplink_connected", gauge, "1 while the far router is there."},
+		{"depth", "gantry_uplink_depth", gauge, "Events that wait."},
+		{"bytes", "gantry_uplink_bytes", gauge, "Bytes of the queue on disk."},
+		{"pending", "gantry_uplink_pending_bytes", gauge, "Bytes that are not on disk yet."},
+		{"dead_letters", "gantry_uplink_dead_letters", gauge, "Events refused for good."},
+		{"failing", "gantry_uplink_store_failing", gauge, "1 while the queue cannot be written."},
+		{"stored", "gantry_uplink_stored_total", counter, "Events put into the queue."},
+		{"sent", "gantry_uplink_sent_total", counter, "Events acknowledged by the far router."},
+		{"replayed", "gantry_uplink_replayed_total", counter, "Events sent that were older than the connection."},
+		{"refused", "gantry_uplink_refused_total", counter, "Refusals by the far router."},
+		{"unfit", "gantry_uplink_unfit_total", counter, "Events that could not be stored."},
+		{"dropped", "gantry_uplink_dropped_total", counter, "Events dropped because the queue was full or too old."},
+		{"lost", "gantry_uplink_lost_total", counter, "Events lost from the queue."},
+	} {
+		m.family(f.name, f.kind, f.help)
+		for i, u := range *all {
+			v := 0.0
+			switch x := status[i][f.key].(type) {
+			case uint64:
+				v = float64(x)
+			case bool:
+				if x {
+					v = 1
+				}
+			}
+			m.value(v, "uplink", u.Name())
+		}
+	}
+}
+
+// bridges starts what joins MQTT and the realm.
+func (r *run) bridges(ctx context.Context) error {
+	origin, err := bridge.NewOrigin(bridge.OriginConfig{
+		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Now: time.Now, Synced: r.clock.Synced,
+	})
+	if err != nil {
+		return err
+	}
+	return r.localRules(ctx, origin)
+}
+
+// localRules starts the rules for the clients of the gateway's own listener.
+func (r *run) localRules(ctx context.Context, origin *bridge.Origin) error {
+	rules := r.cfg.MQTT.RulesConfig
+	if len(rules.Map)+len(rules.Command) == 0 {
+		return nil
+	}
+	s, err := r.join(ctx, "mqtt_rules", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	local, err := bridge.NewLocal(rules, origin, s, r.log.With("room", "mqtt rules"))
+	if err != nil {
+		return err
+	}
+	r.front.run("mqtt rules", local.Run)
+	return nil
+}

@@ -1,0 +1,353 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"gantry/bridge/mqttd"
+	"gantry/bridge/uplink"
+	"gantry/drivers/hub"
+	"gantry/internal/config"
+	"gantry/store"
+	"gantry/systemd"
+	"gantry/wamp"
+	"gantry/wamp/client"
+	"gantry/wamp/router"
+	"gantry/wamp/serialize"
+	"gantry/wamp/transport"
+)
+
+// How long each part of the shutdown may take; 5 s in all.
+const (
+	frontLimit = 2 * time.Second         // listeners, devices, bridges
+	flushLimit = 1500 * time.Millisecond // what is not on disk yet
+	backLimit  = 500 * time.Millisecond  // uplinks; then router; then store
+)
+
+// Options are what a Gateway needs.
+type Options struct {
+	// Config is the configuration, as config.Load returns it.
+	Config *config.Config
+	// State is the directory for what must survive a restart; made if missing.
+	State string
+	// Notify is told of readiness and shutdown; nil = nobody.
+	Notify *systemd.Notifier
+	// Log receives the log; nil discards.
+	Log *slog.Logger
+}
+
+// Gateway is the composition root: one whole gateway as a value. NewGateway
+// builds it, Run runs it.
+type Gateway struct {
+	cfg     *config.Config
+	state   string
+	notify  *systemd.Notifier
+	log     *slog.Logger
+	clock   clock
+	started time.Time
+
+	router  *router.Router
+	server  *transport.Server
+	mqttd   *mqttd.Server // nil: no MQTT listener
+	devices []hub.Device
+
+	hub   atomic.Pointer[hub.Hub]          // nil until Run has made it
+	all   atomic.Pointer[[]*uplink.Uplink] // nil until Run has made them
+	ready chan struct{}                    // closed once everything runs
+	addrs Addresses                        // written before ready is closed
+}
+
+// Addresses are where a running gateway listens. Empty = off.
+type Addresses struct {
+	HTTP string // host:port
+	Unix string // path
+	MQTT string // host:port
+}
+
+// NewGateway builds a gateway. It starts nothing and opens nothing.
+func NewGateway(o Options) (*Gateway, error) {
+	g := &Gateway{cfg: o.Config, state: o.State, notify: o.Notify, log: o.Log, ready: make(chan struct{}), started: time.Now()}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.notify == nil {
+		g.notify = &systemd.Notifier{}
+	}
+	if g.state == "" {
+		return nil, errors.New("no state directory is given")
+	}
+	anyone := g.cfg.Listen.Anonymous == config.AnonymousAny
+	l := g.cfg.Limits
+	var err error
+	g.router, err = router.New(router.Config{
+		Agent: "gantry " + version,
+		Realms: []router.RealmConfig{{
+			Name:             g.realm(),
+			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
+			MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
+		}},
+		Authenticate: router.Anonymous(anyone),
+	}, g.log.With("room", "router"))
+	if err != nil {
+		return nil, err
+	}
+	g.server, err = transport.NewServer(transport.ServerConfig{HTTP: g.handler()}, g.router.Accept, g.log.With("room", "transport"))
+	if err != nil {
+		return nil, err
+	}
+	if g.cfg.MQTT.Listen != "" {
+		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.router.Accept, g.log.With("room", "mqttd"))
+		if err != nil {
+			return nil, err
+		}
+	}
+	for i := range g.cfg.Devices {
+		dev, err := g.cfg.Devices[i].Build(g.log, time.Now)
+		if err != nil {
+			return nil, fmt.Errorf("device %s: %w", g.cfg.Devices[i].Name, err)
+		}
+		g.devices = append(g.devices, dev)
+	}
+	return g, nil
+}
+
+func (g *Gateway) realm() wamp.URI { return wamp.URI(g.cfg.Gateway.Realm) }
+
+// Ready is closed once the gateway accepts clients and its devices have been
+// started. It stays open when Run fails before that.
+func (g *Gateway) Ready() <-chan struct{} { return g.ready }
+
+// Addresses tells where the gateway listens, with the ports that were chosen for
+// port 0. It may be called once Ready is closed.
+func (g *Gateway) Addresses() Addresses {
+	<-g.ready
+	return g.addrs
+}
+
+// Run runs the gateway until ctx ends, then shuts it down in order and returns
+// nil, or until a part of it fails. It runs once.
+func (g *Gateway) Run(outer context.Context) error {
+	ctx, fail := context.WithCancelCause(outer)
+	defer fail(nil)
+	if err := os.MkdirAll(g.state, 0o750); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	st, err := store.Open(store.Config{Dir: filepath.Join(g.state, "store"), Events: g.storeEvent})
+	if err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	r := &run{
+		Gateway: g, store: st,
+		keep:  newStage(ctx, "store", fail, g.log),
+		core:  newStage(ctx, "router", fail, g.log),
+		back:  newStage(ctx, "uplinks", fail, g.log),
+		front: newStage(ctx, "listeners and devices", fail, g.log),
+	}
+	err = r.start(ctx)
+	if err == nil {
+		g.log.Info("ready", "http", g.addrs.HTTP, "unix", g.addrs.Unix, "mqtt", g.addrs.MQTT, "devices", len(g.devices),
+			"start_ms", time.Since(g.started).Milliseconds())
+		close(g.ready)
+		g.tell(g.notify.Ready())
+		<-ctx.Done()
+		g.log.Info("stopping")
+		g.tell(g.notify.Stopping())
+	}
+	if cause := context.Cause(ctx); err == nil && cause != context.Cause(outer) {
+		err = cause // a part failed; otherwise somebody wished the end
+	}
+	return errors.Join(err, r.stop(ctx))
+}
+
+// tell logs a failed word to the service manager, which changes nothing else.
+func (g *Gateway) tell(err error) {
+	if err != nil {
+		g.log.Warn("service manager not told", "error", err)
+	}
+}
+
+func (g *Gateway) storeEvent(e store.Event) {
+	args := []any{"event", e.Kind.String(), "outbox", e.Outbox}
+	if e.File != "" {
+		args = append(args, "file", e.File)
+	}
+	if e.To != 0 {
+		args = append(args, "from", e.From, "to", e.To)
+	}
+	if e.Err != nil {
+		args = append(args, "error", e.Err)
+	}
+	g.log.Warn("store", args...)
+}
+
+// run is one run of a gateway. Its stages are stopped from front to keep.
+type run struct {
+	*Gateway
+	store *store.Store
+	keep  *stage // the store's committing
+	core  *stage // the router and the in-process sessions
+	back  *stage // uplinks
+	front *stage // everything that brings something in
+
+	queues    []*queued      // one for each uplink
+	listeners []net.Listener // not served yet
+	sessions  []*client.Session
+}
+
+// start starts everything, from the store to the listeners.
+func (r *run) start(ctx context.Context) error {
+	if err := r.listen(ctx); err != nil {
+		return err
+	}
+	if err := r.outboxes(); err != nil {
+		return err
+	}
+	r.keep.run("store", r.store.Run)
+	r.core.run("router", r.router.Run)
+	// Before the hub, so that no event passes them by.
+	if err := r.uplinks(ctx); err != nil {
+		return err
+	}
+	if err := r.startHub(ctx); err != nil {
+		return err
+	}
+	if err := r.bridges(ctx); err != nil {
+		return err
+	}
+	for i, ln := range r.listeners {
+		if i == 0 && r.addrs.MQTT != "" {
+			r.front.run("mqtt listener", func(ctx context.Context) error { return r.mqttd.Serve(ctx, ln) })
+			continue
+		}
+		r.front.run("listener "+ln.Addr().String(), func(ctx context.Context) error { return r.server.Serve(ctx, ln) })
+	}
+	r.listeners = nil
+	if r.notify.Watchdog() > 0 {
+		return r.watchdog(ctx)
+	}
+	return nil
+}
+
+// listen opens the ports, so that a taken one ends the start before a device
+// has been touched.
+func (r *run) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	open := func(network, addr, key string) (net.Listener, error) {
+		ln, err := lc.Listen(ctx, network, addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		r.listeners = append(r.listeners, ln)
+		return ln, nil
+	}
+	if r.mqttd != nil {
+		ln, err := open("tcp", r.cfg.MQTT.Listen, "mqtt.listen")
+		if err != nil {
+			return err
+		}
+		r.addrs.MQTT = ln.Addr().String()
+	}
+	if r.cfg.Listen.HTTP != "" {
+		ln, err := open("tcp", r.cfg.Listen.HTTP, "listen.http")
+		if err != nil {
+			return err
+		}
+		r.addrs.HTTP = ln.Addr().String()
+	}
+	if r.cfg.Listen.Unix == "" {
+		return nil
+	}
+	path := r.cfg.Listen.Unix
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(r.state, path)
+	}
+	// What a killed gateway left; the store's lock says that it is gone.
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("listen.unix: %w", err)
+		}
+	}
+	if _, err := open("unix", path, "listen.unix"); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return fmt.Errorf("listen.unix: %w", err)
+	}
+	r.addrs.Unix = path
+	return nil
+}
+
+// join makes an in-process session of a stage that outlives it.
+func (r *run) join(ctx context.Context, name string, pipe transport.PipeConfig) (*client.Session, error) {
+	mine, routers := transport.Pipe(pipe)
+	r.core.serve(func(ctx context.Context) { r.router.Accept(ctx, routers) })
+	s, err := client.Join(ctx, mine, client.SessionConfig{Realm: r.realm(), AuthID: name, Log: r.log.With("session", name)})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("session %s: %w", name, err), mine.Close())
+	}
+	r.sessions = append(r.sessions, s)
+	return s, nil
+}
+
+func (r *run) startHub(ctx context.Context) error {
+	s, err := r.join(ctx, "hub", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	h, err := hub.New(hub.Config{Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch()}, r.devices, s,
+		hub.Deps{Decode: serialize.Values, Synced: r.clock.Synced}, r.log.With("room", "hub"))
+	if err != nil {
+		return err
+	}
+	r.hub.Store(h)
+	r.front.run("hub", h.Run)
+	return nil
+}
+
+// watchdog reports the gateway alive for as long as the router carries events.
+func (r *run) watchdog(ctx context.Context) error {
+	s, err := r.join(ctx, "watchdog", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	topic := wamp.URI("gantry." + r.cfg.Gateway.Name + ".sys.watchdog.tick")
+	r.core.run("watchdog", func(ctx context.Context) error {
+		return r.notify.Run(ctx, func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, r.notify.Watchdog()/3)
+			defer cancel()
+			return s.Publish(ctx, topic, wamp.PublishOptions{Acknowledge: true}, wamp.Payload{})
+		})
+	})
+	return nil
+}
+
+// stop stops everything in the opposite order. Nothing new comes in before what
+// is there has been brought to disk.
+func (r *run) stop(ctx context.Context) error {
+	for _, ln := range r.listeners {
+		// Not served: the start failed.
+		_ = ln.Close()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit+frontLimit)
+	defer cancel()
+	ok := r.front.stop(frontLimit)
+	err := r.flush(ctx)
+	ok = r.back.stop(backLimit) && ok
+	for _, s := range r.sessions {
+		// The router is about to end them all.
+		_ = s.Close()
+	}
+	ok = r.core.stop(backLimit) && ok
+	ok = r.keep.stop(backLimit) && ok
+	if !ok {
+		err = errors.Join(err, errors.New("shutdown: some tasks did not stop in time"))
+	}
+	return errors.Join(err, r.store.Close())
+}

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"gantry/bridge"
+	"gantry/drivers"
+	"gantry/drivers/hub"
+)
+
+// sampleCall returns a call to try, as words of a command line: an action with
+// progress if there is one, else another action, else a point to write or read.
+func sampleCall(gateway string, devices []hub.Device) string {
+	best, rank := "", 0
+	offer := func(r int, call func() string) {
+		if r > rank {
+			best, rank = call(), r
+		}
+	}
+	for _, dev := range devices {
+		if dev.Config.Disabled {
+			continue
+		}
+		desc := dev.Driver.Describe()
+		for _, p := range desc.Points {
+			if p.Writable {
+				offer(2, func() string {
+					return fmt.Sprintf("%s %s", hub.SetProcedure(gateway, dev.Name, p.ID), sampleValue(p))
+				})
+			} else if p.Readable {
+				offer(1, func() string { return string(hub.GetProcedure(gateway, dev.Name, p.ID)) })
+			}
+		}
+		for _, act := range desc.Actions {
+			r := 3
+			if act.Progressive {
+				r = 4
+			}
+			offer(r, func() string {
+				words := []string{string(hub.DoProcedure(gateway, dev.Name, act.ID))}
+				for _, arg := range act.Args {
+					words = append(words, arg.ID+"="+sampleValue(arg))
+				}
+				return strings.Join(words, " ")
+			})
+		}
+	}
+	return best
+}
+
+// sampleValue returns a value that a point allows, quoted for a shell.
+func sampleValue(p drivers.Point) string {
+	switch p.Type {
+	case drivers.Bool:
+		return "true"
+	case drivers.Text:
+		if len(p.Enum) > 0 {
+			return shellWord(p.Enum[0])
+		}
+		return "text"
+	case drivers.Bytes:
+		return `'"\u0000AA=="'`
+	}
+	v := 1.0
+	switch {
+	case p.Min != nil && p.Max != nil:
+		v = *p.Min + (*p.Max-*p.Min)/2
+	case p.Min != nil:
+		v = *p.Min
+	case p.Max != nil:
+		v = *p.Max
+	}
+	if p.Type == drivers.Int {
+		return fmt.Sprintf("%d", int64(v))
+	}
+	return fmt.Sprintf("%g", v)
+}
+
+// shellWord quotes s where a shell would not take it as one word.
+func shellWord(s string) string {
+	if s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./:@%+=,") == "" {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
+// sampleMessage returns an MQTT message to try, its topic and its payload: one
+// that the first simple rule turns into readings, or else any.
+func sampleMessage(rules []bridge.MapConfig) (topic, message string) {
+	for i := range rules {
+		if message, ok := samplePayload(&rules[i]); ok {
+			return sampleTopic(rules[i].Topic), message
+		}
+	}
+	return "sensors/hall/climate", `{"temperature": 21.5}`
+}
+
+// sampleTopic fills the levels of a rule's topic: a named one with its name.
+func sampleTopic(filter string) string {
+	levels := strings.Split(filter, "/")
+	for i, l := range levels {
+		switch name, named := strings.CutPrefix(l, "{"); {
+		case named:
+			levels[i] = strings.TrimSuffix(name, "}")
+		case l == "+", l == "#":
+			levels[i] = "x"
+		}
+	}
+	return strings.Join(levels, "/")
+}
+
+// samplePayload returns a payload from which a rule makes readings. ok is false
+// when the rule reads more than members of one object.
+func samplePayload(rule *bridge.MapConfig) (message string, ok bool) {
+	if rule.Points == nil && rule.Path == "" {
+		return text(sampleScalar(rule.Type)), true
+	}
+	object := map[string]any{}
+	add := func(path, kind string) {
+		path = strings.TrimPrefix(path, "$.")
+		ok = ok && path != "" && !strings.ContainsAny(path, `.\`)
+		object[path] = sampleScalar(kind)
+	}
+	ok = true
+	if rule.Points == nil {
+		add(rule.Path, rule.Type)
+	}
+	for _, p := range rule.Points {
+		switch p := p.(type) {
+		case string:
+			add(p, rule.Type)
+		case map[string]any:
+			path, _ := p["path"].(string)
+			kind, given := p["type"].(string)
+			if !given {
+				kind = rule.Type
+			}
+			add(path, kind)
+		}
+	}
+	return text(object), ok
+}
+
+// sampleScalar returns a value that a sensor might send.
+func sampleScalar(kind string) any {
+	switch kind {
+	case "bool":
+		return true
+	case "text":
+		return "on"
+	case "int":
+		return 21
+	}
+	return 21.5
+}

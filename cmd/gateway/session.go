@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"gantry/wamp"
+	"gantry/wamp/client"
+	"gantry/wamp/serialize"
+	"gantry/wamp/transport"
+)
+
+// dialer opens a connection to a router.
+type dialer func(ctx context.Context, url string) (wamp.Peer, error)
+
+func dialRouter(ctx context.Context, url string) (wamp.Peer, error) {
+	return transport.Dial(ctx, url, transport.DialConfig{})
+}
+
+// Where commands look for the router unless they are told.
+const (
+	defaultAddress = "127.0.0.1:8080"
+	defaultRealm   = "gantry"
+)
+
+// remote is where a command finds its router.
+type remote struct {
+	url, realm string
+	connect    time.Duration
+}
+
+func (a *app) remoteFlags(cmd *cobra.Command) *remote {
+	r := &remote{}
+	env := func(name, otherwise string) string {
+		if v := a.getenv(name); v != "" {
+			return v
+		}
+		return otherwise
+	}
+	f := cmd.Flags()
+	f.StringVar(&r.url, "url", env("GANTRY_URL", "ws://"+defaultAddress+"/ws"),
+		"router: ws:// wss:// rs:// rss:// ws+unix:// rs+unix:// (environment: GANTRY_URL)")
+	f.StringVar(&r.realm, "realm", env("GANTRY_REALM", defaultRealm), "realm to join (environment: GANTRY_REALM)")
+	f.DurationVar(&r.connect, "connect-timeout", 10*time.Second, "longest wait for the connection")
+	return r
+}
+
+// with joins the router, hands the session to fn and leaves again.
+func (a *app) with(ctx context.Context, r *remote, fn func(s *client.Session) error) error {
+	jctx, cancel := context.WithTimeout(ctx, r.connect)
+	defer cancel()
+	peer, err := a.dial(jctx, r.url)
+	if err != nil {
+		return connectError{fmt.Errorf("connect to %s: %w", r.url, err)}
+	}
+	s, err := client.Join(jctx, peer, client.SessionConfig{
+		Realm: wamp.URI(r.realm), Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return connectError{fmt.Errorf("join realm %s at %s: %w", r.realm, r.url, err)}
+	}
+	err = fn(s)
+	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	// The answer is there; how the session ends changes nothing about it.
+	_ = s.Leave(lctx)
+	return err
+}
+
+// lost is the error of a session that the router or the network ended.
+func lost(s *client.Session) error {
+	err := s.Err()
+	if err == nil {
+		err = wamp.ErrClosed
+	}
+	return connectError{fmt.Errorf("session ended: %w", err)}
+}
+
+// keyword matches the names that make an argument a keyword argument.
+var keyword = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=`)
+
+// parseArguments turns words of the command line into a payload: NAME=VALUE is a
+// keyword argument, the rest are positional. A value that is JSON is taken as
+// such, any other as text.
+func parseArguments(words []string) (wamp.Payload, error) {
+	var args wamp.List
+	kwargs := wamp.Dict{}
+	for _, w := range words {
+		name := keyword.FindStringSubmatch(w)
+		if name == nil {
+			args = append(args, parseValue(w))
+			continue
+		}
+		if _, twice := kwargs[name[1]]; twice {
+			return wamp.Payload{}, usageError{fmt.Errorf("keyword argument %s is given twice", name[1])}
+		}
+		kwargs[name[1]] = parseValue(w[len(name[0]):])
+	}
+	return wamp.Values(args, kwargs), nil
+}
+
+func parseValue(s string) any {
+	v, err := serialize.ParseValue(wamp.JSON, []byte(strings.TrimSpace(s)), serialize.Limits{})
+	if err != nil {
+		return s
+	}
+	return v
+}
+
+const argumentsHelp = `
+Arguments that are JSON (21.5, true, null, '"text"', '[1,2]', '{"a":1}') are taken
+as such, everything else is text. NAME=VALUE is a keyword argument; write a text
+that looks like one as a JSON text: '"a=b"'.`
+
+// payloadObject returns a payload as the members args and kwargs of an object.
+func payloadObject(p wamp.Payload) wamp.Dict {
+	args, kwargs, err := serialize.Values(p)
+	if err != nil {
+		return wamp.Dict{"malformed": err.Error()}
+	}
+	if args == nil {
+		args = wamp.List{}
+	}
+	if kwargs == nil {
+		kwargs = wamp.Dict{}
+	}
+	return wamp.Dict{"args": args, "kwargs": kwargs}
+}
+
+// payloadLines shows a payload to a person: each positional argument and each
+// keyword argument on a line of its own.
+func payloadLines(p wamp.Payload) []string {
+	args, kwargs, err := serialize.Values(p)
+	if err != nil {
+		return []string{"malformed: " + clean(err.Error())}
+	}
+	var lines []string
+	for _, v := range args {
+		lines = append(lines, text(v))
+	}
+	for _, k := range sorted(kwargs) {
+		lines = append(lines, clean(k)+": "+text(kwargs[k]))
+	}
+	return lines
+}
+
+// payloadWords shows a payload on one line.
+func payloadWords(p wamp.Payload) string {
+	args, kwargs, err := serialize.Values(p)
+	if err != nil {
+		return "malformed: " + clean(err.Error())
+	}
+	var words []string
+	for _, v := range args {
+		words = append(words, text(v))
+	}
+	for _, k := range sorted(kwargs) {
+		words = append(words, clean(k)+"="+text(kwargs[k]))
+	}
+	return strings.Join(words, " ")
+}
+
+func sorted(d wamp.Dict) []string { return slices.Sorted(maps.Keys(d)) }
