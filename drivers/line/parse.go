@@ -71,16 +71,16 @@ func newParser(cfg *ParseConfig, fields []string) (parser, error) {
 	}
 	const allowed = `one of regex = '...', json = true, csv = ["..."]`
 	switch {
+	case cfg.Decimal != "" && cfg.Decimal != "." && cfg.Decimal != ",":
+		return nil, bad("parse.decimal", fmt.Sprintf("%.20q does not do", cfg.Decimal), `"." or ","`)
+	case cfg.Comma != "" && len(cfg.CSV) == 0:
+		return nil, bad("parse.comma", "applies to csv only", "csv = [...]")
 	case given > 1:
 		return nil, bad("parse", "has more than one form", allowed)
 	case given == 0 && len(fields) > 0:
 		return nil, bad("parse", "does not say how lines are taken apart", allowed)
 	case given == 0:
 		return nil, nil
-	case cfg.Decimal != "" && cfg.Decimal != "." && cfg.Decimal != ",":
-		return nil, bad("parse.decimal", fmt.Sprintf("%.20q does not do", cfg.Decimal), `"." or ","`)
-	case cfg.Comma != "" && len(cfg.CSV) == 0:
-		return nil, bad("parse.comma", "applies to csv only", "csv = [...]")
 	case cfg.Regex != "":
 		return newRegexParser(cfg.Regex, fields)
 	case cfg.JSON:
