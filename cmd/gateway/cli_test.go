@@ -10,15 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
 	"gantry/wamp/transport"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // output is a buffer that a command writes while the test reads.
 type output struct {

@@ -1,0 +1,226 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"gantry/wamp"
+	"gantry/wamp/client"
+	"gantry/wamp/serialize"
+)
+
+// asProgram in the environment makes the test binary the program gantry.
+const asProgram = "GANTRY_TEST_AS_PROGRAM"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// patience is how long tests wait for what has to come.
+const patience = 30 * time.Second
+
+// program is gantry run in a process of its own.
+type program struct {
+	t         *testing.T
+	cmd       *exec.Cmd
+	url, mqtt string // where it listens; mqtt is empty without a listener
+	out       *output
+	ended     chan struct{} // closed when the process has ended
+}
+
+var (
+	saidURL  = regexp.MustCompile(`WAMP +(ws://\S+)`)
+	saidMQTT = regexp.MustCompile(`MQTT +(\S+)`)
+)
+
+// startProgram starts a gateway and returns once it is ready. What is left of it
+// is killed when the test ends.
+func startProgram(t *testing.T, config, state string, extra ...string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"run", "--config", config, "--state", state, "--listen", "127.0.0.1:0"}, extra...)
+	p := &program{t: t, cmd: exec.Command(self, args...), out: newOutput(), ended: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(p.ended)
+		// The exit code is looked at by those who wait for it.
+		_ = p.cmd.Wait()
+	}()
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%v said:\n%s", args, p.out)
+		}
+	})
+	p.out.await(t, "Try in another terminal")
+	said := p.out.String()
+	m := saidURL.FindStringSubmatch(said)
+	if m == nil {
+		t.Fatalf("no address in:\n%s", said)
+	}
+	p.url = m[1]
+	if m := saidMQTT.FindStringSubmatch(said); m != nil {
+		p.mqtt = m[1]
+	}
+	return p
+}
+
+// kill ends the process as a power cut would, without a chance to tidy up.
+func (p *program) kill() {
+	// It may have ended by itself.
+	_ = p.cmd.Process.Kill()
+	<-p.ended
+}
+
+// stop asks the program to end, as the service manager does, and fails the test
+// when it does not do so in time.
+func (p *program) stop() {
+	p.t.Helper()
+	asked := time.Now()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		p.t.Fatal("SIGTERM is ignored")
+	}
+	if took := time.Since(asked); took > 5*time.Second || p.cmd.ProcessState.ExitCode() != exitOK {
+		p.t.Errorf("stopped after %s with %s", took, p.cmd.ProcessState)
+	}
+}
+
+// join joins a program's realm; the session ends with the test at the latest.
+func (p *program) join() *client.Session {
+	p.t.Helper()
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	peer, err := dialRouter(ctx, p.url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s, err := client.Join(ctx, peer, client.SessionConfig{Realm: "gantry"})
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// writeFiles writes a configuration and returns its directory.
+func writeFiles(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range files {
+		file := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// event is one event as a subscriber saw it.
+type event struct {
+	topic   string
+	ep, seq int64
+	value   any
+	quality any
+}
+
+// ledger notes the events of a prefix in the order of their arrival.
+type ledger struct {
+	mu     sync.Mutex // guards what follows
+	events []event
+	change chan struct{} // closed and replaced when events grows
+}
+
+// keep subscribes and notes until the session ends.
+func keep(t *testing.T, s *client.Session, prefix wamp.URI, opts wamp.SubscribeOptions) *ledger {
+	t.Helper()
+	l := &ledger{change: make(chan struct{})}
+	opts.Match = wamp.MatchPrefix
+	if _, err := s.Subscribe(t.Context(), prefix, opts, func(ev *wamp.Event) {
+		args, kwargs, err := serialize.Values(ev.Payload)
+		if err != nil || len(args) != 1 {
+			t.Errorf("%s: %v, %v", ev.Details.Topic, args, err)
+			return
+		}
+		e := event{topic: string(ev.Details.Topic), value: args[0], quality: kwargs["q"]}
+		e.ep, _ = kwargs["ep"].(int64)
+		e.seq, _ = kwargs["seq"].(int64)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.events = append(l.events, e)
+		close(l.change)
+		l.change = make(chan struct{})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *ledger) all() []event {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.events)
+}
+
+// await waits for an event and returns it.
+func (l *ledger) await(t *testing.T, what string, ok func(event) bool) event {
+	t.Helper()
+	late := time.After(patience)
+	for seen := 0; ; {
+		l.mu.Lock()
+		events, change := l.events, l.change
+		l.mu.Unlock()
+		for ; seen < len(events); seen++ {
+			if ok(events[seen]) {
+				return events[seen]
+			}
+		}
+		select {
+		case <-change:
+		case <-late:
+			t.Fatalf("no %s within %s among %d events, at last %+v", what, patience, len(events), events[max(0, len(events)-5):])
+		}
+	}
+}
+
+// command runs one command of gantry in this process and returns what it printed.
+func (p *program) command(args ...string) string {
+	p.t.Helper()
+	var out, errs bytes.Buffer
+	a := newApp(bytes.NewReader(nil), &out, &errs, func(k string) string {
+		return map[string]string{"GANTRY_URL": p.url}[k]
+	})
+	if code := a.main(p.t.Context(), args); code != exitOK {
+		p.t.Fatalf("gantry %v: code %d, %s", args, code, errs.String())
+	}
+	return out.String()
+}
+
