@@ -28,7 +28,7 @@ func (c *command) name() string { return c.class + "." + c.device + "." + c.acti
 func newCommand(cfg *CommandConfig, key string) (*command, error) {
 	c := &command{cfg: *cfg, qos: 1}
 	parts := strings.Split(cfg.Procedure, ".")
-	if len(parts) != 3 || parts[0] != "set" && parts[0] != "do" || !validName(parts[1]) || !validName(parts[2]) {
+	if len(parts) != 3 || parts[0] != "set" && parts[0] != "do" || !ValidName(parts[1]) || !ValidName(parts[2]) {
 		return nil, bad(key+".procedure", "set.DEVICE.POINT or do.DEVICE.ACTION", "is %.80q", cfg.Procedure)
 	}
 	c.class, c.device, c.action = parts[0], parts[1], parts[2]

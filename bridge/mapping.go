@@ -107,7 +107,7 @@ func (m *mapping) name(s, key string) (template, error) {
 			return t, bad(key, allowedName+" and {level}", "%.80q is not a name", s)
 		}
 	}
-	if literal && !validName(s) {
+	if literal && !ValidName(s) {
 		return t, bad(key, allowedName+" and {level}", "%.80q is not a name", s)
 	}
 	return t, nil

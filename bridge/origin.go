@@ -35,7 +35,7 @@ type Origin struct {
 
 // NewOrigin validates cfg. The error is a *ConfigError.
 func NewOrigin(cfg OriginConfig) (*Origin, error) {
-	if !validName(cfg.Gateway) {
+	if !ValidName(cfg.Gateway) {
 		return nil, bad("gateway.name", allowedName, "%.80q is not a name", cfg.Gateway)
 	}
 	if cfg.Epoch < 1 || cfg.Epoch > uint64(wamp.MaxID) {
@@ -80,12 +80,14 @@ func (o *Origin) Stamp(topic wamp.URI) (kwargs wamp.Dict, ok bool) {
 	return wamp.Dict{"ts": o.cfg.Now().UnixMicro(), "clk": clk, "ep": o.epoch, "seq": seq}, true
 }
 
-// allowedName says in messages what validName accepts.
+// allowedName says in messages what ValidName accepts.
 const allowedName = "1 to 64 of a-z 0-9 _"
 
 const maxName = 64
 
-func validName(s string) bool {
+// ValidName reports whether s can be the name of a gateway, device or point, or
+// of a bridge: 1 to 64 of a-z 0-9 _.
+func ValidName(s string) bool {
 	return s != "" && len(s) <= maxName && sanitised(s) == s
 }
 

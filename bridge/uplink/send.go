@@ -75,7 +75,7 @@ func (u *Uplink) send(ctx context.Context) error {
 		// Whatever went wrong, the next session begins at the cursor.
 		_ = s.Close()
 		for {
-			_, changed := u.state()
+			_, changed := u.link.State()
 			if ctx.Err() != nil || u.client.Connected() != s {
 				break
 			}

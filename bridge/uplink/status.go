@@ -3,6 +3,7 @@ package uplink
 import (
 	"context"
 
+	"gantry/bridge"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 )
@@ -24,14 +25,14 @@ func StatusProcedure(gateway string) wamp.URI {
 //	refused, unfit      refusals by the far router; events that could not be stored
 //	lost                events lost from the queue, as the far side was told
 func (u *Uplink) Status() wamp.Dict {
-	now, _ := u.state()
+	now, _ := u.link.State()
 	d := wamp.Dict{
-		"connected": now.online, "since": now.since.UnixMicro(),
+		"connected": now.State == bridge.Online, "since": now.Since.UnixMicro(),
 		"stored": u.stored.Load(), "sent": u.sent.Load(), "replayed": u.replayed.Load(),
 		"refused": u.refused.Load(), "unfit": u.unfit.Load(), "lost": u.lost.Load(),
 	}
-	if !now.online {
-		d["reason"] = now.reason
+	if now.State != bridge.Online {
+		d["reason"] = now.Reason
 	}
 	c := u.deps.Queue.Counters()
 	for k, v := range c {

@@ -76,17 +76,10 @@ type Uplink struct {
 
 	stored, sent, replayed, refused, unfit, lost atomic.Uint64
 
-	mu      sync.Mutex // guards what follows
-	link    link
-	changed chan struct{}        // closed and replaced when link changes
-	grumble map[string]time.Time // when a complaint was last written to the log
-}
+	link *bridge.Link // the far connection
 
-// link is the state of the far connection.
-type link struct {
-	online bool
-	since  time.Time
-	reason string // why it is offline
+	mu      sync.Mutex           // guards grumble
+	grumble map[string]time.Time // when a complaint was last written to the log
 }
 
 // New validates cfg and returns an uplink that has not been started. name is
@@ -95,10 +88,10 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if !component(name) {
+	if !bridge.ValidName(name) {
 		return nil, &bridge.ConfigError{Key: "name", Text: fmt.Sprintf("%.80q is no name", name), Allowed: "1 to 64 of a-z 0-9 _"}
 	}
-	if !component(deps.Gateway) || deps.Local == nil || deps.Dial == nil || deps.Queue == nil || deps.DeadLetters == nil {
+	if !bridge.ValidName(deps.Gateway) || deps.Local == nil || deps.Dial == nil || deps.Queue == nil || deps.DeadLetters == nil {
 		return nil, errors.New("uplink: gateway, local session, dial function and queues are required")
 	}
 	if log == nil {
@@ -112,25 +105,14 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	}
 	u := &Uplink{
 		name: name, cfg: cfg.WithDefaults(), deps: deps, log: log.With("uplink", name),
-		ready: make(chan struct{}), changed: make(chan struct{}), grumble: make(map[string]time.Time),
+		ready: make(chan struct{}), grumble: make(map[string]time.Time), link: bridge.NewLink(deps.Now),
 	}
-	u.link = link{since: deps.Now(), reason: "connecting"}
 	var err error
 	u.client, err = client.New(client.Config{Dial: u.dial, Session: deps.Session, OnState: u.onState}, u.log)
 	if err != nil {
 		return nil, fmt.Errorf("uplink %s: %w", name, err)
 	}
 	return u, nil
-}
-
-// component reports whether s can be one part of a URI.
-func component(s string) bool {
-	for _, c := range []byte(s) {
-		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
-			return false
-		}
-	}
-	return s != "" && len(s) <= 64
 }
 
 // Name returns the uplink's name.
@@ -253,55 +235,25 @@ func (u *Uplink) complain(text string, args ...any) {
 
 // onState is told by the client of every change.
 func (u *Uplink) onState(online bool, err error) {
-	reason := ""
-	if !online {
-		reason = "connection lost"
-		if err != nil {
-			reason = err.Error()
-		}
+	switch {
+	case online:
+		u.link.Set(bridge.Online, "")
+	case err != nil:
+		u.link.Set(bridge.Offline, err.Error())
+	default:
+		u.link.Set(bridge.Offline, "connection lost")
 	}
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.link.online != online {
-		u.link.since = u.deps.Now()
-	}
-	u.link.online, u.link.reason = online, reason
-	close(u.changed)
-	u.changed = make(chan struct{})
-}
-
-// state returns the link and the channel that is closed at its next change.
-func (u *Uplink) state() (link, <-chan struct{}) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.link, u.changed
 }
 
 // announce publishes the state of the link locally, as a state event of the
 // device "uplink_<name>".
 func (u *Uplink) announce(ctx context.Context) error {
-	var told link
-	for {
-		now, changed := u.state()
-		if now != told {
-			args, kwargs := wamp.List{"offline"}, wamp.Dict{"ts": u.deps.Now().UnixMicro(), "since": now.since.UnixMicro()}
-			if now.online {
-				args[0] = "online"
-			} else {
-				kwargs["reason"] = now.reason
-			}
-			// With IncludeMe the event goes up, too.
-			opts := wamp.PublishOptions{Retain: true, IncludeMe: true}
-			if err := u.deps.Local.Publish(ctx, u.topic("state", "link"), opts, wamp.Values(args, kwargs)); err == nil {
-				told = now
-			} else if ctx.Err() == nil {
-				u.complain("the state of the link was not published", "error", err)
-			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return nil
-		}
+	stamp := func() wamp.Dict { return wamp.Dict{"ts": u.deps.Now().UnixMicro()} }
+	publish := func(ctx context.Context, p wamp.Payload) error {
+		// With IncludeMe the event goes up, too.
+		return u.deps.Local.Publish(ctx, u.topic("state", "link"), wamp.PublishOptions{Retain: true, IncludeMe: true}, p)
 	}
+	return u.link.Announce(ctx, stamp, publish, func(err error) {
+		u.complain("the state of the link was not published", "error", err)
+	})
 }
