@@ -223,4 +223,3 @@ func (p *program) command(args ...string) string {
 	}
 	return out.String()
 }
-
