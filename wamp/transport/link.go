@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -17,6 +18,7 @@ import (
 type link struct {
 	queue
 	conn  net.Conn
+	under net.Conn // conn without TLS
 	opts  *Options
 	raw   syscall.RawConn // conn without the waiting; nil if that is not possible
 	turns *turns          // nil at a client
@@ -56,7 +58,10 @@ type link struct {
 var errSilent = errors.New("the other side is silent and answers no ping")
 
 func (l *link) init(conn net.Conn, opts *Options, t *turns) {
-	l.conn, l.opts, l.turns = conn, opts, t
+	l.conn, l.under, l.opts, l.turns = conn, conn, opts, t
+	if tc, ok := conn.(*tls.Conn); ok {
+		l.under = tc.NetConn()
+	}
 	l.limit = opts.Queue
 	l.started = time.Now()
 	l.raw = rawConn(conn)
@@ -225,7 +230,9 @@ func (l *link) die(err error) {
 	if l.alarm != nil {
 		l.alarm.Stop()
 	}
-	_ = l.conn.Close()
+	// TLS would send an alert first and wait for it while senders hold their
+	// locks; an orderly end has sent its own before it comes here.
+	_ = l.under.Close()
 }
 
 // fail is die for those who do not hold the lock.
@@ -410,6 +417,7 @@ func (l *link) shutdown(farewell []byte, halfClose bool) {
 		if kick, err := l.putControl(farewell); err == nil && kick {
 			l.wg.Go(l.drainWaiting)
 		}
+		l.parted = true // no pong and no ping behind it
 	}
 	l.closing = true
 	l.settle()
@@ -441,10 +449,9 @@ func (l *link) shutdown(farewell []byte, halfClose bool) {
 	l.linger(end, halfClose)
 	l.fail(wamp.ErrClosed)
 	l.readErr = wamp.ErrClosed
-	if l.in != nil {
-		l.in.release()
-		l.in = nil
-	}
+	// Not released: the last message received may be in it, and whoever received
+	// it may still be at work.
+	l.in = nil
 	l.recv.Unlock()
 	l.wg.Wait()
 }

@@ -7,13 +7,9 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/goleak"
-
 	"gantry/wamp"
 	"gantry/wamp/transport"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func event(n int) *wamp.Event {
 	return &wamp.Event{Subscription: 1, Publication: wamp.ID(n), Payload: wamp.Args(int64(n))}

@@ -248,7 +248,7 @@ func (p *wsPeer) ended(err error) error {
 	default:
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if p.broken = err; p.parted {
+		if p.broken = err; p.parted && !p.closing {
 			// The library has refused a frame and sent a close frame.
 			p.broken = &wamp.ProtocolError{Text: err.Error()}
 		}
@@ -273,7 +273,7 @@ func (p *wsPeer) Close() error {
 	// A server closes the stream first (RFC 6455, 7.1.1).
 	p.close(p.frame(websocket.Close, websocket.ClosePayload(code, text)), p.server)
 	p.recv.Lock()
-	p.giveBack()
+	p.lent = nil // not given back: the last message may still be in use
 	p.recv.Unlock()
 	return nil
 }
