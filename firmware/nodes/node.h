@@ -1,0 +1,53 @@
+/* The reference node without its hardware: commands, answers and readings as
+ * README.md describes them. The same file is compiled for the chip, where main.c
+ * is the board, and for the host, where node_test.c is. */
+#ifndef NODE_H
+#define NODE_H
+
+#include <stdint.h>
+
+#define NODE_NAME "gantry-node"
+#define NODE_VERSION "1.0.0"
+
+enum {
+	NODE_LINE_MAX = 32,       /* longest command, in bytes without its end */
+	NODE_OUT_MAX = 64,        /* longest line sent, with its end */
+	NODE_PAUSE_MS = 1000,     /* an unfinished command is given up after this */
+	NODE_INTERVAL_MS = 1000,  /* between two readings, after a start */
+	NODE_INTERVAL_MIN = 10,
+	NODE_INTERVAL_MAX = 60000,
+	NODE_BLINKS_MAX = 20,
+	NODE_BLINK_MS = 100,      /* on, and the same off */
+};
+
+/* Temperatures are hundredths of a degree Celsius; this is none. */
+#define NODE_NO_TEMPERATURE INT16_MIN
+
+/* Times are milliseconds since the start and may wrap around. */
+
+/* node_start sets the node up and announces it. */
+void node_start(uint32_t now);
+
+/* node_byte takes a byte that was received. Bytes that were lost or damaged on the
+ * way are handed over as one 0, in their place. */
+void node_byte(uint8_t c, uint32_t now);
+
+/* node_tick does what is due. It is called at least once per millisecond or so. */
+void node_tick(uint32_t now);
+
+/* What the board does for the node. */
+
+/* board_send sends a text of up to NODE_OUT_MAX bytes, in order and whole. */
+void board_send(const char *text);
+
+/* board_set_led switches the LED; board_led returns the level of its pin. */
+void board_set_led(uint8_t on);
+uint8_t board_led(void);
+
+/* board_temperature measures; NODE_NO_TEMPERATURE if the sensor is absent. */
+int16_t board_temperature(void);
+
+/* board_restart restarts the chip once what was sent is out. */
+void board_restart(void);
+
+#endif
