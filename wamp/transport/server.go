@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,6 +42,11 @@ type ServerConfig struct {
 	// TLS, if not nil, encrypts every connection.
 	TLS *tls.Config
 }
+
+// httpTimeout bounds a plain HTTP request with its body, and its answer, so that
+// slow ones do not use up MaxConns. A handler that needs longer sets deadlines of
+// its own (http.ResponseController).
+const httpTimeout = 30 * time.Second
 
 // Server accepts WAMP connections. One listener serves all transports: a
 // connection that begins with octet 0x7F is RawSocket, any other HTTP.
@@ -102,6 +108,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	hs := &http.Server{
 		Handler:           http.HandlerFunc(v.serveHTTP),
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
+		ReadTimeout:       httpTimeout,
+		WriteTimeout:      httpTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -235,15 +243,20 @@ func (v *service) greet(conn net.Conn, refuse bool) {
 	}
 	var first [1]byte
 	if err == nil {
-		_, err = conn.Read(first[:])
+		_, err = io.ReadFull(conn, first[:])
 	}
+	var refusal *RawSocketError
 	switch {
 	case err != nil:
 	case refuse:
 		err = refuseConn(conn, first[0])
+		v.dismiss(conn)
 	case first[0] == rawMagic:
 		if err = v.startRaw(conn, raw); err == nil {
 			return
+		}
+		if errors.As(err, &refusal) {
+			v.dismiss(conn)
 		}
 	default:
 		w := &webConn{Conn: conn, first: first, held: true, release: func() { v.conns.Add(-1) }}
@@ -264,7 +277,7 @@ func (v *service) greet(conn net.Conn, refuse bool) {
 func refuseConn(conn net.Conn, first byte) error {
 	if first == rawMagic {
 		var rest [3]byte
-		if _, err := conn.Read(rest[:]); err != nil {
+		if _, err := io.ReadFull(conn, rest[:]); err != nil {
 			return err
 		}
 		_, err := conn.Write([]byte{rawMagic, RawTooManyConnections << 4, 0, 0})
@@ -273,6 +286,21 @@ func refuseConn(conn net.Conn, first byte) error {
 	_, err := conn.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"))
 	return errors.Join(err, errors.New("too many connections"))
 }
+
+// dismiss ends a connection that has been told no and waits until it has been
+// read: closing with input unread would reset the connection and destroy what is
+// on its way.
+func (v *service) dismiss(conn net.Conn) {
+	half, ok := conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(min(v.cfg.Linger, time.Second))) != nil {
+		return
+	}
+	// How the reading ends does not matter.
+	_, _ = io.CopyN(io.Discard, conn, maxScrap)
+}
+
+// maxScrap is how much a refused connection may still send.
+const maxScrap = 64 << 10
 
 // startRaw finishes the RawSocket handshake and starts the session.
 func (v *service) startRaw(conn, raw net.Conn) error {
