@@ -276,7 +276,7 @@ func TestSubscribeShowsEvents(t *testing.T) {
 	}
 	publish("gantry.gw.point.hall.temp", wamp.Values(wamp.List{21.5}, wamp.Dict{"q": "good", "unit": "Cel", "ts": 1}))
 	publish("gantry.gw.point.hall.door", wamp.Values(wamp.List{nil}, wamp.Dict{"q": "bad", "why": "checksum"}))
-	publish("gantry.gw.state.hall.link", wamp.Values(wamp.List{"online"}, wamp.Dict{"since": 1}))
+	publish("gantry.gw.state.hall.link", wamp.Values(wamp.List{"offline"}, wamp.Dict{"since": 1, "reason": "unplugged"}))
 
 	code, out, errs := r.run("subscribe", "--retained", "--count", "1", "gantry.gw.point.hall.temp")
 	if code != exitOK || !strings.HasSuffix(out, "  gantry.gw.point.hall.temp  21.5 Cel  (retained)\n") {
@@ -284,6 +284,10 @@ func TestSubscribeShowsEvents(t *testing.T) {
 	}
 	code, out, errs = r.run("subscribe", "--retained", "--count", "2", "gantry..point..")
 	if code != exitOK || !strings.Contains(out, "gantry.gw.point.hall.door  -  bad: checksum") {
+		t.Errorf("code %d, %q, %q", code, out, errs)
+	}
+	code, out, errs = r.run("subscribe", "--retained", "--count", "1", "gantry..state..link")
+	if code != exitOK || !strings.HasSuffix(out, "  gantry.gw.state.hall.link  offline: unplugged  (retained)\n") {
 		t.Errorf("code %d, %q, %q", code, out, errs)
 	}
 	code, out, errs = r.run("subscribe", "--json", "--match", "prefix", "--retained", "--count", "3", "gantry.gw.")

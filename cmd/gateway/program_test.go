@@ -48,16 +48,16 @@ var (
 )
 
 // startProgram starts a gateway and returns once it is ready. What is left of it
-// is killed when the test ends.
-func startProgram(t *testing.T, config, state string, extra ...string) *program {
+// is killed when the test ends. env is added to its environment.
+func startProgram(t *testing.T, config, state string, env ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{"run", "--config", config, "--state", state, "--listen", "127.0.0.1:0"}, extra...)
+	args := []string{"run", "--config", config, "--state", state, "--listen", "127.0.0.1:0"}
 	p := &program{t: t, cmd: exec.Command(self, args...), out: newOutput(), ended: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), asProgram+"=1")
+	p.cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -110,6 +110,8 @@ func (a *app) showEvent(ev *wamp.Event, subscribed wamp.URI, asJSON bool) error 
 	words := payloadWords(ev.Payload)
 	if v, ok := readingOf(ev.Payload); ok {
 		words = v.String()
+	} else if state, ok := stateOf(ev.Payload); ok {
+		words = state
 	}
 	mark := ""
 	if ev.Details.Retained {
@@ -142,6 +144,20 @@ func readingOf(p wamp.Payload) (r reading, ok bool) {
 		r.at = time.UnixMicro(us)
 	}
 	return r, ok
+}
+
+// stateOf reads the state of a device (docs/topics.md), with its reason; ok is
+// false for other events.
+func stateOf(p wamp.Payload) (words string, ok bool) {
+	args, kwargs, err := serialize.Values(p)
+	if err != nil || len(args) != 1 || kwargs["since"] == nil {
+		return "", false
+	}
+	words = text(args[0])
+	if reason, given := kwargs["reason"]; given {
+		words += ": " + text(reason)
+	}
+	return words, true
 }
 
 // String returns value, unit, and the quality unless it is good.
