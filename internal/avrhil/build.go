@@ -1,0 +1,126 @@
+package avrhil
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// programs are what a board is made of.
+type programs struct {
+	harness  []byte // a program for this machine
+	firmware []byte // for the chip, as Intel HEX
+	missing  string // the Debian package without which there is neither
+}
+
+// built builds them, once per test binary.
+var built = sync.OnceValues(build)
+
+// need returns the programs. Where a package is missing the test is skipped, or
+// fails if peers are required.
+func need(t testing.TB) *programs {
+	t.Helper()
+	p, err := built()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.missing == "" {
+		return p
+	}
+	text := "package missing: " + p.missing
+	if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
+		t.Fatal(text)
+	}
+	t.Skip(text)
+	return nil
+}
+
+func build() (*programs, error) {
+	if name := missing(); name != "" {
+		return &programs{missing: name}, nil
+	}
+	root, err := moduleRoot()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "avrhil")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	harness := filepath.Join(dir, "avrhil")
+	for _, c := range [][]string{
+		{"make", "-s", "-C", filepath.Join(root, "firmware", "nodes"), "B=" + dir},
+		{"gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", harness,
+			filepath.Join(root, "internal", "avrhil", "csrc", "avrhil.c"), "-lsimavr"},
+	} {
+		if out, err := command(c...).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(c, " "), err, out)
+		}
+	}
+	p := &programs{}
+	if p.harness, err = os.ReadFile(harness); err != nil {
+		return nil, err
+	}
+	p.firmware, err = os.ReadFile(filepath.Join(dir, "node.hex"))
+	return p, err
+}
+
+// missing returns the first Debian package that is not there, or "".
+func missing() string {
+	for _, c := range []struct{ tool, name string }{
+		{"gcc", "gcc"}, {"make", "make"}, {"avr-gcc", "gcc-avr"}, {"avr-objcopy", "binutils-avr"},
+	} {
+		if _, err := exec.LookPath(c.tool); err != nil {
+			return c.name
+		}
+	}
+	for _, c := range []struct{ compiler, header, name string }{
+		{"gcc", "stdio.h", "libc6-dev"},
+		{"gcc", "simavr/sim_avr.h", "libsimavr-dev"},
+		{"avr-gcc", "avr/io.h", "avr-libc"},
+	} {
+		if command(c.compiler, "-E", "-include", c.header, "-x", "c", os.DevNull).Run() != nil {
+			return c.name
+		}
+	}
+	return ""
+}
+
+// command does not let the environment of `make test` reach another make.
+func command(args ...string) *exec.Cmd {
+	cmd := exec.Command(args[0], args[1:]...)
+	for _, v := range os.Environ() {
+		if name, _, _ := strings.Cut(v, "="); name != "MAKEFLAGS" && name != "MFLAGS" && name != "MAKELEVEL" {
+			cmd.Env = append(cmd.Env, v)
+		}
+	}
+	return cmd
+}
+
+// moduleRoot returns the folder of go.mod. Tests run in the folder of their package.
+func moduleRoot() (string, error) {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	for {
+		_, err := os.Stat(filepath.Join(dir, "go.mod"))
+		up := filepath.Dir(dir)
+		switch {
+		case err == nil:
+			return dir, nil
+		case !errors.Is(err, fs.ErrNotExist):
+			return "", err
+		case up == dir:
+			return "", errors.New("go.mod is in no folder above this one")
+		}
+		dir = up
+	}
+}
