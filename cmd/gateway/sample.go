@@ -111,16 +111,25 @@ func sampleTopic(filter string) string {
 }
 
 // samplePayload returns a payload from which a rule makes readings. ok is false
-// when the rule reads more than members of one object.
+// when a path has more than plain names in it.
 func samplePayload(rule *bridge.MapConfig) (message string, ok bool) {
 	if rule.Points == nil && rule.Path == "" {
 		return text(sampleScalar(rule.Type)), true
 	}
 	object := map[string]any{}
 	add := func(path, kind string) {
-		path = strings.TrimPrefix(path, "$.")
-		ok = ok && path != "" && !strings.ContainsAny(path, `.\`)
-		object[path] = sampleScalar(kind)
+		names := strings.Split(strings.TrimPrefix(path, "$."), ".")
+		ok = ok && path != "" && !strings.Contains(path, `\`)
+		at := object
+		for _, name := range names[:len(names)-1] {
+			inner, _ := at[name].(map[string]any)
+			if inner == nil {
+				inner = map[string]any{}
+				at[name] = inner
+			}
+			at = inner
+		}
+		at[names[len(names)-1]] = sampleScalar(kind)
 	}
 	ok = true
 	if rule.Points == nil {

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"testing"
+
+	"gantry/bridge"
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+// TestSampleMessageFitsTheRule feeds the message that people are told to try into
+// the rule that it was made for.
+func TestSampleMessageFitsTheRule(t *testing.T) {
+	t.Parallel()
+	for _, rule := range []bridge.MapConfig{
+		{Topic: "sensors/{room}/climate", Device: "{room}", Points: map[string]any{
+			"t": "env.t", "h": map[string]any{"path": "$.env.h", "type": "int"}, "door": map[string]any{"path": "list.0", "type": "bool"}}},
+		{Topic: "a/+/#", Device: "a", Point: "p"},
+		{Topic: "a/{b}", Device: "a", Point: "p", Path: "v", Type: "text"},
+		{Topic: "a", Device: "a", Point: "p", Type: "bool"},
+	} {
+		topic, message := sampleMessage([]bridge.MapConfig{rule})
+		origin, err := bridge.NewOrigin(bridge.OriginConfig{Gateway: "gw", Epoch: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rules, err := bridge.NewRules(bridge.RulesConfig{Map: []bridge.MapConfig{rule}}, origin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		readings := 0
+		rules.Readings(bridge.Message{Topic: topic, Payload: []byte(message)}, func(at wamp.URI, p wamp.Payload) {
+			readings++
+			if _, kwargs, err := serialize.Values(p); err != nil || kwargs["q"] != "good" {
+				t.Errorf("%s %s: %s %v, %v", topic, message, at, kwargs, err)
+			}
+		})
+		if want := max(1, len(rule.Points)); readings != want {
+			t.Errorf("%s %s: %d readings, want %d", topic, message, readings, want)
+		}
+	}
+	if topic, message := sampleMessage(nil); bridge.CheckTopic(topic) != nil || message == "" {
+		t.Errorf("%q %q", topic, message)
+	}
+}
