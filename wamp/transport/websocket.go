@@ -240,6 +240,7 @@ func (p *wsPeer) ended(err error) error {
 	var ce *websocket.CloseError
 	switch {
 	case errors.Is(err, websocket.ErrTooBig):
+		p.code, p.closeMsg = websocket.CloseTooBig, "message is over the limit"
 		p.broken = &wamp.ProtocolError{Text: "websocket: message is over the limit"}
 	case errors.As(err, &ce) && ce.Normal():
 		p.broken = io.EOF
