@@ -1,12 +1,9 @@
 package mqttd_test
 
 import (
-	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -14,109 +11,24 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"gantry/bridge/internal/mosquitto"
 	"gantry/bridge/mqttd"
 	"gantry/wamp"
 )
 
-// need skips the test if a program is not installed, or fails it where all peers
-// have to be.
-func need(t *testing.T, program, debian string) string {
+func (w *world) sub(t *testing.T, args ...string) *mosquitto.Subscriber {
 	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
-			t.Fatalf("%s is missing: install the package %s", program, debian)
-		}
-		t.Skipf("%s is missing: install the package %s", program, debian)
-	}
-	return path
+	return mosquitto.Subscribe(t, w.addr, args...)
 }
 
-// subscriber is a running mosquitto_sub whose lines are "topic retained qos payload".
-type subscriber struct {
-	t     *testing.T
-	lines chan string // capacity for all that a test expects; closed at the end of output
-}
-
-// sub starts mosquitto_sub and waits until it is subscribed.
-func (w *world) sub(t *testing.T, args ...string) *subscriber {
-	t.Helper()
-	path := need(t, "mosquitto_sub", "mosquitto-clients")
-	host, port, _ := net.SplitHostPort(w.addr)
-	args = append([]string{"-h", host, "-p", port, "-F", "%t %r %q %p", "-d"}, args...)
-	cmd := exec.Command("stdbuf", append([]string{"-oL", path}, args...)...)
-	if _, err := exec.LookPath("stdbuf"); err != nil {
-		cmd = exec.Command(path, args...)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	s := &subscriber{t: t, lines: make(chan string, 1000)}
-	ready := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		defer close(s.lines)
-		for sc := bufio.NewScanner(out); sc.Scan(); {
-			line := sc.Text()
-			switch {
-			case strings.HasPrefix(line, "Subscribed"):
-				close(ready)
-			case strings.HasPrefix(line, "Client "):
-			default:
-				s.lines <- line
-			}
-		}
-	}()
-	t.Cleanup(func() { _ = cmd.Process.Kill(); <-done; _ = cmd.Wait() })
-	select {
-	case <-ready:
-	case <-time.After(10 * time.Second):
-		t.Fatal("mosquitto_sub did not subscribe")
-	}
-	return s
-}
-
-// expect takes lines in any order.
-func (s *subscriber) expect(want ...string) {
-	s.t.Helper()
-	left := map[string]int{}
-	for _, w := range want {
-		left[w]++
-	}
-	for range want {
-		select {
-		case line := <-s.lines:
-			if left[line]--; left[line] < 0 {
-				s.t.Fatalf("mosquitto_sub got %q, want one of %q", line, want)
-			}
-		case <-time.After(10 * time.Second):
-			s.t.Fatalf("mosquitto_sub got no more; missing of %v", left)
-		}
-	}
-}
-
-// pub runs mosquitto_pub to its end.
 func (w *world) pub(t *testing.T, stdin string, args ...string) {
 	t.Helper()
-	path := need(t, "mosquitto_pub", "mosquitto-clients")
-	host, port, _ := net.SplitHostPort(w.addr)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, path, append([]string{"-h", host, "-p", port}, args...)...)
-	cmd.Stdin = strings.NewReader(stdin)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("mosquitto_pub %q: %v: %s", args, err, out)
-	}
+	mosquitto.Publish(t, w.addr, strings.NewReader(stdin), args...)
 }
 
 func TestMosquittoClients(t *testing.T) {
 	t.Parallel()
-	need(t, "mosquitto_sub", "mosquitto-clients")
+	mosquitto.Need(t, "mosquitto_sub", "mosquitto-clients")
 	w := newWorld(t, mqttd.Config{}, false)
 	for qos := range 2 {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
@@ -124,7 +36,7 @@ func TestMosquittoClients(t *testing.T) {
 			base := "house" + q
 			w.pub(t, "", "-t", base+"/kept", "-m", "last", "-r", "-q", q)
 			all := w.sub(t, "-t", base+"/#", "-q", q, "-i", "all"+q)
-			all.expect(base + "/kept 1 " + q + " last")
+			all.Expect(base + "/kept 1 " + q + " last")
 			some := w.sub(t, "-t", base+"/+/temp", "-q", q)
 			exact := w.sub(t, "-t", base+"/kitchen/temp", "-q", q)
 
@@ -133,9 +45,9 @@ func TestMosquittoClients(t *testing.T) {
 			w.pub(t, "", "-t", base+"/bath/humidity", "-m", "text with spaces", "-q", q)
 			w.pub(t, "", "-t", base, "-n", "-q", q)
 			kitchen, bath := base+"/kitchen/temp 0 "+q+" 21.5", base+"/bath/temp 0 "+q+` {"t": 24}`
-			all.expect(kitchen, bath, base+"/bath/humidity 0 "+q+" text with spaces", base+" 0 "+q+" ")
-			some.expect(kitchen, bath)
-			exact.expect(kitchen)
+			all.Expect(kitchen, bath, base+"/bath/humidity 0 "+q+" text with spaces", base+" 0 "+q+" ")
+			some.Expect(kitchen, bath)
+			exact.Expect(kitchen)
 
 			// Many lines through one connection, in order.
 			var in strings.Builder
@@ -144,24 +56,24 @@ func TestMosquittoClients(t *testing.T) {
 			}
 			w.pub(t, in.String(), "-t", base+"/kitchen/temp", "-l", "-q", q)
 			for i := range 300 {
-				exact.expect(fmt.Sprint(base, "/kitchen/temp 0 ", q, " ", i))
+				exact.Expect(fmt.Sprint(base, "/kitchen/temp 0 ", q, " ", i))
 			}
 
 			// Forgotten: nothing for whoever comes now.
 			w.pub(t, "", "-t", base+"/kept", "-n", "-r", "-q", q)
 			late := w.sub(t, "-t", base+"/kept", "-q", q)
 			w.pub(t, "", "-t", base+"/kept", "-m", "live", "-q", q)
-			late.expect(base + "/kept 0 " + q + " live")
+			late.Expect(base + "/kept 0 " + q + " live")
 		})
 	}
 }
 
 func TestMosquittoWill(t *testing.T) {
 	t.Parallel()
-	need(t, "mosquitto_sub", "mosquitto-clients")
+	mosquitto.Need(t, "mosquitto_sub", "mosquitto-clients")
 	w := newWorld(t, mqttd.Config{}, false)
 	watch := w.sub(t, "-t", "lwt/#")
-	path := need(t, "mosquitto_sub", "mosquitto-clients")
+	path := mosquitto.Need(t, "mosquitto_sub", "mosquitto-clients")
 	host, port, _ := net.SplitHostPort(w.addr)
 	cmd := exec.Command(path, "-h", host, "-p", port, "-t", "x", "-d",
 		"--will-topic", "lwt/node", "--will-payload", "offline", "--will-retain", "--will-qos", "1")
@@ -183,13 +95,13 @@ func TestMosquittoWill(t *testing.T) {
 	_ = cmd.Process.Kill()
 	_, _ = io.Copy(io.Discard, out)
 	_ = cmd.Wait()
-	watch.expect("lwt/node 0 0 offline")
-	w.sub(t, "-t", "lwt/#").expect("lwt/node 1 0 offline")
+	watch.Expect("lwt/node 0 0 offline")
+	w.sub(t, "-t", "lwt/#").Expect("lwt/node 1 0 offline")
 }
 
 func TestMosquittoAndWAMP(t *testing.T) {
 	t.Parallel()
-	need(t, "mosquitto_pub", "mosquitto-clients")
+	mosquitto.Need(t, "mosquitto_pub", "mosquitto-clients")
 	w := newWorld(t, mqttd.Config{}, false)
 	s := w.session()
 	events := make(chan *wamp.Event, 16)
