@@ -49,6 +49,11 @@ func AppendConnack(dst []byte, code byte) []byte {
 // AppendPingresp appends a PINGRESP.
 func AppendPingresp(dst []byte) []byte { return append(dst, packets.Pingresp<<4, 0) }
 
+// AppendFrame appends a packet as it was read.
+func AppendFrame(dst []byte, f Frame) []byte {
+	return append(appendLength(append(dst, f.First), len(f.Body)), f.Body...)
+}
+
 func appendLength(dst []byte, n int) []byte {
 	for n >= 0x80 {
 		dst = append(dst, byte(n)|0x80)

@@ -1,0 +1,225 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"gantry/bridge"
+	"gantry/internal/backoff"
+	"gantry/wamp"
+)
+
+// Client joins one external broker to a realm. Its methods are safe for
+// concurrent use.
+type Client struct {
+	name   string
+	cfg    Config
+	origin *bridge.Origin
+	sess   wamp.Session
+	log    *slog.Logger
+	rules  *bridge.Rules
+	link   *bridge.Link
+	retry  backoff.Config // waits between connections
+
+	now atomic.Pointer[connection] // nil while calls are refused
+
+	connections, received, dropped, published, refused atomic.Uint64
+}
+
+// New validates cfg and starts nothing. name is part of a topic: 1 to 64 of
+// a-z 0-9 _. sess should be the client's alone: while the realm makes a
+// publication wait, nothing more is taken from the broker. A nil log discards.
+// What is wrong with cfg is a *bridge.ConfigError, or several joined.
+func New(name string, cfg Config, origin *bridge.Origin, sess wamp.Session, log *slog.Logger) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if !bridge.ValidName(name) {
+		return nil, &bridge.ConfigError{Key: "name", Text: fmt.Sprintf("%.80q is no name", name), Allowed: "1 to 64 of a-z 0-9 _"}
+	}
+	if sess == nil {
+		return nil, errors.New("mqtt: a session is required")
+	}
+	rules, err := bridge.NewRules(cfg.RulesConfig, origin)
+	if err != nil {
+		return nil, err
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Client{
+		name: name, cfg: cfg.withDefaults(origin.Gateway()), origin: origin, sess: sess, log: log.With("broker", name),
+		rules: rules, link: bridge.NewLink(nil),
+		retry: backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second},
+	}, nil
+}
+
+// Name returns the client's name.
+func (c *Client) Name() string { return c.name }
+
+// Run serves until ctx ends; then it returns nil. It returns an error when the
+// session ends before: a broker that is away is waited for.
+func (c *Client) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	h := bridge.NewHolder(c.sess, c.log)
+	for uri, handler := range c.rules.Handlers(c.publish) {
+		h.Register(uri, handler)
+	}
+	g.Go(func() error {
+		if err := h.Run(ctx); err != nil {
+			return fmt.Errorf("broker %s: %w", c.name, err)
+		}
+		return nil
+	})
+	g.Go(func() error { return c.announce(ctx) })
+	g.Go(func() error { return c.connect(ctx) })
+	return g.Wait()
+}
+
+// stable is how long a connection must have lasted to have been a success: a
+// broker may accept a client and throw it out at once, again and again.
+const stable = 10 * time.Second
+
+// connect makes one connection after the other.
+func (c *Client) connect(ctx context.Context) error {
+	wait := backoff.New(c.retry, nil)
+	for {
+		began := time.Now()
+		reason := c.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if before, _ := c.link.State(); before.State != bridge.Offline {
+			c.log.Warn("broker lost", "reason", reason)
+		} else if before.Reason != reason.Error() {
+			c.log.Warn("broker cannot be reached", "reason", reason)
+		}
+		c.link.Set(bridge.Offline, reason.Error())
+		if time.Since(began) >= stable {
+			wait.Reset()
+		}
+		if wait.Wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+// once makes a connection and serves it until it ends. It returns why it did.
+func (c *Client) once(ctx context.Context) error {
+	conn, err := c.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.close()
+	refused, err := conn.subscribe(c.rules.Filters())
+	if err != nil {
+		return err
+	}
+	c.connections.Add(1)
+	c.now.Store(conn)
+	defer c.now.Store(nil)
+	if refused != "" {
+		c.log.Warn("broker connected, but it refuses a subscription", "filter", refused)
+		c.link.Set(bridge.Degraded, "subscription refused: "+refused)
+	} else {
+		c.log.Info("broker connected")
+		c.link.Set(bridge.Online, "")
+	}
+	return conn.serve()
+}
+
+// announce publishes the state of the link as that of the device "broker_<name>".
+func (c *Client) announce(ctx context.Context) error {
+	topic := c.origin.URI("state", "broker_"+c.name, "link")
+	stamp := func() wamp.Dict {
+		kwargs, ok := c.origin.Stamp(topic)
+		if !ok { // the topics of readings have used the numbers up
+			kwargs = wamp.Dict{}
+		}
+		return kwargs
+	}
+	publish := func(ctx context.Context, p wamp.Payload) error {
+		return c.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p)
+	}
+	return c.link.Announce(ctx, stamp, publish, func(err error) {
+		c.log.Warn("the state of the link was not published", "error", err)
+	})
+}
+
+// receive turns a message into readings. It returns an error if they could not
+// be handed to the realm before ctx ended.
+func (c *Client) receive(ctx context.Context, m bridge.Message) (err error) {
+	c.received.Add(1)
+	c.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {
+		if e := c.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p); e != nil {
+			c.dropped.Add(1)
+			if ctx.Err() != nil {
+				err = e
+			}
+		}
+	})
+	return err
+}
+
+// publish serves a call of a command.
+func (c *Client) publish(ctx context.Context, m bridge.Message) error {
+	err := c.send(ctx, m)
+	if err != nil {
+		c.refused.Add(1)
+		return err
+	}
+	c.published.Add(1)
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, m bridge.Message) error {
+	conn := c.now.Load()
+	if conn == nil {
+		s, _ := c.link.State()
+		return c.offline("the broker is not connected", s.Reason, wamp.Dict{"since": s.Since.UnixMicro()})
+	}
+	err := conn.publish(ctx, m)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errUnacknowledged):
+		return wamp.NewError(wamp.ErrURIDevTimeout, "the broker has not acknowledged the message in time", wamp.Dict{"device": "broker_" + c.name})
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return wamp.NewError(wamp.ErrURICanceled, "the call was cancelled", nil)
+	}
+	return c.offline("the connection was lost before the broker acknowledged the message", err.Error(), wamp.Dict{})
+}
+
+func (c *Client) offline(text, reason string, details wamp.Dict) error {
+	details["device"], details["state"] = "broker_"+c.name, bridge.Offline
+	if reason != "" {
+		details["reason"] = reason
+	}
+	return wamp.NewError(wamp.ErrURIOffline, text, details)
+}
+
+// Stats are a client's counters since it was made, and the present state.
+type Stats struct {
+	Link        bridge.LinkState
+	Connections uint64 // ever made
+	Received    uint64 // messages from the broker
+	Dropped     uint64 // readings that the realm did not take
+	Published   uint64 // messages of calls that the broker has taken
+	Refused     uint64 // calls that could not be sent, or were not acknowledged
+	Rules       bridge.RulesStats
+}
+
+// Stats returns the counters.
+func (c *Client) Stats() Stats {
+	link, _ := c.link.State()
+	return Stats{
+		Link: link, Connections: c.connections.Load(), Received: c.received.Load(), Dropped: c.dropped.Load(),
+		Published: c.published.Load(), Refused: c.refused.Load(), Rules: c.rules.Stats(),
+	}
+}

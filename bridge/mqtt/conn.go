@@ -1,0 +1,218 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	paho "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"gantry/bridge"
+)
+
+// More reasons why a connection ends.
+var (
+	errUnacknowledged = errors.New("the broker does not acknowledge")
+	errClosed         = errors.New("closed")
+)
+
+const (
+	// ackTimeout is how long a message to the broker may wait for its
+	// acknowledgement. A broker that takes longer is as good as gone.
+	ackTimeout = 10 * time.Second
+	// flushTime is what DISCONNECT and acknowledgements get on the way out.
+	flushTime = 500 * time.Millisecond
+	// pahoTimeout is how long paho may take to end once its connection is closed.
+	pahoTimeout = 2 * time.Second
+	// filtersAtOnce is how many filters go into one SUBSCRIBE; AWS IoT Core takes
+	// no more.
+	filtersAtOnce = 8
+)
+
+// connection is one connection to the broker and the paho client made for it.
+type connection struct {
+	client paho.Client
+	ctx    context.Context // ends with the connection; its cause says why
+	end    context.CancelCauseFunc
+	codes  atomic.Int32 // see guard
+	tasks  sync.WaitGroup
+
+	// Set by paho's goroutine when the broker has been reached, before CONNACK.
+	guard     *guard
+	connected func() bool // the end of ctx does not cut the connection any more
+
+	// Messages of calls, taken by serve alone: paho's Publish may block.
+	// Unbuffered, so that what has been taken is sent while its caller waits.
+	outbox chan outgoing
+}
+
+// outgoing is a message on its way to paho.
+type outgoing struct {
+	bridge.Message
+	token chan<- paho.Token // capacity 1
+}
+
+// open connects. The connection has to be closed.
+func (c *Client) open(ctx context.Context) (*connection, error) {
+	x := &connection{outbox: make(chan outgoing)}
+	x.ctx, x.end = context.WithCancelCause(ctx)
+	opts := paho.NewClientOptions().
+		AddBroker(c.cfg.URL).
+		SetClientID(c.cfg.ClientID).
+		SetUsername(c.cfg.User).
+		SetCleanSession(!c.cfg.Persistent).
+		// Otherwise it tries MQTT 3.1 as well whenever it is refused.
+		SetProtocolVersion(4).
+		SetKeepAlive(c.cfg.KeepAlive).
+		SetPingTimeout(c.cfg.KeepAlive / 2).
+		SetConnectTimeout(connectTimeout).
+		SetWriteTimeout(writeTimeout).
+		// A new connection gets a new client, with an empty store: what an old
+		// one has left is not sent again.
+		SetAutoReconnect(false).
+		SetConnectRetry(false).
+		// One handler at a time, in the order of arrival; it acknowledges itself.
+		SetOrderMatters(true).
+		SetAutoAckDisabled(true).
+		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
+			err := c.receive(x.ctx, bridge.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained()})
+			if err == nil {
+				m.Ack()
+			}
+		})
+	if c.cfg.Password != nil {
+		password, err := c.cfg.Password.Reveal()
+		if err != nil {
+			x.end(errClosed)
+			return nil, err
+		}
+		opts.SetPassword(password)
+	}
+	opts.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
+		nc, err := c.cfg.dial(x.ctx, &x.tasks)
+		if err != nil {
+			x.end(err)
+			return nil, err
+		}
+		x.guard = newGuard(nc, c.cfg.MaxPacket, &x.codes, x.end)
+		x.connected = context.AfterFunc(x.ctx, x.guard.cut)
+		return x.guard, nil
+	})
+	x.client = paho.NewClient(opts)
+	if err := x.connect(); err != nil {
+		x.close()
+		return nil, err
+	}
+	return x, nil
+}
+
+// connect waits for CONNACK. What paho does meanwhile is bounded, and ends with
+// x.ctx.
+func (x *connection) connect() error {
+	token := x.client.Connect().(*paho.ConnectToken)
+	<-token.Done()
+	switch {
+	case token.Error() == nil:
+		if x.connected() {
+			return nil
+		}
+		return context.Cause(x.ctx)
+	case token.ReturnCode() == packets.ErrNetworkError && x.ctx.Err() != nil:
+		return context.Cause(x.ctx) // says more than paho
+	}
+	return token.Error()
+}
+
+// close ends the connection and waits for paho.
+func (x *connection) close() {
+	x.end(errClosed) // so that handlers return
+	if x.guard != nil {
+		stop := time.AfterFunc(flushTime, x.guard.cut)
+		defer x.guard.cut()
+		defer stop.Stop()
+	}
+	x.client.Disconnect(uint(pahoTimeout.Milliseconds()))
+	x.tasks.Wait()
+}
+
+// subscribe asks for filters and waits for the answer. refused names one that
+// the broker does not allow.
+func (x *connection) subscribe(filters []bridge.FilterQoS) (refused string, err error) {
+	for part := range slices.Chunk(filters, filtersAtOnce) {
+		ask := make(map[string]byte, len(part))
+		for _, f := range part {
+			ask[f.Filter.String()] = f.QoS
+		}
+		x.codes.Store(int32(len(ask)))
+		token := x.client.SubscribeMultiple(ask, nil)
+		if err := x.wait(context.Background(), token); err != nil {
+			return "", fmt.Errorf("subscribe: %w", err)
+		}
+		for filter, code := range token.(*paho.SubscribeToken).Result() {
+			if code > 2 && (refused == "" || filter < refused) {
+				refused = filter
+			}
+		}
+	}
+	return refused, nil
+}
+
+// serve sends the messages of calls until the connection ends, and returns why.
+func (x *connection) serve() error {
+	for {
+		select {
+		case m := <-x.outbox:
+			m.token <- x.client.Publish(m.Topic, m.QoS, m.Retained, m.Payload)
+		case <-x.ctx.Done():
+			return context.Cause(x.ctx)
+		}
+	}
+}
+
+// publish sends a message and waits until the broker has it.
+func (x *connection) publish(ctx context.Context, m bridge.Message) error {
+	token := make(chan paho.Token, 1)
+	select {
+	case x.outbox <- outgoing{m, token}:
+	case <-x.ctx.Done():
+		return context.Cause(x.ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case t := <-token:
+		return x.wait(ctx, t)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// wait waits for paho, whose own Wait may hang for ever, as long as ctx and the
+// connection last. A broker that does not answer in time loses the connection.
+func (x *connection) wait(ctx context.Context, t paho.Token) error {
+	timeout := time.NewTimer(ackTimeout)
+	defer timeout.Stop()
+	select {
+	case <-t.Done():
+		return t.Error()
+	case <-x.ctx.Done():
+		select {
+		case <-t.Done(): // the answer came first
+			return t.Error()
+		default:
+		}
+		return context.Cause(x.ctx)
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timeout.C:
+		x.end(errUnacknowledged)
+		return errUnacknowledged
+	}
+}
