@@ -125,12 +125,23 @@ func (l *link) landed(err error) {
 	l.settle()
 }
 
+// maxFlights is how often drain writes before it lets a goroutine go on: what
+// others keep adding must not hold up the one whose turn it is.
+const maxFlights = 4
+
 // drain writes what is queued as far as the network takes it at once, and leaves
 // the rest to a goroutine.
 func (l *link) drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.take() {
+	for n := 0; ; n++ {
+		if n == maxFlights && l.size > 0 && l.err == nil {
+			l.wg.Go(l.drainWaiting)
+			return
+		}
+		if !l.take() {
+			return
+		}
 		l.mu.Unlock()
 		rest, err := l.attempt(l.flight)
 		l.mu.Lock()
