@@ -206,12 +206,6 @@ func (d *document) line(path []string) int {
 	return 0
 }
 
-// has reports whether the key itself is in the file.
-func (d *document) has(path []string) bool {
-	_, ok := d.lines[join(path)]
-	return ok
-}
-
 // join makes a map key of a path whose elements are names, each followed by a
 // NUL and an index where an element of an array is meant.
 func join(path []string) string { return strings.Join(path, "\x01") }
