@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"gantry/bridge"
+	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
 	"gantry/bridge/uplink"
 	"gantry/drivers"
@@ -34,6 +35,7 @@ type Config struct {
 	Gateway Gateway
 	Listen  Listen
 	MQTT    MQTT
+	Brokers map[string]mqtt.Config   // by name
 	Uplinks map[string]uplink.Config // by name
 	Limits  Limits
 	Log     Log
@@ -140,6 +142,7 @@ type mainFile struct {
 	Gateway Gateway                   `toml:"gateway"`
 	Listen  Listen                    `toml:"listen"`
 	MQTT    MQTT                      `toml:"mqtt"`
+	Broker  map[string]mqtt.Config    `toml:"broker"`
 	Uplink  map[string]uplink.Config  `toml:"uplink"`
 	Limits  Limits                    `toml:"limits"`
 	Log     Log                       `toml:"log"`
@@ -224,15 +227,9 @@ func (l *loader) main(file string) *Config {
 	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate()); err != nil {
 		d.complain([]string{"mqtt"}, err)
 	}
-	for _, name := range sortedKeys(m.Uplink) {
-		path := []string{"uplink", name}
-		if !hub.ValidName(name) {
-			d.fail(path, fmt.Sprintf("%.80q is no name", name), "1 to 64 of a-z 0-9 _")
-		}
-		if err := m.Uplink[name].Validate(); err != nil {
-			d.complain(path, err)
-		}
-	}
+	links(&d, "broker", m.Broker)
+	d.sameClient(m.Broker)
+	links(&d, "uplink", m.Uplink)
 	if realm := wamp.URI(m.Gateway.Realm); m.MQTT.Realm == "" {
 		m.MQTT.Realm = realm
 	} else if m.MQTT.Realm != realm {
@@ -241,7 +238,33 @@ func (l *loader) main(file string) *Config {
 	l.errs = append(l.errs, d.errs...)
 	l.tables(doc, m.Device)
 	return &Config{
-		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Uplinks: m.Uplink, Limits: m.Limits, Log: m.Log, positions: doc,
+		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Brokers: m.Broker, Uplinks: m.Uplink, Limits: m.Limits, Log: m.Log, positions: doc,
+	}
+}
+
+// links checks the tables [kind.NAME] of connections to somewhere else.
+func links[C interface{ Validate() error }](d *decoder, kind string, tables map[string]C) {
+	for _, name := range sortedKeys(tables) {
+		path := []string{kind, name}
+		if !hub.ValidName(name) {
+			d.fail(path, fmt.Sprintf("%.80q is no name", name), "1 to 64 of a-z 0-9 _")
+		}
+		if err := tables[name].Validate(); err != nil {
+			d.complain(path, err)
+		}
+	}
+}
+
+// sameClient refuses two tables for one broker under one client identifier: the
+// broker would end the connection of one whenever the other connects.
+func (d *decoder) sameClient(brokers map[string]mqtt.Config) {
+	seen := map[[2]string]string{}
+	for _, name := range sortedKeys(brokers) {
+		id := [2]string{brokers[name].URL, brokers[name].ClientID}
+		if other, twice := seen[id]; twice && id[0] != "" {
+			d.fail([]string{"broker", name, "client_id"}, "is that of broker."+other+", which is at the same broker", "a client_id of its own")
+		}
+		seen[id] = name
 	}
 }
 

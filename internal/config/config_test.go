@@ -2,10 +2,12 @@ package config_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -176,7 +178,7 @@ level = "loud"
 		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any"`,
 		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
-		`gantry.toml:13: other: unknown key; allowed: device, gateway, limits, listen, log, mqtt, schema, uplink`,
+		`gantry.toml:13: other: unknown key; allowed: broker, device, gateway, limits, listen, log, mqtt, schema, uplink`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
@@ -219,6 +221,74 @@ url = "ws://x/ws"
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestBrokersAreChecked(t *testing.T) {
+	t.Parallel()
+	_, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[broker.a]
+url = "tcp://host"
+[broker.b]
+url = "tcp://host"
+password = "hunter2"
+keep_alive = "1500ms"
+[broker.b.tls]
+ca = "ca.pem"
+[[broker.b.map]]
+topic = "a/{room}"
+device = "x"
+point = "t"
+qos = 2
+[[broker.b.command]]
+procedure = "set.lamp"
+[broker."B 1"]
+url = "mqtts://host"
+[broker.c]
+url = "tcp://other"
+client_id = "c"
+pasword = "env:X"
+`})
+	want := []string{
+		`gantry.toml:4: broker.b.client_id: is that of broker.a, which is at the same broker; allowed: a client_id of its own`,
+		`gantry.toml:6: broker.b.password: is no reference to a secret; allowed: "env:NAME" or "file:PATH"`,
+		`gantry.toml:7: broker.b.keep_alive: is 1.5s; allowed: whole seconds from 1s to 1h`,
+		`gantry.toml:8: broker.b.tls: is there for a connection without TLS; allowed: tls only with ssl, mqtts and wss`,
+		`gantry.toml:9: broker.b.tls.ca: "ca.pem" is a relative path; allowed: an absolute path`,
+		`gantry.toml:14: broker.b.map[0].qos: is 2; allowed: 0 or 1`,
+		`gantry.toml:17: broker."B 1": "B 1" is no name; allowed: 1 to 64 of a-z 0-9 _`,
+		`gantry.toml:22: broker.c.pasword: unknown key, did you mean password?; allowed: client_id, command, keep_alive, map, max_packet, password, persistent, tls, url, user`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestBrokers(t *testing.T) {
+	t.Setenv("GANTRY_TEST_BROKER", "hunter2")
+	cfg, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[broker.house]
+url = "ssl://host"
+user = "gantry"
+password = "env:GANTRY_TEST_BROKER"
+keep_alive = "30s"
+[[broker.house.map]]
+topic = "a/{room}"
+device = "{room}"
+points = { t = "temp", rh = { path = "hum", unit = "%" } }
+`})
+	if errs != nil {
+		t.Fatal(errs)
+	}
+	b := cfg.Brokers["house"]
+	if b.URL != "ssl://host" || b.User != "gantry" || b.KeepAlive != 30*time.Second || len(b.Map) != 1 {
+		t.Errorf("%+v", b)
+	}
+	if s, err := b.Password.Reveal(); s != "hunter2" || err != nil {
+		t.Errorf("password %q, %v", s, err)
+	}
+	if s := fmt.Sprintf("%v %+v", b, b); strings.Contains(s, "hunter2") || strings.Contains(s, "GANTRY_TEST") {
+		t.Errorf("the secret is printed: %s", s)
 	}
 }
 

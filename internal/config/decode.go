@@ -59,6 +59,7 @@ func collect(v reflect.Value, fields map[string][]reflect.Value) {
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	timeType     = reflect.TypeFor[time.Time]()
+	secretType   = reflect.TypeFor[Secret]()
 )
 
 // value puts the value x of a document into each of vs and reports whether it
@@ -163,6 +164,15 @@ func (d *decoder) single(path []string, x any, v reflect.Value) bool {
 	}
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok && v.Type() != timeType {
 		return d.text(path, x, u)
+	}
+	if v.Kind() == reflect.Interface && v.NumMethod() > 0 && secretType.Implements(v.Type()) {
+		// A room that takes a secret says so by the method that it needs.
+		var s Secret
+		if !d.text(path, x, &s) {
+			return false
+		}
+		v.Set(reflect.ValueOf(s))
+		return true
 	}
 	if v.Kind() == reflect.Interface && reflect.TypeOf(x).AssignableTo(v.Type()) {
 		v.Set(reflect.ValueOf(x))
