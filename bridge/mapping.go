@@ -122,6 +122,9 @@ func (m *mapping) addConstants(c *MapConfig, key string) error {
 		k := constant{name: name}
 		switch v := c.Constants[name].(type) {
 		case string:
+			if strings.HasPrefix(v, "\x00") || !utf8.ValidString(v) {
+				return bad(at, "UTF-8 that does not begin with NUL", "is no text that every session could receive")
+			}
 			k.text = parseTemplate(v)
 			for _, n := range k.text.names() {
 				if !m.topic.has(n) {
@@ -287,6 +290,9 @@ func scalar(res gjson.Result) (v any, why string) {
 	case gjson.True, gjson.False:
 		return res.Type == gjson.True, ""
 	case gjson.String:
+		if strings.HasPrefix(res.Str, "\x00") {
+			return []byte(res.Str), "" // as text, WAMP's JSON would take it for binary in base64
+		}
 		return res.Str, ""
 	case gjson.Number:
 		if n, err := strconv.ParseInt(res.Raw, 10, 64); err == nil {

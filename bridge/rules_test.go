@@ -186,6 +186,7 @@ func TestRulesConfigErrors(t *testing.T) {
 		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"seq": int64(1)} }), "map[0].constants.seq"},
 		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"r": "{y}"} }), "map[0].constants.r"},
 		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"r": []any{}} }), "map[0].constants.r"},
+		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"r": "\x00"} }), "map[0].constants.r"},
 		{m(func(c *bridge.MapConfig) { c.QoS = ptr[uint8](2) }), "map[0].qos"},
 		{points("t"), ""},
 		{points(map[string]any{"path": "t", "scale": int64(2)}), ""},
