@@ -39,10 +39,14 @@ const (
 // connection is one connection to the broker and the paho client made for it.
 type connection struct {
 	client paho.Client
-	ctx    context.Context // ends with the connection; its cause says why
+	done   <-chan struct{} // closed at the end of the connection
+	why    func() error    // why it has ended; nil before
 	end    context.CancelCauseFunc
 	codes  atomic.Int32 // see guard
 	tasks  sync.WaitGroup
+	// CONNACK has come. Without, Disconnect might wait for nothing: paho reports a
+	// failure before it is in the state for that.
+	up bool
 
 	// Set by paho's goroutine when the broker has been reached, before CONNACK.
 	guard     *guard
@@ -62,7 +66,8 @@ type outgoing struct {
 // open connects. The connection has to be closed.
 func (c *Client) open(ctx context.Context) (*connection, error) {
 	x := &connection{outbox: make(chan outgoing)}
-	x.ctx, x.end = context.WithCancelCause(ctx)
+	ctx, x.end = context.WithCancelCause(ctx)
+	x.done, x.why = ctx.Done(), func() error { return context.Cause(ctx) }
 	opts := paho.NewClientOptions().
 		AddBroker(c.cfg.URL).
 		SetClientID(c.cfg.ClientID).
@@ -82,7 +87,7 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		SetOrderMatters(true).
 		SetAutoAckDisabled(true).
 		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
-			err := c.receive(x.ctx, bridge.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained()})
+			err := c.receive(ctx, bridge.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained()})
 			if err == nil {
 				m.Ack()
 			}
@@ -96,13 +101,13 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		opts.SetPassword(password)
 	}
 	opts.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
-		nc, err := c.cfg.dial(x.ctx, &x.tasks)
+		nc, err := c.cfg.dial(ctx, &x.tasks)
 		if err != nil {
 			x.end(err)
 			return nil, err
 		}
 		x.guard = newGuard(nc, c.cfg.MaxPacket, &x.codes, x.end)
-		x.connected = context.AfterFunc(x.ctx, x.guard.cut)
+		x.connected = context.AfterFunc(ctx, x.guard.cut)
 		return x.guard, nil
 	})
 	x.client = paho.NewClient(opts)
@@ -114,18 +119,19 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 }
 
 // connect waits for CONNACK. What paho does meanwhile is bounded, and ends with
-// x.ctx.
+// the connection.
 func (x *connection) connect() error {
 	token := x.client.Connect().(*paho.ConnectToken)
 	<-token.Done()
 	switch {
 	case token.Error() == nil:
+		x.up = true
 		if x.connected() {
 			return nil
 		}
-		return context.Cause(x.ctx)
-	case token.ReturnCode() == packets.ErrNetworkError && x.ctx.Err() != nil:
-		return context.Cause(x.ctx) // says more than paho
+		return x.why()
+	case token.ReturnCode() == packets.ErrNetworkError && x.why() != nil:
+		return x.why() // says more than paho
 	}
 	return token.Error()
 }
@@ -138,7 +144,9 @@ func (x *connection) close() {
 		defer x.guard.cut()
 		defer stop.Stop()
 	}
-	x.client.Disconnect(uint(pahoTimeout.Milliseconds()))
+	if x.up {
+		x.client.Disconnect(uint(pahoTimeout.Milliseconds()))
+	}
 	x.tasks.Wait()
 }
 
@@ -170,8 +178,8 @@ func (x *connection) serve() error {
 		select {
 		case m := <-x.outbox:
 			m.token <- x.client.Publish(m.Topic, m.QoS, m.Retained, m.Payload)
-		case <-x.ctx.Done():
-			return context.Cause(x.ctx)
+		case <-x.done:
+			return x.why()
 		}
 	}
 }
@@ -181,8 +189,8 @@ func (x *connection) publish(ctx context.Context, m bridge.Message) error {
 	token := make(chan paho.Token, 1)
 	select {
 	case x.outbox <- outgoing{m, token}:
-	case <-x.ctx.Done():
-		return context.Cause(x.ctx)
+	case <-x.done:
+		return x.why()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -202,13 +210,13 @@ func (x *connection) wait(ctx context.Context, t paho.Token) error {
 	select {
 	case <-t.Done():
 		return t.Error()
-	case <-x.ctx.Done():
+	case <-x.done:
 		select {
 		case <-t.Done(): // the answer came first
 			return t.Error()
 		default:
 		}
-		return context.Cause(x.ctx)
+		return x.why()
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-timeout.C:
