@@ -63,6 +63,7 @@ var libraries = map[string]struct {
 	"github.com/tidwall/gjson":            {[]string{"bridge", "bridge/*", "drivers/*"}, "picks fields from validated JSON"},
 	"go.bug.st/serial":                    {[]string{"drivers/serialport"}, "only this room opens serial ports"},
 	"go.etcd.io/bbolt":                    {[]string{"store"}, "the only room that knows the store's files"},
+	"golang.org/x/crypto":                 {[]string{"wamp/auth"}, "Argon2 for SCRAM; all else is in the standard library"},
 	"golang.org/x/sync":                   {[]string{"*"}, "the Go project's own"},
 	"golang.org/x/sys":                    {[]string{"*"}, "the Go project's own"},
 }
