@@ -25,6 +25,7 @@ const (
 	ErrURIPayloadSizeExceeded      URI = "wamp.error.payload_size_exceeded"
 	ErrURIOptionNotAllowed         URI = "wamp.error.option_not_allowed"
 	ErrURIOptionDisallowedDisclose URI = "wamp.error.option_disallowed.disclose_me"
+	ErrURIFeatureNotSupported      URI = "wamp.error.feature_not_supported"
 	ErrURINetworkFailure           URI = "wamp.error.network_failure"
 	ErrURIRuntimeError             URI = "wamp.error.runtime_error"
 	ErrURISystemShutdown           URI = "wamp.close.system_shutdown"

@@ -38,7 +38,7 @@ func BenchmarkCall(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		call.Request++
-		r.dealer.call(caller, call)
+		r.dealer.call(caller, call, false)
 		yield.Request++
 		r.dealer.yield(callee, yield)
 	}

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gantry/wamp"
 )
@@ -12,12 +13,14 @@ import (
 // broker routes events. Input: one message of a session; output: messages queued
 // at sessions.
 type broker struct {
-	cfg *RealmConfig
+	cfg  *RealmConfig
+	meta *meta
 
 	// mu guards the subscription tables. Publications hold it for reading while
 	// they queue events.
 	mu            sync.RWMutex
 	subscriptions table[*subscription]
+	byID          map[wamp.ID]*subscription
 	lastID        wamp.ID
 
 	retained retained
@@ -34,8 +37,10 @@ type subscription struct {
 	id      wamp.ID
 	topic   wamp.URI
 	match   wamp.Match
+	created time.Time
 	members []*session
 	index   map[*session]int // position in members; nil while there are few
+	nkeys   nodeKeys         // of the members that gave one; nil = none
 }
 
 // indexFrom is the number of members from which a subscription keeps an index:
@@ -75,6 +80,7 @@ func (s *subscription) remove(m *session) {
 	if i < 0 {
 		return
 	}
+	s.nkeys = s.nkeys.without(m)
 	last := len(s.members) - 1
 	moved := s.members[last]
 	s.members[i] = moved
@@ -93,10 +99,11 @@ type publication struct {
 	hits   []*subscription
 }
 
-func newBroker(cfg *RealmConfig) *broker {
+func newBroker(cfg *RealmConfig, m *meta) *broker {
 	return &broker{
-		cfg:           cfg,
+		cfg: cfg, meta: m,
 		subscriptions: newTable[*subscription](),
+		byID:          map[wamp.ID]*subscription{},
 		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes},
 		marks:         marks{max: cfg.MaxStreams},
 		scratch:       sync.Pool{New: func() any { return new(publication) }},
@@ -126,10 +133,17 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 		}
 		if !ok {
 			b.lastID++
-			sub = &subscription{id: b.lastID, topic: ownURI(m.Topic), match: m.Options.Match}
+			sub = &subscription{id: b.lastID, topic: ownURI(m.Topic), match: m.Options.Match, created: time.Now()}
 			b.subscriptions.put(sub.match, sub.topic, sub)
+			b.byID[sub.id] = sub
+			if watches(sub.match, sub.topic) {
+				b.meta.watchers.Add(1)
+			}
+			b.tell(sub, onSubCreate, s.id, sub.describe())
 		}
 		sub.add(s)
+		sub.nkeys = sub.nkeys.with(s, m.Options.NKey)
+		b.tell(sub, onSubscribe, s.id, sub.id)
 		if s.subscriptions == nil {
 			s.subscriptions = map[wamp.ID]*subscription{}
 		}
@@ -172,9 +186,39 @@ func (b *broker) unsubscribe(s *session, m *wamp.Unsubscribe) {
 func (b *broker) drop(s *session, sub *subscription) {
 	delete(s.subscriptions, sub.id)
 	sub.remove(s)
+	b.tell(sub, onUnsubscribe, s.id, sub.id)
 	if len(sub.members) == 0 {
 		b.subscriptions.remove(sub.match, sub.topic)
+		delete(b.byID, sub.id)
+		b.tell(sub, onSubDelete, s.id, sub.id)
+		if watches(sub.match, sub.topic) {
+			b.meta.watchers.Add(-1)
+		}
 	}
+}
+
+// tell queues a meta event about a subscription. There are none about the
+// subscriptions to meta events, which would tell each other for ever.
+func (b *broker) tell(sub *subscription, topic wamp.URI, args ...any) {
+	if !sub.topic.Reserved() {
+		b.meta.tell(topic, args...)
+	}
+}
+
+// revoke takes a subscription from one session and tells it
+// (AP "Subscription Revocation"); false when the session does not hold it.
+func (b *broker) revoke(s *session, id wamp.ID, reason wamp.URI) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sub, ok := s.subscriptions[id]
+	if !ok {
+		return false
+	}
+	b.drop(s, sub)
+	if s.features.subscriptionRevocation {
+		s.send(&wamp.Unsubscribed{Subscription: id, Reason: reason})
+	}
+	return true
 }
 
 // leave forgets a session that has ended.
@@ -201,7 +245,7 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	if !s.authorized(ActionPublish, m.Topic, wamp.MatchExact, wamp.TypePublish, request) {
 		return
 	}
-	id := wamp.ID(rand.Uint64N(uint64(wamp.MaxID))) + 1
+	id := newPublicationID()
 	if m.Options.Once == nil || b.marks.advance(s.identity, m.Options.Once) {
 		b.route(s, id, m)
 	}
@@ -210,11 +254,23 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	}
 }
 
-// route queues one event at every subscriber.
+// newPublicationID draws an ID of the global scope (BP "IDs").
+func newPublicationID() wamp.ID { return wamp.ID(rand.Uint64N(uint64(wamp.MaxID))) + 1 }
+
+// emit publishes an event of the router's own.
+func (b *broker) emit(topic wamp.URI, p wamp.Payload) {
+	b.route(nil, newPublicationID(), &wamp.Publish{Topic: topic, Payload: p})
+}
+
+// route queues one event at every subscriber. s, the publisher, is nil for events
+// of the router itself.
 func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	b.published.Add(1)
 	details := wamp.EventDetails{Passthru: m.Options.Passthru}
-	if m.Options.DiscloseMe {
+	if s != nil {
+		details.Trustlevel = s.identity.TrustLevel
+	}
+	if m.Options.DiscloseMe && s != nil {
 		details.Publisher = s.id
 		details.PublisherAuthID, details.PublisherAuthRole = s.identity.AuthID, s.identity.AuthRole
 	}
@@ -236,12 +292,13 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 			p.shared = wamp.Shared{Msg: &p.event}
 			msg = &p.shared
 		}
+		node, sharded := sub.nkeys.node(m.Options.RKey)
 		for _, to := range sub.members {
-			if to == s && !m.Options.IncludeMe || !receives(to, m.Options.Filter) {
+			if to == s && !m.Options.IncludeMe || !receives(to, m.Options.Filter) || sharded && !sub.nkeys.takes(to, node) {
 				continue
 			}
 			b.count(to, to.offer(msg))
-			if to.gate != nil {
+			if to.gate != nil && s != nil {
 				s.hold(to.gate)
 			}
 		}

@@ -49,12 +49,26 @@ type RealmConfig struct {
 	// MaxStreams bounds the marks kept for wamp.Once. Default 100,000; over it the
 	// mark that was used least recently goes.
 	MaxStreams int
+	// MaxTestaments bounds the testaments of one session. Default 64.
+	MaxTestaments int
+	// MaxDefinitions and MaxDefinitionBytes bound the descriptions for reflection.
+	// Default 20,000 and 16 MiB.
+	MaxDefinitions, MaxDefinitionBytes int
 }
 
 // Identity is who a session is, as WELCOME tells it.
 type Identity struct {
 	AuthID, AuthRole, AuthMethod, AuthProvider string
+	// TrustLevel is told to the receivers of the session's calls and publications
+	// (AP "Call Trust Levels", "Publication Trust Levels"); nil = nothing is told.
+	TrustLevel *uint32
 }
+
+// Authentication methods that the router itself assigns.
+const (
+	methodAnonymous = "anonymous"
+	methodInternal  = "internal" // a component of the process that runs the router
+)
 
 // Authenticator decides on a HELLO. It returns the identity, or an error whose
 // URI and text go into ABORT. It is called in the peer's goroutine and may
@@ -83,9 +97,9 @@ type Authorizer func(who Identity, action Action, uri wamp.URI, match wamp.Match
 // random authid, and only where they are Local unless anyAddress is set.
 func Anonymous(anyAddress bool) Authenticator {
 	return func(_ context.Context, peer wamp.PeerInfo, hello *wamp.Hello) (Identity, *wamp.Error) {
-		id := Identity{AuthRole: "anonymous", AuthMethod: "anonymous", AuthProvider: "static"}
+		id := Identity{AuthRole: "anonymous", AuthMethod: methodAnonymous, AuthProvider: "static"}
 		if peer.Transport == "pipe" {
-			id.AuthRole, id.AuthMethod = "trusted", "internal"
+			id.AuthRole, id.AuthMethod = "trusted", methodInternal
 			if s, ok := hello.Details["authid"].(string); ok && s != "" {
 				id.AuthID = s
 				return id, nil
@@ -139,6 +153,9 @@ func (c *Config) validate() error {
 		orDefault(&r.MaxRetained, 100_000)
 		orDefault(&r.MaxRetainedBytes, 64<<20)
 		orDefault(&r.MaxStreams, 100_000)
+		orDefault(&r.MaxTestaments, 64)
+		orDefault(&r.MaxDefinitions, 20_000)
+		orDefault(&r.MaxDefinitionBytes, 16<<20)
 	}
 	return nil
 }

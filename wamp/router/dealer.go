@@ -14,12 +14,14 @@ import (
 // dealer routes calls. Input: one message of a session, or a timeout; output:
 // messages queued at sessions. Every call gets exactly one final answer.
 type dealer struct {
-	cfg *RealmConfig
+	cfg  *RealmConfig
+	meta *meta
 
 	// mu guards everything below and the dealer's part of all sessions. It is held
 	// while messages are queued, so that invocation IDs arrive in order.
 	mu            sync.Mutex
 	registrations table[*registration]
+	byID          map[wamp.ID]*registration
 	lastID        wamp.ID
 
 	// Memory for the message that is being queued, reused under mu.
@@ -38,6 +40,7 @@ type registration struct {
 	procedure wamp.URI
 	match     wamp.Match
 	invoke    wamp.Invoke
+	created   time.Time
 	callees   []*callee // in order of registration
 	turn      int       // round robin: who is next
 }
@@ -66,10 +69,19 @@ type call struct {
 	timer      *time.Timer
 	serial     uint64 // tells a reused call from the one that a timer was set for
 	next       *call
+
+	// frozen are the details of the first chunk, which hold for all of them; nil
+	// for a call in one piece (AP "Progressive Call Invocations").
+	frozen *wamp.InvocationDetails
+	// again is the CALL, kept where it may have to be routed anew, and tried are
+	// the callees that were not available (AP "Call Re-Routing").
+	again   *wamp.Call
+	tried   []*callee
+	results bool // a progressive result has reached the caller
 }
 
-func newDealer(cfg *RealmConfig) *dealer {
-	return &dealer{cfg: cfg, registrations: newTable[*registration]()}
+func newDealer(cfg *RealmConfig, m *meta) *dealer {
+	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}}
 }
 
 func (d *dealer) register(s *session, m *wamp.Register) {
@@ -95,7 +107,7 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 		return
 	}
 	reg, ok := d.registrations.get(o.Match, m.Procedure)
-	if ok && o.ForceReregister {
+	if ok && (o.ForceReregister || reg.stale(s)) {
 		d.revoke(reg)
 		ok = false
 	}
@@ -105,8 +117,10 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 	}
 	if !ok {
 		d.lastID++
-		reg = &registration{id: d.lastID, procedure: ownURI(m.Procedure), match: o.Match, invoke: o.Invoke}
+		reg = &registration{id: d.lastID, procedure: ownURI(m.Procedure), match: o.Match, invoke: o.Invoke, created: time.Now()}
 		d.registrations.put(reg.match, reg.procedure, reg)
+		d.byID[reg.id] = reg
+		d.meta.tell(onRegCreate, s.id, reg.describe())
 	}
 	reg.callees = append(reg.callees, &callee{
 		session: s, concurrency: o.Concurrency, discloseCaller: o.DiscloseCaller, forwardTimeout: o.ForwardTimeout,
@@ -115,20 +129,36 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 		s.registrations = map[wamp.ID]*registration{}
 	}
 	s.registrations[reg.id] = reg
+	d.meta.tell(onRegister, s.id, reg.id)
 	s.send(&wamp.Registered{Request: m.Request, Registration: reg.id})
 }
 
 // revoke takes a registration from all its callees; those that understand
 // revocation are told (AP "Registration Revocation").
 func (d *dealer) revoke(reg *registration) {
-	for _, c := range reg.callees {
-		delete(c.session.registrations, reg.id)
-		if c.session.features.registrationRevocation {
-			c.session.send(&wamp.Unregistered{Registration: reg.id, Reason: wamp.ErrURINoSuchRegistration})
-		}
+	for len(reg.callees) > 0 {
+		d.take(reg.callees[0].session, reg, wamp.ErrURINoSuchRegistration)
 	}
-	reg.callees = nil
-	d.registrations.remove(reg.match, reg.procedure)
+}
+
+// take takes a registration from one of its callees and tells it why, if it
+// understands that.
+func (d *dealer) take(s *session, reg *registration, reason wamp.URI) {
+	d.drop(s, reg)
+	if s.features.registrationRevocation {
+		s.send(&wamp.Unregistered{Registration: reg.id, Reason: reason})
+	}
+}
+
+// evict takes a registration from a session; false when it does not hold it.
+func (d *dealer) evict(s *session, id wamp.ID, reason wamp.URI) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	reg, ok := s.registrations[id]
+	if ok {
+		d.take(s, reg, reason)
+	}
+	return ok
 }
 
 func (d *dealer) unregister(s *session, m *wamp.Unregister) {
@@ -151,9 +181,24 @@ func (d *dealer) drop(s *session, reg *registration) {
 			reg.turn-- // whoever was next stays next
 		}
 	}
+	d.meta.tell(onUnregister, s.id, reg.id)
 	if len(reg.callees) == 0 {
 		d.registrations.remove(reg.match, reg.procedure)
+		delete(d.byID, reg.id)
+		d.meta.tell(onRegDelete, s.id, reg.id)
 	}
+}
+
+// stale reports whether the only callee is an older session of the one who
+// registers: a device that has come back need not wait until the router finds its
+// old connection dead.
+func (r *registration) stale(s *session) bool {
+	if r.invoke != wamp.InvokeSingle || len(r.callees) != 1 {
+		return false
+	}
+	old := r.callees[0].session
+	return old != s && old.identity.AuthID == s.identity.AuthID && old.identity.AuthMethod == s.identity.AuthMethod &&
+		s.identity.AuthMethod != methodAnonymous
 }
 
 func (r *registration) position(s *session) int {
@@ -210,7 +255,7 @@ func (r *registration) pick(n int) *callee {
 			j = (start - i + count) % count
 		}
 		c := r.callees[j]
-		if c.concurrency != 0 && c.active >= c.concurrency {
+		if c.busy() {
 			continue
 		}
 		if n > 0 {
@@ -225,7 +270,12 @@ func (r *registration) pick(n int) *callee {
 	return nil
 }
 
-func (d *dealer) call(s *session, m *wamp.Call) {
+// call routes a CALL. again says that its request ID has been used before.
+func (d *dealer) call(s *session, m *wamp.Call, again bool) {
+	if m.Options.Progress && !s.features.callerChunks {
+		s.violation("a progressive CALL of a caller that has not announced progressive_call_invocations")
+		return
+	}
 	if !m.Procedure.Valid(d.cfg.StrictURIs, wamp.MatchExact) {
 		s.refuse(wamp.TypeCall, m.Request, wamp.ErrURIInvalidURI, "the procedure is no valid URI: "+string(m.Procedure))
 		return
@@ -233,11 +283,30 @@ func (d *dealer) call(s *session, m *wamp.Call) {
 	if !s.authorized(ActionCall, m.Procedure, wamp.MatchExact, wamp.TypeCall, m.Request) {
 		return
 	}
+	d.calls.Add(1)
+	if m.Procedure.Reserved() {
+		if serve := d.meta.procedures[m.Procedure]; serve != nil {
+			d.meta.serve(s, m, serve)
+			return
+		}
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.calls.Add(1)
 	if c := s.calls[m.Request]; c != nil {
 		d.continuation(s, c, m)
+		return
+	}
+	if again {
+		if s.cut.drops(m) {
+			return
+		}
+		if d.cfg.StrictRequestIDs {
+			s.violation("request IDs must run 1, 2, 3 and so on")
+			return
+		}
+	}
+	if refusal := sharding(&m.Options); refusal != nil {
+		d.refuse(s, m.Request, refusal.URI, refusal.Text)
 		return
 	}
 	reg := d.best(m.Procedure)
@@ -249,17 +318,36 @@ func (d *dealer) call(s *session, m *wamp.Call) {
 		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have")
 		return
 	}
+	d.dispatch(s, m, reg, nil)
+}
+
+// dispatch offers a call to the callees of a registration one after the other,
+// those apart that were tried before, until one takes it or none is left.
+func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*callee) {
 	for n := 0; ; {
 		c := reg.pick(n)
+		if m.Options.RunMode == runModePartition {
+			if c = reg.shard(m.Options.RKey); n > 0 || c.busy() {
+				c = nil
+			}
+		}
 		if c == nil {
-			d.refuse(s, m.Request, wamp.ErrURINoAvailableCallee, "every callee of "+string(m.Procedure)+" is busy")
+			d.refuse(s, m.Request, wamp.ErrURINoAvailableCallee, "no callee of "+string(m.Procedure)+" is available")
 			return
 		}
-		err := d.invoke(s, m, reg, c)
+		if slices.Contains(tried, c) {
+			n++
+			continue
+		}
+		if m.Options.Progress && !c.session.features.calleeChunks {
+			d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "the callee of "+string(m.Procedure)+" takes no progressive invocations")
+			return
+		}
+		err := d.invoke(s, m, reg, c, tried)
 		switch {
 		case err == nil:
 			return
-		case errors.Is(err, wamp.ErrQueueFull), errors.Is(err, wamp.ErrClosed):
+		case isTransport(err):
 			n++
 		default:
 			d.refuse(s, m.Request, undeliverable(err), err.Error())
@@ -267,6 +355,9 @@ func (d *dealer) call(s *session, m *wamp.Call) {
 		}
 	}
 }
+
+// busy reports whether a callee has as many calls in progress as it takes.
+func (c *callee) busy() bool { return c.concurrency != 0 && c.active >= c.concurrency }
 
 func (d *dealer) refuse(s *session, request wamp.ID, uri wamp.URI, text string) {
 	d.refused.Add(1)
@@ -288,7 +379,7 @@ func undeliverable(err error) wamp.URI {
 
 // invoke sends the INVOCATION of a new call and, if it was queued, enters the
 // call into the tables.
-func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee) error {
+func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee, tried []*callee) error {
 	id := wamp.NextID(to.session.lastInvocation)
 	inv := &d.invocation
 	*inv = wamp.Invocation{Request: id, Registration: reg.id, Payload: m.Payload}
@@ -296,6 +387,7 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee)
 	det.Passthru = m.Options.Passthru
 	det.ReceiveProgress = m.Options.ReceiveProgress
 	det.Progress = m.Options.Progress
+	det.Trustlevel = s.identity.TrustLevel
 	if reg.match != wamp.MatchExact {
 		det.Procedure = m.Procedure
 	}
@@ -306,12 +398,22 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee)
 		det.Caller, det.CallerAuthID, det.CallerAuthRole = s.id, s.identity.AuthID, s.identity.AuthRole
 	}
 	err := to.session.offer(inv)
+	frozen := inv.Details
 	*inv = wamp.Invocation{}
 	if err != nil {
 		return err
 	}
 	to.session.lastInvocation = id
 	c := d.newCall()
+	if m.Options.Progress {
+		own := wamp.Clone(&wamp.Invocation{Details: frozen}).(*wamp.Invocation)
+		c.frozen = &own.Details
+	} else if to.session.features.calleeReroute && len(reg.callees) > 1 {
+		c.again, c.tried = m, tried
+		if tried == nil {
+			c.again = wamp.Clone(m).(*wamp.Call)
+		}
+	}
 	c.caller, c.request, c.callee, c.invocation, c.reg = s, m.Request, to, id, reg
 	c.progress, c.open = m.Options.ReceiveProgress, m.Options.Progress
 	to.active++
@@ -344,9 +446,8 @@ func (d *dealer) continuation(s *session, c *call, m *wamp.Call) {
 	}
 	c.open = m.Options.Progress
 	inv := &d.invocation
-	*inv = wamp.Invocation{Request: c.invocation, Registration: c.reg.id, Payload: m.Payload}
-	inv.Details.Progress, inv.Details.ReceiveProgress = m.Options.Progress, c.progress
-	inv.Details.Passthru = m.Options.Passthru
+	*inv = wamp.Invocation{Request: c.invocation, Registration: c.reg.id, Details: *c.frozen, Payload: m.Payload}
+	inv.Details.Progress = m.Options.Progress
 	err := c.callee.session.offer(inv)
 	*inv = wamp.Invocation{}
 	if err != nil {
@@ -373,6 +474,9 @@ func (d *dealer) finish(c *call) {
 	c.callee.active--
 	if c.timer != nil {
 		c.timer.Stop()
+	}
+	if c.open {
+		c.caller.cut.note(c.request)
 	}
 	*c = call{serial: c.serial + 1, next: d.free}
 	d.free = c
@@ -456,6 +560,7 @@ func (d *dealer) yield(s *session, m *wamp.Yield) {
 		}
 		d.fail(c, undeliverable(err), err.Error())
 	case m.Options.Progress:
+		c.results = true
 		if err != nil {
 			c.caller.lost(err)
 		}
@@ -471,6 +576,24 @@ func (d *dealer) yield(s *session, m *wamp.Yield) {
 			caller.lost(err)
 		}
 	}
+}
+
+// reroute offers a call, which its callee could not attend to, to the others of
+// the registration (AP "Call Re-Routing"). The time that it has left stays.
+func (d *dealer) reroute(c *call) {
+	caller, request, m, reg := c.caller, c.request, c.again, c.reg
+	tried := append(c.tried, c.callee)
+	left := time.Until(c.deadline)
+	limited := c.timer != nil
+	d.finish(c)
+	if m == nil {
+		d.refuse(caller, request, wamp.ErrURINoAvailableCallee, "the callee is not available")
+		return
+	}
+	if limited {
+		m.Options.Timeout = uint64(max(left.Milliseconds(), 1))
+	}
+	d.dispatch(caller, m, reg, tried)
 }
 
 // isTransport reports whether a send failed for the state of the connection
@@ -492,6 +615,10 @@ func (d *dealer) failed(s *session, m *wamp.ErrorReply) {
 		return
 	}
 	if c == nil {
+		return
+	}
+	if m.URI == wamp.ErrURIUnavailable && s.features.calleeReroute && !c.results {
+		d.reroute(c)
 		return
 	}
 	caller, request := c.caller, c.request

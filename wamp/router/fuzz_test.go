@@ -22,7 +22,8 @@ func (s *script) next() byte {
 func (s *script) id() wamp.ID { return wamp.ID(s.next() % 8) }
 
 func (s *script) uri() wamp.URI {
-	uris := []wamp.URI{"", "a", "a.b", "a.b.c", "a..c", "..", "a b", "wamp.x", ".", "b.b.c"}
+	uris := []wamp.URI{"", "a", "a.b", "a.b.c", "a..c", "..", "a b", "wamp.x", ".", "b.b.c",
+		"wamp.session.kill_all", "wamp.session.on_leave", "wamp.", "wamp.session.list"}
 	return uris[int(s.next())%len(uris)]
 }
 
@@ -53,7 +54,8 @@ func (s *script) message() wamp.Message {
 		return &wamp.Unregister{Request: s.id(), Registration: s.id()}
 	case 6, 7, 8:
 		return &wamp.Call{Request: s.id(), Procedure: s.uri(), Options: wamp.CallOptions{
-			Timeout: uint64(s.next() % 3), ReceiveProgress: flag(), Progress: flag()}}
+			Timeout: uint64(s.next() % 3), ReceiveProgress: flag(), Progress: flag(),
+			RKey: []string{"", "k"}[s.next()%2], RunMode: []string{"", "partition", "all"}[s.next()%3]}}
 	case 9:
 		return &wamp.Cancel{Request: s.id(), Mode: []wamp.CancelMode{wamp.CancelKill, wamp.CancelKillNoWait, wamp.CancelSkip, wamp.CancelInvalid}[s.next()%4]}
 	case 10, 11:

@@ -26,6 +26,8 @@ type scripted struct {
 	once   sync.Once
 	info   wamp.PeerInfo
 
+	request wamp.ID // the last one of asks
+
 	mu   sync.Mutex
 	out  []wamp.Message
 	fail func(wamp.Message) error // decides on messages that cannot be queued
@@ -142,9 +144,15 @@ type world struct {
 // everything behind it.
 func within(t *testing.T, realm router.RealmConfig, f func(w *world)) {
 	t.Helper()
+	realm.Name = "realm1"
+	synctestRouter(t, router.Config{Realms: []router.RealmConfig{realm}}, f)
+}
+
+// synctestRouter is within for a router of any configuration.
+func synctestRouter(t *testing.T, cfg router.Config, f func(w *world)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		realm.Name = "realm1"
-		r, err := router.New(router.Config{Realms: []router.RealmConfig{realm}}, nil)
+		r, err := router.New(cfg, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -175,8 +183,9 @@ func (w *world) connect() *scripted {
 }
 
 var allRoles = wamp.Dict{
-	"publisher": wamp.Dict{}, "subscriber": wamp.Dict{}, "caller": wamp.Dict{},
-	"callee": wamp.Dict{"features": wamp.Dict{"call_canceling": true, "registration_revocation": true}},
+	"publisher": wamp.Dict{}, "subscriber": wamp.Dict{"features": wamp.Dict{"subscription_revocation": true}},
+	"caller": wamp.Dict{"features": wamp.Dict{"progressive_call_invocations": true}},
+	"callee": wamp.Dict{"features": wamp.Dict{"call_canceling": true, "registration_revocation": true, "progressive_call_invocations": true, "call_reroute": true}},
 }
 
 // join brings a peer into the realm and returns it with its session ID.

@@ -30,6 +30,9 @@ type realm struct {
 	log    *slog.Logger
 	broker *broker
 	dealer *dealer
+	meta   *meta
+
+	definitions definitions
 
 	mu       sync.Mutex // guards sessions
 	sessions map[wamp.ID]*session
@@ -49,11 +52,13 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 	r := &Router{cfg: cfg, log: log, realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
 	for i := range cfg.Realms {
 		c := &cfg.Realms[i]
-		r.realms[c.Name] = &realm{
-			cfg: c, log: log.With("realm", string(c.Name)),
-			broker: newBroker(c), dealer: newDealer(c),
-			sessions: map[wamp.ID]*session{},
+		realm := &realm{
+			cfg: c, log: log.With("realm", string(c.Name)), sessions: map[wamp.ID]*session{},
+			definitions: definitions{maxCount: c.MaxDefinitions, maxBytes: c.MaxDefinitionBytes},
 		}
+		realm.meta = newMeta(realm)
+		realm.broker, realm.dealer = newBroker(c, realm.meta), newDealer(c, realm.meta)
+		r.realms[c.Name] = realm
 	}
 	return r, nil
 }
@@ -108,8 +113,7 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 		return
 	}
 	s.serve(r.done)
-	s.leave()
-	s.realm.remove(s)
+	s.realm.depart(s)
 	s.mu.Lock()
 	s.ended = true
 	s.mu.Unlock()
@@ -187,6 +191,8 @@ func (r *Router) welcome(s *session) *wamp.Error {
 		"authid": s.identity.AuthID, "authrole": s.identity.AuthRole,
 		"authmethod": s.identity.AuthMethod, "authprovider": s.identity.AuthProvider,
 	}})
+	realm.meta.tell(onJoin, s.details())
+	realm.meta.flush()
 	realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,
 		"authrole", s.identity.AuthRole, "remote", s.peer.Info().Remote)
 	r.mu.Lock()
@@ -199,10 +205,25 @@ func (r *Router) welcome(s *session) *wamp.Error {
 	return nil
 }
 
-func (r *realm) remove(s *session) {
+// depart takes a session out of the realm for good: out of the tables first, then
+// its testaments are published, then the realm is told. It may be called twice.
+func (r *realm) depart(s *session) {
+	s.leave()
 	r.mu.Lock()
+	_, here := r.sessions[s.id]
 	delete(r.sessions, s.id)
 	r.mu.Unlock()
+	if !here {
+		return
+	}
+	for _, will := range s.takeTestaments() {
+		r.broker.route(s, newPublicationID(), will)
+	}
+	for _, uri := range r.definitions.drop(s, "") {
+		r.meta.tell(onUndefine, string(uri))
+	}
+	r.meta.tell(onLeave, s.id, s.identity.AuthID, s.identity.AuthRole)
+	r.meta.flush()
 	r.log.Debug("session left", "session", s.id)
 }
 

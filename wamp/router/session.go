@@ -31,19 +31,25 @@ type session struct {
 	calls          map[wamp.ID]*call // as caller, by CALL request
 	invocations    map[wamp.ID]*call // as callee, by INVOCATION request
 	lastInvocation wamp.ID
+	cut            cutCalls
 
 	dropped atomic.Uint64 // events that this session's queue could not take
 
-	gone    atomic.Bool // nothing is sent to it any more
-	mu      sync.Mutex  // guards ended and the use of closers
-	ended   bool
-	closers sync.WaitGroup
+	gone       atomic.Bool // nothing is sent to it any more
+	mu         sync.Mutex  // guards ended, testaments and the use of closers
+	ended      bool
+	testaments testaments
+	closers    sync.WaitGroup
 }
 
 // features are the peer's announcements that the router acts on.
 type features struct {
+	callerChunks           bool // progressive_call_invocations, as caller
+	calleeChunks           bool // the same as callee
 	calleeCanceling        bool
+	calleeReroute          bool
 	registrationRevocation bool
+	subscriptionRevocation bool
 }
 
 // roles lists what the router announces in WELCOME.
@@ -57,10 +63,12 @@ func roles() wamp.Dict {
 	}
 	return wamp.Dict{
 		"broker": yes("publisher_exclusion", "publisher_identification", "subscriber_blackwhite_listing",
-			"pattern_based_subscription", "event_retention", "payload_passthru_mode"),
-		"dealer": yes("caller_identification", "pattern_based_registration", "shared_registration",
-			"progressive_call_results", "progressive_call_invocations", "call_canceling", "call_timeout",
-			"registration_revocation", "payload_passthru_mode"),
+			"publication_trustlevels", "pattern_based_subscription", "sharded_subscription", "subscription_revocation",
+			"event_retention", "payload_passthru_mode", "session_meta_api", "subscription_meta_api", "reflection"),
+		"dealer": yes("caller_identification", "call_trustlevels", "pattern_based_registration", "shared_registration",
+			"sharded_registration", "progressive_call_results", "progressive_call_invocations", "call_canceling",
+			"call_timeout", "call_reroute", "registration_revocation", "payload_passthru_mode",
+			"session_meta_api", "registration_meta_api", "testament_meta_api", "reflection"),
 	}
 }
 
@@ -69,15 +77,23 @@ func roles() wamp.Dict {
 func parseFeatures(details wamp.Dict) (f features, ok bool) {
 	all, _ := details["roles"].(wamp.Dict)
 	for name, v := range all {
+		role, _ := v.(wamp.Dict)
+		feat, _ := role["features"].(wamp.Dict)
+		is := func(key string) bool { b, _ := feat[key].(bool); return b }
 		switch name {
-		case "publisher", "subscriber", "caller":
+		case "publisher":
 			ok = true
+		case "subscriber":
+			ok = true
+			f.subscriptionRevocation = is("subscription_revocation")
+		case "caller":
+			ok = true
+			f.callerChunks = is("progressive_call_invocations")
 		case "callee":
 			ok = true
-			role, _ := v.(wamp.Dict)
-			feat, _ := role["features"].(wamp.Dict)
-			is := func(key string) bool { b, _ := feat[key].(bool); return b }
 			f.calleeCanceling = is("call_canceling") || is("call_cancelling")
+			f.calleeChunks = is("progressive_call_invocations") && f.calleeCanceling
+			f.calleeReroute = is("call_reroute")
 			f.registrationRevocation = is("registration_revocation")
 		}
 	}
@@ -143,20 +159,25 @@ func (s *session) end(last wamp.Message) {
 // authorized asks the realm's authorizer and answers a refusal; request 0 asks
 // for silence (unacknowledged PUBLISH).
 func (s *session) authorized(a Action, uri wamp.URI, m wamp.Match, t wamp.MessageType, request wamp.ID) bool {
+	refusal := s.mayDo(a, uri, m)
+	if refusal != nil && request != 0 {
+		s.refuse(t, request, refusal.URI, refusal.Text)
+	}
+	return refusal == nil
+}
+
+// mayDo asks the realm's authorizer; nil means yes.
+func (s *session) mayDo(a Action, uri wamp.URI, m wamp.Match) *wamp.Error {
 	ok, err := s.realm.cfg.Authorize(s.identity, a, uri, m)
 	switch {
 	case err != nil:
 		s.realm.log.Warn("authorization failed", "session", s.id, "action", string(a), "uri", string(uri), "error", err)
-		if request != 0 {
-			s.refuse(t, request, wamp.ErrURIAuthorizationFailed, "the router could not decide; ask its operator")
-		}
+		return wamp.NewError(wamp.ErrURIAuthorizationFailed, "the router could not decide; ask its operator", nil)
 	case !ok:
 		s.realm.denied.Add(1)
-		if request != 0 {
-			s.refuse(t, request, wamp.ErrURINotAuthorized, "the role "+s.identity.AuthRole+" may not "+string(a)+" "+string(uri))
-		}
+		return wamp.NewError(wamp.ErrURINotAuthorized, "the role "+s.identity.AuthRole+" may not "+string(a)+" "+string(uri), nil)
 	}
-	return ok && err == nil
+	return nil
 }
 
 // hold notes a lossless receiver: if it is over its mark, the session's next
@@ -212,8 +233,8 @@ func (s *session) handle(m wamp.Message) bool {
 			r.broker.publish(s, m)
 		}
 	case *wamp.Call:
-		if s.continues(m) || s.inSequence(m.Request) {
-			r.dealer.call(s, m)
+		if again := s.continues(m); again || s.inSequence(m.Request) {
+			r.dealer.call(s, m, again)
 		}
 	case *wamp.Yield:
 		r.dealer.yield(s, m)
@@ -222,18 +243,22 @@ func (s *session) handle(m wamp.Message) bool {
 	case *wamp.Subscribe:
 		if s.inSequence(m.Request) {
 			r.broker.subscribe(s, m)
+			r.meta.flush()
 		}
 	case *wamp.Unsubscribe:
 		if s.inSequence(m.Request) {
 			r.broker.unsubscribe(s, m)
+			r.meta.flush()
 		}
 	case *wamp.Register:
 		if s.inSequence(m.Request) {
 			r.dealer.register(s, m)
+			r.meta.flush()
 		}
 	case *wamp.Unregister:
 		if s.inSequence(m.Request) {
 			r.dealer.unregister(s, m)
+			r.meta.flush()
 		}
 	case *wamp.Cancel:
 		r.dealer.cancel(s, m)
@@ -272,10 +297,19 @@ func (s *session) goodbye() {
 	s.ended = true
 	s.mu.Unlock()
 	s.gone.Store(true)
-	s.leave()
+	s.realm.depart(s)
 	if !ended {
 		_ = s.peer.TrySend(&wamp.Goodbye{Reason: wamp.CloseURIGoodbyeAndOut})
 	}
+}
+
+// takeTestaments returns what the session leaves behind, once.
+func (s *session) takeTestaments() []*wamp.Publish {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	wills := slices.Concat(s.testaments.scopes[0], s.testaments.scopes[1])
+	s.testaments = testaments{}
+	return wills
 }
 
 // leave takes the session out of its realm's tables. It may be called twice.
