@@ -136,7 +136,7 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 			sub = &subscription{id: b.lastID, topic: ownURI(m.Topic), match: m.Options.Match, created: time.Now()}
 			b.subscriptions.put(sub.match, sub.topic, sub)
 			b.byID[sub.id] = sub
-			if watches(sub.match, sub.topic) {
+			if sub.topic.Reserved() {
 				b.meta.watchers.Add(1)
 			}
 			b.tell(sub, onSubCreate, s.id, sub.describe())
@@ -191,7 +191,7 @@ func (b *broker) drop(s *session, sub *subscription) {
 		b.subscriptions.remove(sub.match, sub.topic)
 		delete(b.byID, sub.id)
 		b.tell(sub, onSubDelete, s.id, sub.id)
-		if watches(sub.match, sub.topic) {
+		if sub.topic.Reserved() {
 			b.meta.watchers.Add(-1)
 		}
 	}
@@ -283,6 +283,9 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	}
 	p.hits = b.subscriptions.match(p.hits[:0], m.Topic)
 	for _, sub := range p.hits {
+		if s == nil && !sub.topic.Reserved() {
+			continue
+		}
 		p.event = wamp.Event{Subscription: sub.id, Publication: id, Details: details, Payload: m.Payload}
 		if sub.match != wamp.MatchExact {
 			p.event.Details.Topic = m.Topic

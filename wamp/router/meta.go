@@ -1,7 +1,6 @@
 package router
 
 import (
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,8 +16,9 @@ type meta struct {
 	realm      *realm
 	procedures map[wamp.URI]metaProcedure
 
-	// watchers counts the subscriptions that can match a topic below wamp. While
-	// there are none, no event is made.
+	// watchers counts the subscriptions that get meta events: those that begin with
+	// wamp. Whoever subscribes to everything means the application's topics, as "#"
+	// leaves out "$SYS" in MQTT. While there are none, no event is made.
 	watchers atomic.Int32
 
 	// Events are queued while the lock is held under which things change, which
@@ -91,17 +91,6 @@ func newMeta(r *realm) *meta {
 		m.procedures["wamp.reflection."+wamp.URI(kind)+".describe"] = func(s *session, a *metaArgs) (any, *wamp.Error) { return m.reflectionDescribe(kind, a) }
 	}
 	return m
-}
-
-// watches reports whether a subscription can match a topic below wamp.
-func watches(m wamp.Match, topic wamp.URI) bool {
-	switch m {
-	case wamp.MatchPrefix:
-		return topic.Reserved() || strings.HasPrefix("wamp.", string(topic))
-	case wamp.MatchWildcard:
-		return topic == "" || topic[0] == '.' || topic.Reserved()
-	}
-	return topic.Reserved()
 }
 
 // serve answers a CALL to a procedure of the meta API.

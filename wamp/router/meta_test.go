@@ -98,9 +98,16 @@ func TestSessionMetaAPI(t *testing.T) {
 			t.Errorf("the killed session heard %v", got)
 		}
 		a.expects(2, "wamp.session.count")
+		if diff := cmp.Diff([][]any{{"wamp.session.on_leave", idB, "b", "trusted"}}, watcher.told()); diff != "" {
+			t.Error(diff)
+		}
+		everything, _ := w.join("everything")
+		everything.say(&wamp.Subscribe{Request: 1, Topic: "", Options: wamp.SubscribeOptions{Match: wamp.MatchPrefix}})
+		everything.heard()
+		watcher.told()
 		c, idC := w.join("c")
+		everything.hears()
 		if diff := cmp.Diff([][]any{
-			{"wamp.session.on_leave", idB, "b", "trusted"},
 			{"wamp.session.on_join", wamp.Dict{"id": nil, "uri": nil, "match": nil, "session": idC}},
 		}, watcher.told()); diff != "" {
 			t.Error(diff)
