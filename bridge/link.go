@@ -64,21 +64,25 @@ func (l *Link) State() (LinkState, <-chan struct{}) {
 	return l.state, l.changed
 }
 
-// Announce hands the state to publish, now and after every change, until ctx
-// ends; then it returns nil. stamp returns the keyword arguments that the event
-// has besides. What could not be published is told to complain, and the next
-// change tries again.
-func (l *Link) Announce(ctx context.Context, stamp func() wamp.Dict, publish func(context.Context, wamp.Payload) error, complain func(error)) error {
+// Announce publishes the state on topic in sess, now and after every change, until
+// ctx ends; then it returns nil. What could not be published is told to complain,
+// and the next change tries again.
+func (l *Link) Announce(ctx context.Context, sess wamp.Session, origin *Origin, topic wamp.URI, complain func(error)) error {
+	// With IncludeMe an uplink carries its own state up as well.
+	opts := wamp.PublishOptions{Retain: true, IncludeMe: true}
 	var told LinkState
 	for {
 		now, changed := l.State()
 		if now != told {
-			kwargs := stamp()
+			kwargs, ok := origin.Stamp(topic)
+			if !ok { // the topics of readings have used the numbers up
+				kwargs = wamp.Dict{}
+			}
 			kwargs["since"] = now.Since.UnixMicro()
 			if now.Reason != "" {
 				kwargs["reason"] = now.Reason
 			}
-			if err := publish(ctx, wamp.Values(wamp.List{now.State}, kwargs)); err == nil {
+			if err := sess.Publish(ctx, topic, opts, wamp.Values(wamp.List{now.State}, kwargs)); err == nil {
 				told = now
 			} else if ctx.Err() == nil {
 				complain(err)

@@ -137,17 +137,7 @@ func (c *Client) once(ctx context.Context) error {
 // announce publishes the state of the link as that of the device "broker_<name>".
 func (c *Client) announce(ctx context.Context) error {
 	topic := c.origin.URI("state", "broker_"+c.name, "link")
-	stamp := func() wamp.Dict {
-		kwargs, ok := c.origin.Stamp(topic)
-		if !ok { // the topics of readings have used the numbers up
-			kwargs = wamp.Dict{}
-		}
-		return kwargs
-	}
-	publish := func(ctx context.Context, p wamp.Payload) error {
-		return c.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p)
-	}
-	return c.link.Announce(ctx, stamp, publish, func(err error) {
+	return c.link.Announce(ctx, c.sess, c.origin, topic, func(err error) {
 		c.log.Warn("the state of the link was not published", "error", err)
 	})
 }

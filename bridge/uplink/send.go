@@ -206,7 +206,7 @@ func (u *Uplink) hold(ctx context.Context, r *record) error {
 func (u *Uplink) publish(ctx context.Context, s *client.Session, w *window, d *departure, r record, replay bool) bool {
 	opts := wamp.PublishOptions{
 		Acknowledge: true, Retain: r.retain, Passthru: r.passthru,
-		Once: &wamp.Once{Stream: u.deps.Gateway + "/" + u.deps.Queue.ID(), Epoch: d.epoch, Seq: d.seq},
+		Once: &wamp.Once{Stream: u.deps.Origin.Gateway() + "/" + u.deps.Queue.ID(), Epoch: d.epoch, Seq: d.seq},
 	}
 	payload := r.payload
 	if replay {

@@ -47,8 +47,8 @@ type DeadLetters interface {
 
 // Deps are what an uplink works with.
 type Deps struct {
-	// Gateway is the gateway's name in URIs.
-	Gateway string
+	// Origin names the gateway and numbers the events of the uplink itself.
+	Origin *bridge.Origin
 	// Local is a session in the gateway's own realm, in process and lossless. It
 	// should be the uplink's alone: while the queue makes it wait, the session
 	// reads nothing, and the router in turn slows the publishers down.
@@ -91,8 +91,8 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	if !bridge.ValidName(name) {
 		return nil, &bridge.ConfigError{Key: "name", Text: fmt.Sprintf("%.80q is no name", name), Allowed: "1 to 64 of a-z 0-9 _"}
 	}
-	if !bridge.ValidName(deps.Gateway) || deps.Local == nil || deps.Dial == nil || deps.Queue == nil || deps.DeadLetters == nil {
-		return nil, errors.New("uplink: gateway, local session, dial function and queues are required")
+	if deps.Origin == nil || deps.Local == nil || deps.Dial == nil || deps.Queue == nil || deps.DeadLetters == nil {
+		return nil, errors.New("uplink: origin, local session, dial function and queues are required")
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -124,7 +124,7 @@ func (u *Uplink) Ready() <-chan struct{} { return u.ready }
 
 // prefix returns "gantry.<gateway>.<class>.".
 func (u *Uplink) prefix(class string) wamp.URI {
-	return wamp.URI("gantry." + u.deps.Gateway + "." + class + ".")
+	return wamp.URI("gantry." + u.deps.Origin.Gateway() + "." + class + ".")
 }
 
 // topic returns a topic of the uplink's own.
@@ -248,12 +248,7 @@ func (u *Uplink) onState(online bool, err error) {
 // announce publishes the state of the link locally, as a state event of the
 // device "uplink_<name>".
 func (u *Uplink) announce(ctx context.Context) error {
-	stamp := func() wamp.Dict { return wamp.Dict{"ts": u.deps.Now().UnixMicro()} }
-	publish := func(ctx context.Context, p wamp.Payload) error {
-		// With IncludeMe the event goes up, too.
-		return u.deps.Local.Publish(ctx, u.topic("state", "link"), wamp.PublishOptions{Retain: true, IncludeMe: true}, p)
-	}
-	return u.link.Announce(ctx, stamp, publish, func(err error) {
+	return u.link.Announce(ctx, u.deps.Local, u.deps.Origin, u.topic("state", "link"), func(err error) {
 		u.complain("the state of the link was not published", "error", err)
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"gantry/bridge"
 	"gantry/bridge/uplink"
 	"gantry/store"
 	"gantry/wamp"
@@ -157,6 +158,10 @@ func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Con
 	if s.kv, err = store.Open(store.Config{Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
+	origin, err := bridge.NewOrigin(bridge.OriginConfig{Gateway: "g1", Epoch: s.kv.Epoch()})
+	if err != nil {
+		t.Fatal(err)
+	}
 	var err1, err2 error
 	s.queue, err1 = s.kv.Outbox("hq", store.OutboxConfig{MaxBytes: 1 << 20})
 	s.dead, err2 = s.kv.Outbox("hq_dead", store.OutboxConfig{MaxBytes: 4 << 20})
@@ -167,7 +172,7 @@ func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Con
 		cfg.URL = "ws://far/ws"
 	}
 	s.up, err = uplink.New("hq", cfg, uplink.Deps{
-		Gateway: "g1", Local: s.own, Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"},
+		Origin: origin, Local: s.own, Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"},
 		Queue: s.queue, DeadLetters: s.dead,
 	}, nil)
 	if err != nil {

@@ -62,6 +62,7 @@ func (g *Gateway) metrics() []byte {
 	g.routerMetrics(m)
 	g.mqttMetrics(m)
 	g.deviceMetrics(m)
+	g.brokerMetrics(m)
 	g.uplinkMetrics(m)
 	m.process()
 	return m.b.Bytes()

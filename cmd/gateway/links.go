@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/mqtt"
 	"gantry/bridge/uplink"
 	"gantry/store"
 	"gantry/wamp"
@@ -55,7 +55,7 @@ type queued struct {
 
 // uplinks starts the uplinks and returns when none of them misses an event any
 // more.
-func (r *run) uplinks(ctx context.Context) error {
+func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 	var all []*uplink.Uplink
 	for _, q := range r.queues {
 		cfg := r.cfg.Uplinks[q.name].WithDefaults()
@@ -65,7 +65,7 @@ func (r *run) uplinks(ctx context.Context) error {
 		}
 		dial := transport.DialConfig{Formats: []wamp.Format{formats[cfg.Serializer]}}
 		q.uplink, err = uplink.New(q.name, cfg, uplink.Deps{
-			Gateway: r.cfg.Gateway.Name,
+			Origin:  origin,
 			Local:   q.session,
 			Dial:    func(ctx context.Context) (wamp.Peer, error) { return transport.Dial(ctx, cfg.URL, dial) },
 			Session: client.SessionConfig{Realm: r.realm(), AuthID: r.cfg.Gateway.Name},
@@ -160,15 +160,55 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 	}
 }
 
-// bridges starts what joins MQTT and the realm.
-func (r *run) bridges(ctx context.Context) error {
-	origin, err := bridge.NewOrigin(bridge.OriginConfig{
-		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Now: time.Now, Synced: r.clock.Synced,
-	})
-	if err != nil {
-		return err
+// startBrokers joins the external MQTT brokers to the realm.
+func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
+	var all []*mqtt.Client
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Brokers)) {
+		s, err := r.join(ctx, "broker_"+name, transport.PipeConfig{})
+		if err != nil {
+			return err
+		}
+		c, err := mqtt.New(name, r.cfg.Brokers[name], origin, s, r.log.With("room", "mqtt"))
+		if err != nil {
+			return err
+		}
+		r.front.run("broker "+name, c.Run)
+		all = append(all, c)
 	}
-	return r.localRules(ctx, origin)
+	r.Gateway.brokers.Store(&all)
+	return nil
+}
+
+// brokerMetrics writes what the clients of external brokers count.
+func (g *Gateway) brokerMetrics(m *metrics) {
+	all := g.brokers.Load()
+	if all == nil || len(*all) == 0 {
+		return
+	}
+	for _, f := range []struct {
+		name, kind, help string
+		of               func(s mqtt.Stats) uint64
+	}{
+		{"gantry_broker_connected", gauge, "1 while the broker is there.", func(s mqtt.Stats) uint64 {
+			if s.Link.State == bridge.Offline {
+				return 0
+			}
+			return 1
+		}},
+		{"gantry_broker_connections_total", counter, "Connections made to the broker.", func(s mqtt.Stats) uint64 { return s.Connections }},
+		{"gantry_broker_received_total", counter, "Messages from the broker.", func(s mqtt.Stats) uint64 { return s.Received }},
+		{"gantry_broker_readings_total", counter, "Readings made of them.", func(s mqtt.Stats) uint64 { return s.Rules.Readings }},
+		{"gantry_broker_malformed_total", counter, "Messages that are not the JSON that a rule needs.", func(s mqtt.Stats) uint64 { return s.Rules.Malformed }},
+		{"gantry_broker_bad_total", counter, "Readings of quality bad.", func(s mqtt.Stats) uint64 { return s.Rules.Bad }},
+		{"gantry_broker_dropped_total", counter, "Readings that the realm did not take.", func(s mqtt.Stats) uint64 { return s.Dropped + s.Rules.Dropped }},
+		{"gantry_broker_published_total", counter, "Messages of calls that the broker has taken.", func(s mqtt.Stats) uint64 { return s.Published }},
+		{"gantry_broker_refused_total", counter, "Calls that could not be sent or were not acknowledged.", func(s mqtt.Stats) uint64 { return s.Refused }},
+	} {
+		m.family(f.name, f.kind, f.help)
+		for _, c := range *all {
+			m.value(float64(f.of(c.Stats())), "broker", c.Name())
+		}
+	}
 }
 
 // localRules starts the rules for the clients of the gateway's own listener.

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gantry/bridge"
+	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
 	"gantry/bridge/uplink"
 	"gantry/drivers/hub"
@@ -62,6 +64,8 @@ type Gateway struct {
 	all   atomic.Pointer[[]*uplink.Uplink] // nil until Run has made them
 	ready chan struct{}                    // closed once everything runs
 	addrs Addresses                        // written before ready is closed
+
+	brokers atomic.Pointer[[]*mqtt.Client] // nil until Run has made them
 }
 
 // Addresses are where a running gateway listens. Empty = off.
@@ -211,14 +215,23 @@ func (r *run) start(ctx context.Context) error {
 	}
 	r.keep.run("store", r.store.Run)
 	r.core.run("router", r.router.Run)
+	origin, err := bridge.NewOrigin(bridge.OriginConfig{
+		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Now: time.Now, Synced: r.clock.Synced,
+	})
+	if err != nil {
+		return err
+	}
 	// Before the hub, so that no event passes them by.
-	if err := r.uplinks(ctx); err != nil {
+	if err := r.uplinks(ctx, origin); err != nil {
 		return err
 	}
 	if err := r.startHub(ctx); err != nil {
 		return err
 	}
-	if err := r.bridges(ctx); err != nil {
+	if err := r.localRules(ctx, origin); err != nil {
+		return err
+	}
+	if err := r.startBrokers(ctx, origin); err != nil {
 		return err
 	}
 	for i, ln := range r.listeners {
