@@ -5,8 +5,8 @@ import (
 	"testing"
 
 	"gantry/bridge"
-	"gantry/bridge/internal/mosquitto"
 	"gantry/bridge/mqtt"
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 )
 

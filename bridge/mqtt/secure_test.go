@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"gantry/bridge"
-	"gantry/bridge/internal/mosquitto"
 	"gantry/bridge/mqtt"
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 )
 

@@ -11,8 +11,8 @@ import (
 
 	paho "github.com/eclipse/paho.mqtt.golang"
 
-	"gantry/bridge/internal/mosquitto"
 	"gantry/bridge/mqttd"
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 )
 

@@ -48,7 +48,7 @@ var arrows = []arrow{
 var leaves = []string{"internal/backoff"}
 
 // testOnly are the rooms that no product code imports.
-var testOnly = []string{"wamp/wamptest", "wamp/interop", "wamp/interop/*", "bridge/internal/mosquitto", "drivers/drivertest", "internal/avrhil"}
+var testOnly = []string{"wamp/wamptest", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil"}
 
 // libraries names the rooms that may use each module.
 var libraries = map[string]struct {

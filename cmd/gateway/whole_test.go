@@ -2,15 +2,14 @@ package main
 
 import (
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
 	"gantry/internal/avrhil"
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 	"gantry/wamp/interop"
 	"gantry/wamp/serialize"
@@ -21,8 +20,9 @@ import (
 // in Python.
 func TestWholeProgram(t *testing.T) {
 	t.Parallel()
-	mosquittoPub := needProgram(t, "mosquitto_pub", "mosquitto-clients")
+	mosquitto.Need(t, "mosquitto_pub", "mosquitto-clients")
 	interop.NeedAutobahn(t)
+	house := mosquitto.NewBroker(t)
 	board := avrhil.Start(t, avrhil.Options{})
 
 	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": "schema = 1\ngateway.name = \"hq\"\nmqtt.listen = \"\"\n"}), t.TempDir())
@@ -46,13 +46,24 @@ listen = "127.0.0.1:0"
 topic = "sensors/{room}/climate"
 device = "{room}"
 points = { temperature = { path = "env.t", unit = "Cel", scale = 0.1 }, door = { path = "door", optional = true } }
+[broker.house]
+url = "tcp://%s"
+[[broker.house.map]]
+topic = "tele/{plug}/SENSOR"
+device = "{plug}"
+points = { power = { path = "ENERGY.Power", unit = "W" } }
+[[broker.house.command]]
+procedure = "set.plug1.relay"
+topic = "cmnd/plug1/POWER"
+type = "bool"
+values = { true = "ON", false = "OFF" }
 [uplink.hq]
 url = %q
-`, hq.url)}), t.TempDir())
+`, house.Addr, hq.url)}), t.TempDir())
 
 	python := interop.StartAutobahn(t, field.url, "gantry", "json")
 	python.OK(map[string]any{"op": "subscribe", "topic": "gantry..point..", "match": "wildcard", "retained": true})
-	python.OK(map[string]any{"op": "subscribe", "topic": "gantry..state.node.link", "match": "wildcard", "retained": true})
+	python.OK(map[string]any{"op": "subscribe", "topic": "gantry..state..link", "match": "wildcard", "retained": true})
 	point := func(topic string, value any) map[string]any {
 		t.Helper()
 		return python.Until(fmt.Sprintf("%s = %v", topic, value), func(m map[string]any) bool {
@@ -69,14 +80,7 @@ url = %q
 	if celsius < -40 || celsius > 60 || kwargs["unit"] != "Cel" || kwargs["q"] != "good" || kwargs["ep"] != 1.0 {
 		t.Errorf("temperature of the node: %v", got)
 	}
-	host, port, err := net.SplitHostPort(field.mqtt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(mosquittoPub, "-h", host, "-p", port, "-q", "1", "-t", "sensors/hall/climate",
-		"-m", `{"env": {"t": 215}, "door": true}`).CombinedOutput(); err != nil {
-		t.Fatalf("mosquitto_pub: %v, %s", err, out)
-	}
+	mosquitto.Publish(t, field.mqtt, nil, "-q", "1", "-t", "sensors/hall/climate", "-m", `{"env": {"t": 215}, "door": true}`)
 	point("gantry.field.point.hall.temperature", 21.5)
 	point("gantry.field.point.hall.door", true)
 	for _, e := range []event{
@@ -112,6 +116,16 @@ url = %q
 	arrived.await(t, "the LED going out, at the second gateway", func(e event) bool {
 		return e.topic == "gantry.field.point.node.led" && e.value == false && e.seq > 1
 	})
+
+	// Over the broker of the house, both ways.
+	point("gantry.field.state.broker_house.link", "online")
+	mosquitto.Publish(t, house.Addr, nil, "-q", "1", "-t", "tele/plug1/SENSOR", "-m", `{"ENERGY": {"Power": 60.5}}`)
+	point("gantry.field.point.plug1.power", 60.5)
+	relay := mosquitto.Subscribe(t, house.Addr, "-q", "1", "-t", "cmnd/#")
+	if r := python.Do(map[string]any{"op": "call", "procedure": "gantry.field.set.plug1.relay", "args": []any{true}}); r["error"] != nil {
+		t.Errorf("set of the plug: %v", r)
+	}
+	relay.Expect("cmnd/plug1/POWER 0 1 ON")
 
 	// The command line sees and does the same.
 	if table := field.command("devices"); !strings.Contains(table, "node") || !strings.Contains(table, "online") {
@@ -150,20 +164,4 @@ url = %q
 	if len(streams) < 5 {
 		t.Errorf("streams at the second gateway: %v", streams)
 	}
-}
-
-// needProgram returns the path of a program, or skips the test; where peers are
-// required it fails it.
-func needProgram(t *testing.T, name, pkg string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	text := "package missing: " + pkg
-	if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
-		t.Fatal(text)
-	}
-	t.Skip(text)
-	return ""
 }
