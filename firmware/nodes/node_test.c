@@ -233,7 +233,7 @@ static void test_unfinished_line_is_given_up(void)
 	SAID("OK INTERVAL 60000\nOK LED 1\n");
 }
 
-/* No input makes the node read or write where it must not (the sanitizers look),
+/* No input makes the node read or write where it must not (the sanitizer looks),
  * or answer in anything but lines of its protocol. */
 static void test_noise(void)
 {

@@ -63,9 +63,10 @@ type Board struct {
 	in   io.WriteCloser
 	log  bytes.Buffer // what the simulator complains of; to be read when it has ended
 
-	asking  sync.Mutex  // held from a question to its answer
-	answers chan string // closed by the reader at the simulator's end; capacity 1: one question at a time
-	ended   chan struct{}
+	asking  sync.Mutex    // held from a question to its answer
+	answers chan string   // closed by listen at the simulator's end; capacity 1: one question at a time
+	ended   chan struct{} // closed by listen when the simulator is gone
+	gone    chan struct{} // closed by Close: nobody asks any more
 	close   sync.Once
 
 	mu      sync.Mutex // guards the rest
@@ -80,7 +81,8 @@ func Start(t testing.TB, o Options) *Board {
 	t.Helper()
 	p := need(t)
 	dir := t.TempDir()
-	b := &Board{t: t, path: filepath.Join(dir, "node"), answers: make(chan string, 1), ended: make(chan struct{})}
+	b := &Board{t: t, path: filepath.Join(dir, "node"), answers: make(chan string, 1),
+		ended: make(chan struct{}), gone: make(chan struct{})}
 	harness, firmware := filepath.Join(dir, "avrhil"), filepath.Join(dir, "node.hex")
 	if err := errors.Join(install(harness, p.harness, 0o700), install(firmware, p.firmware, 0o600)); err != nil {
 		t.Fatal(err)
@@ -123,7 +125,10 @@ func (b *Board) listen(out io.Reader) {
 	for lines.Scan() {
 		kind, rest, _ := strings.Cut(lines.Text(), " ")
 		if kind != "!" {
-			b.answers <- rest
+			select {
+			case b.answers <- rest:
+			case <-b.gone: // a question was given up
+			}
 			continue
 		}
 		b.mu.Lock()
@@ -277,13 +282,19 @@ func (b *Board) Stats() Stats {
 // the test calls it too; it may be called more than once.
 func (b *Board) Close() {
 	b.close.Do(func() {
+		close(b.gone)
 		b.in.Close()
 		select {
 		case <-b.ended:
 		case <-time.After(Patience):
 			_ = b.cmd.Process.Kill()
-			<-b.ended
 			b.t.Error("the simulator did not end by itself")
+			select {
+			case <-b.ended:
+			case <-time.After(Patience):
+				b.t.Error("nor when it was killed")
+				return
+			}
 		}
 		if b.log.Len() > 0 {
 			b.t.Logf("simulator: %s", b.log.String())

@@ -1,6 +1,7 @@
 package avrhil
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // programs are what a board is made of.
@@ -60,7 +62,7 @@ func build() (*programs, error) {
 		{"gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", harness,
 			filepath.Join(root, "internal", "avrhil", "csrc", "avrhil.c"), "-lsimavr"},
 	} {
-		if out, err := command(c...).CombinedOutput(); err != nil {
+		if out, err := run(c...); err != nil {
 			return nil, fmt.Errorf("%s: %w\n%s", strings.Join(c, " "), err, out)
 		}
 	}
@@ -86,22 +88,26 @@ func missing() string {
 		{"gcc", "simavr/sim_avr.h", "libsimavr-dev"},
 		{"avr-gcc", "avr/io.h", "avr-libc"},
 	} {
-		if command(c.compiler, "-E", "-include", c.header, "-x", "c", os.DevNull).Run() != nil {
+		if _, err := run(c.compiler, "-E", "-include", c.header, "-x", "c", os.DevNull); err != nil {
 			return c.name
 		}
 	}
 	return ""
 }
 
-// command does not let the environment of `make test` reach another make.
-func command(args ...string) *exec.Cmd {
-	cmd := exec.Command(args[0], args[1:]...)
+// run runs a tool and returns what it prints, without letting the environment of
+// `make test` reach another make. None takes longer than Patience.
+func run(args ...string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.WaitDelay = time.Second // for what the tool has started
 	for _, v := range os.Environ() {
 		if name, _, _ := strings.Cut(v, "="); name != "MAKEFLAGS" && name != "MFLAGS" && name != "MAKELEVEL" {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	return cmd
+	return cmd.CombinedOutput()
 }
 
 // moduleRoot returns the folder of go.mod. Tests run in the folder of their package.

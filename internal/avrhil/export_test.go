@@ -1,0 +1,4 @@
+package avrhil
+
+// Run is run.
+var Run = run
