@@ -24,6 +24,9 @@ const (
 // formNames are the names of the KDFs in stored forms.
 var formNames = map[KDF]string{PBKDF2: "SHA-256", Argon2id13: "ARGON2ID13", Argon2id13Text: "ARGON2ID-13"}
 
+// errEmpty tells of a password, ticket or secret without a character in it.
+var errEmpty = errors.New("an empty secret")
+
 // StoredTicket is what the router keeps of a ticket: a hash. It holds no text
 // that could be sent as the ticket.
 type StoredTicket struct {
@@ -32,8 +35,12 @@ type StoredTicket struct {
 }
 
 // PlainTicket keeps the SHA-256 of a ticket. That is enough for random tickets
-// of 128 bits and more; for what people think up use HashTicket.
+// of 128 bits and more; for what people think up use HashTicket. An empty ticket
+// is never right.
 func PlainTicket(ticket Secret) *StoredTicket {
+	if ticket.Empty() {
+		return &StoredTicket{}
+	}
 	sum := sha256.Sum256(ticket.Reveal())
 	return &StoredTicket{hash: secretOf(sum[:])}
 }
@@ -42,6 +49,9 @@ func PlainTicket(ticket Secret) *StoredTicket {
 // choose p so that the smallest board can bear it. KeyLen must be 32, the KDF
 // PBKDF2 or Argon2id13.
 func HashTicket(ticket Secret, p Params) (*StoredTicket, error) {
+	if ticket.Empty() {
+		return nil, errEmpty
+	}
 	if err := checkTicketParams(&p); err != nil {
 		return nil, err
 	}
@@ -126,6 +136,9 @@ func PlainCRA(secret Secret) *StoredCRA { return &StoredCRA{key: secret} }
 // DeriveCRA keeps a key derived from the secret (AP "WAMP-CRA", Password
 // Salting). The salt is text of 1 to 256 bytes, keyLen 16 to 64 bytes.
 func DeriveCRA(secret Secret, salt string, iterations uint32, keyLen int) (*StoredCRA, error) {
+	if secret.Empty() {
+		return nil, errEmpty
+	}
 	c := &StoredCRA{salted: true, salt: salt, iterations: iterations, keyLen: keyLen}
 	p, err := c.params()
 	if err != nil {
@@ -207,12 +220,16 @@ func DeriveSCRAM(password Secret, p Params) (*StoredSCRAM, error) {
 	if err != nil {
 		return nil, fmt.Errorf("password: %w", err)
 	}
+	if prepared == "" {
+		return nil, errEmpty
+	}
 	salted, err := Derive(p, []byte(prepared))
 	if err != nil {
 		return nil, err
 	}
-	storedKey := sha256.Sum256(mac(salted, "Client Key"))
-	return &StoredSCRAM{params: p, storedKey: secretOf(storedKey[:]), server: secretOf(mac(salted, "Server Key"))}, nil
+	keys := scramKeysOf(salted)
+	storedKey := sha256.Sum256(keys.clientKey)
+	return &StoredSCRAM{params: p, storedKey: secretOf(storedKey[:]), server: secretOf(keys.serverKey)}, nil
 }
 
 func checkSCRAMParams(p *Params) error {
