@@ -26,8 +26,9 @@ type broker struct {
 	retained retained
 	marks    marks
 
-	published, delivered, dropped atomic.Uint64
-	scratch                       sync.Pool // *publication
+	published, delivered, dropped, unrecorded atomic.Uint64
+
+	scratch sync.Pool // *publication
 }
 
 // subscription is one topic or pattern with everybody who asked for it: all
@@ -38,6 +39,7 @@ type subscription struct {
 	topic   wamp.URI
 	match   wamp.Match
 	created time.Time
+	log     Log // keeps its events; nil = they are not kept
 	members []*session
 	index   map[*session]int // position in members; nil while there are few
 	nkeys   nodeKeys         // of the members that gave one; nil = none
@@ -100,14 +102,36 @@ type publication struct {
 }
 
 func newBroker(cfg *RealmConfig, m *meta) *broker {
-	return &broker{
+	b := &broker{
 		cfg: cfg, meta: m,
 		subscriptions: newTable[*subscription](),
 		byID:          map[wamp.ID]*subscription{},
-		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes},
+		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes, ttl: cfg.RetainedTTL},
 		marks:         marks{max: cfg.MaxStreams},
 		scratch:       sync.Pool{New: func() any { return new(publication) }},
 	}
+	for _, h := range cfg.History {
+		log := h.Log
+		if log == nil {
+			orDefault(&h.MaxEvents, 1000)
+			log = &memoryLog{records: make([][]byte, h.MaxEvents)}
+		}
+		b.create(h.Topic, h.Match).log = log
+	}
+	return b
+}
+
+// create enters a new subscription into the tables. mu is held, or the broker not
+// in use yet.
+func (b *broker) create(topic wamp.URI, match wamp.Match) *subscription {
+	b.lastID++
+	sub := &subscription{id: b.lastID, topic: ownURI(topic), match: match, created: time.Now()}
+	b.subscriptions.put(sub.match, sub.topic, sub)
+	b.byID[sub.id] = sub
+	if sub.topic.Reserved() {
+		b.meta.watchers.Add(1)
+	}
+	return sub
 }
 
 func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
@@ -132,13 +156,7 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 			return
 		}
 		if !ok {
-			b.lastID++
-			sub = &subscription{id: b.lastID, topic: ownURI(m.Topic), match: m.Options.Match, created: time.Now()}
-			b.subscriptions.put(sub.match, sub.topic, sub)
-			b.byID[sub.id] = sub
-			if sub.topic.Reserved() {
-				b.meta.watchers.Add(1)
-			}
+			sub = b.create(m.Topic, m.Options.Match)
 			b.tell(sub, onSubCreate, s.id, sub.describe())
 		}
 		sub.add(s)
@@ -187,7 +205,7 @@ func (b *broker) drop(s *session, sub *subscription) {
 	delete(s.subscriptions, sub.id)
 	sub.remove(s)
 	b.tell(sub, onUnsubscribe, s.id, sub.id)
-	if len(sub.members) == 0 {
+	if len(sub.members) == 0 && sub.log == nil {
 		b.subscriptions.remove(sub.match, sub.topic)
 		delete(b.byID, sub.id)
 		b.tell(sub, onSubDelete, s.id, sub.id)
@@ -289,6 +307,9 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 		p.event = wamp.Event{Subscription: sub.id, Publication: id, Details: details, Payload: m.Payload}
 		if sub.match != wamp.MatchExact {
 			p.event.Details.Topic = m.Topic
+		}
+		if sub.log != nil {
+			b.record(sub.log, id, details, m)
 		}
 		var msg wamp.Message = &p.event
 		if len(sub.members) > 1 {

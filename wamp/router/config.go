@@ -49,6 +49,10 @@ type RealmConfig struct {
 	// MaxStreams bounds the marks kept for wamp.Once. Default 100,000; over it the
 	// mark that was used least recently goes.
 	MaxStreams int
+	// RetainedTTL is how long a last value is kept. 0 = until it is replaced.
+	RetainedTTL time.Duration
+	// History says of which topics the events are kept.
+	History []HistoryRule
 	// MaxTestaments bounds the testaments of one session. Default 64.
 	MaxTestaments int
 	// MaxDefinitions and MaxDefinitionBytes bound the descriptions for reflection.
@@ -143,6 +147,19 @@ func (c *Config) validate() error {
 			if other.Name == r.Name {
 				return fmt.Errorf("router: realm %q is configured twice", r.Name)
 			}
+		}
+		for j, h := range r.History {
+			if !h.Topic.Valid(r.StrictURIs, h.Match) || h.MaxEvents < 0 {
+				return fmt.Errorf("router: history %q of realm %q is no topic or pattern to keep", h.Topic, r.Name)
+			}
+			for _, other := range r.History[:j] {
+				if other.Topic == h.Topic && other.Match == h.Match {
+					return fmt.Errorf("router: history %q of realm %q is configured twice", h.Topic, r.Name)
+				}
+			}
+		}
+		if r.RetainedTTL < 0 {
+			return fmt.Errorf("router: the time that last values of realm %q are kept is negative", r.Name)
 		}
 		if r.Authorize == nil {
 			r.Authorize = func(Identity, Action, wamp.URI, wamp.Match) (bool, error) { return true, nil }

@@ -233,33 +233,26 @@ func (d *dealer) best(procedure wamp.URI) *registration {
 	return best
 }
 
-// pick chooses the callee of attempt n (0, 1, ...) among those that are not at
-// their concurrency limit; nil when there is none left.
-func (r *registration) pick(n int) *callee {
+// pick chooses a callee among those that are neither at their concurrency limit
+// nor among those tried before; nil when there is none left.
+func (r *registration) pick(tried []*callee) *callee {
 	count := len(r.callees)
-	if n >= count {
+	if count == 0 {
 		return nil
 	}
-	start := 0
+	start, step := 0, 1
 	switch r.invoke {
 	case wamp.InvokeRoundRobin:
 		start = r.turn % count
 	case wamp.InvokeRandom:
 		start = rand.IntN(count)
 	case wamp.InvokeLast:
-		start = count - 1
+		start, step = count-1, count-1
 	}
 	for i := range count {
-		j := (start + i) % count
-		if r.invoke == wamp.InvokeLast {
-			j = (start - i + count) % count
-		}
+		j := (start + i*step) % count
 		c := r.callees[j]
-		if c.busy() {
-			continue
-		}
-		if n > 0 {
-			n--
+		if c.busy() || slices.Contains(tried, c) {
 			continue
 		}
 		if r.invoke == wamp.InvokeRoundRobin {
@@ -318,16 +311,17 @@ func (d *dealer) call(s *session, m *wamp.Call, again bool) {
 		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have")
 		return
 	}
-	d.dispatch(s, m, reg, nil)
+	d.dispatch(s, m, reg, nil, false)
 }
 
 // dispatch offers a call to the callees of a registration one after the other,
-// those apart that were tried before, until one takes it or none is left.
-func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*callee) {
-	for n := 0; ; {
-		c := reg.pick(n)
+// those apart that were tried before, until one takes it or none is left. own says
+// that m is no borrowed message.
+func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*callee, own bool) {
+	for {
+		c := reg.pick(tried)
 		if m.Options.RunMode == runModePartition {
-			if c = reg.shard(m.Options.RKey); n > 0 || c.busy() {
+			if c = reg.shard(m.Options.RKey); c == nil || c.busy() || slices.Contains(tried, c) {
 				c = nil
 			}
 		}
@@ -335,20 +329,16 @@ func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*
 			d.refuse(s, m.Request, wamp.ErrURINoAvailableCallee, "no callee of "+string(m.Procedure)+" is available")
 			return
 		}
-		if slices.Contains(tried, c) {
-			n++
-			continue
-		}
 		if m.Options.Progress && !c.session.features.calleeChunks {
 			d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "the callee of "+string(m.Procedure)+" takes no progressive invocations")
 			return
 		}
-		err := d.invoke(s, m, reg, c, tried)
+		err := d.invoke(s, m, reg, c, tried, own)
 		switch {
 		case err == nil:
 			return
 		case isTransport(err):
-			n++
+			tried = append(slices.Clip(tried), c)
 		default:
 			d.refuse(s, m.Request, undeliverable(err), err.Error())
 			return
@@ -379,7 +369,7 @@ func undeliverable(err error) wamp.URI {
 
 // invoke sends the INVOCATION of a new call and, if it was queued, enters the
 // call into the tables.
-func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee, tried []*callee) error {
+func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee, tried []*callee, own bool) error {
 	id := wamp.NextID(to.session.lastInvocation)
 	inv := &d.invocation
 	*inv = wamp.Invocation{Request: id, Registration: reg.id, Payload: m.Payload}
@@ -410,7 +400,7 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee,
 		c.frozen = &own.Details
 	} else if to.session.features.calleeReroute && len(reg.callees) > 1 {
 		c.again, c.tried = m, tried
-		if tried == nil {
+		if !own {
 			c.again = wamp.Clone(m).(*wamp.Call)
 		}
 	}
@@ -582,7 +572,7 @@ func (d *dealer) yield(s *session, m *wamp.Yield) {
 // the registration (AP "Call Re-Routing"). The time that it has left stays.
 func (d *dealer) reroute(c *call) {
 	caller, request, m, reg := c.caller, c.request, c.again, c.reg
-	tried := append(c.tried, c.callee)
+	tried := append(slices.Clip(c.tried), c.callee)
 	left := time.Until(c.deadline)
 	limited := c.timer != nil
 	d.finish(c)
@@ -593,7 +583,7 @@ func (d *dealer) reroute(c *call) {
 	if limited {
 		m.Options.Timeout = uint64(max(left.Milliseconds(), 1))
 	}
-	d.dispatch(caller, m, reg, tried)
+	d.dispatch(caller, m, reg, tried, true)
 }
 
 // isTransport reports whether a send failed for the state of the connection

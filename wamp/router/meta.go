@@ -73,6 +73,7 @@ func newMeta(r *realm) *meta {
 		"wamp.subscription.list_subscribers":  m.subscriberList,
 		"wamp.subscription.count_subscribers": m.subscriberCount,
 		"wamp.subscription.remove_subscriber": m.removeSubscriber,
+		"wamp.subscription.get_events":        m.getEvents,
 
 		"wamp.registration.list":          m.registrationList,
 		"wamp.registration.lookup":        m.registrationLookup,

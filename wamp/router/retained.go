@@ -3,6 +3,7 @@ package router
 import (
 	"container/list"
 	"sync"
+	"time"
 
 	"gantry/wamp"
 )
@@ -11,6 +12,7 @@ import (
 // number and bytes. It has a lock of its own, taken inside the broker's.
 type retained struct {
 	maxCount, maxBytes int
+	ttl                time.Duration // 0 = for ever
 
 	mu      sync.Mutex
 	values  map[wamp.URI]*retainedValue
@@ -25,6 +27,7 @@ type retainedValue struct {
 	filter      *wamp.PublishFilter
 	payload     wamp.Payload
 	size        int
+	kept        time.Time // since when; its monotonic reading counts
 }
 
 func (r *retained) put(topic wamp.URI, id wamp.ID, details wamp.EventDetails, m *wamp.Publish) {
@@ -36,7 +39,16 @@ func (r *retained) put(topic wamp.URI, id wamp.ID, details wamp.EventDetails, m 
 	if old != nil {
 		oldSize = old.size
 	}
-	if old == nil && len(r.values) >= r.maxCount || r.bytes-oldSize+size > r.maxBytes {
+	full := func() bool {
+		return old == nil && len(r.values) >= r.maxCount || r.bytes-oldSize+size > r.maxBytes
+	}
+	if full() {
+		r.expire()
+		if old = r.values[topic]; old == nil {
+			oldSize = 0
+		}
+	}
+	if full() {
 		r.refused++
 		// A value that cannot be kept must not leave an older one to be taken for it.
 		r.forget(topic)
@@ -46,7 +58,7 @@ func (r *retained) put(topic wamp.URI, id wamp.ID, details wamp.EventDetails, m 
 		r.values = map[wamp.URI]*retainedValue{}
 	}
 	ev := wamp.Clone(&wamp.Event{Details: details, Payload: m.Payload}).(*wamp.Event)
-	v := &retainedValue{publication: id, details: ev.Details, filter: m.Options.Filter, payload: ev.Payload, size: size}
+	v := &retainedValue{publication: id, details: ev.Details, filter: m.Options.Filter, payload: ev.Payload, size: size, kept: time.Now()}
 	if old == nil {
 		topic = ownURI(topic)
 	}
@@ -67,16 +79,29 @@ func (r *retained) forget(topic wamp.URI) {
 	}
 }
 
+// expired reports whether a value has been kept for long enough.
+func (r *retained) expired(v *retainedValue) bool { return r.ttl > 0 && time.Since(v.kept) >= r.ttl }
+
+// expire forgets what is expired.
+func (r *retained) expire() {
+	for topic, v := range r.values {
+		if r.expired(v) {
+			r.forget(topic)
+		}
+	}
+}
+
 // each calls f for every kept value that the pattern covers.
 func (r *retained) each(m wamp.Match, pattern wamp.URI, f func(wamp.URI, *retainedValue)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if m == wamp.MatchExact {
-		if v := r.values[pattern]; v != nil {
+		if v := r.values[pattern]; v != nil && !r.expired(v) {
 			f(pattern, v)
 		}
 		return
 	}
+	r.expire()
 	for topic, v := range r.values {
 		if pattern.Matches(m, topic) {
 			f(topic, v)

@@ -243,6 +243,7 @@ type Stats struct {
 	Retained      int    // last values kept
 	RetainedBytes int
 	NotRetained   uint64 // values not kept for the bounds
+	Unrecorded    uint64 // events that their history could not take
 }
 
 // Stats returns the counters of a realm; zero for one that does not exist.
@@ -255,7 +256,7 @@ func (r *Router) Stats(name wamp.URI) Stats {
 	st := Stats{
 		Joined: realm.joined.Load(), Published: b.published.Load(), Delivered: b.delivered.Load(), Dropped: b.dropped.Load(),
 		Calls: d.calls.Load(), CallsRefused: d.refused.Load(),
-		Violations: realm.violations.Load(), Denied: realm.denied.Load(), SlowConsumers: realm.slow.Load(),
+		Unrecorded: b.unrecorded.Load(), Violations: realm.violations.Load(), Denied: realm.denied.Load(), SlowConsumers: realm.slow.Load(),
 	}
 	realm.mu.Lock()
 	st.Sessions = len(realm.sessions)

@@ -64,7 +64,7 @@ func roles() wamp.Dict {
 	return wamp.Dict{
 		"broker": yes("publisher_exclusion", "publisher_identification", "subscriber_blackwhite_listing",
 			"publication_trustlevels", "pattern_based_subscription", "sharded_subscription", "subscription_revocation",
-			"event_retention", "payload_passthru_mode", "session_meta_api", "subscription_meta_api", "reflection"),
+			"event_retention", "event_history", "payload_passthru_mode", "session_meta_api", "subscription_meta_api", "reflection"),
 		"dealer": yes("caller_identification", "call_trustlevels", "pattern_based_registration", "shared_registration",
 			"sharded_registration", "progressive_call_results", "progressive_call_invocations", "call_canceling",
 			"call_timeout", "call_reroute", "registration_revocation", "payload_passthru_mode",

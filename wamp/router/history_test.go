@@ -1,0 +1,162 @@
+package router_test
+
+import (
+	"fmt"
+	"reflect"
+	"testing"
+	"time"
+
+	"gantry/wamp"
+	"gantry/wamp/router"
+)
+
+func TestEventHistory(t *testing.T) {
+	rules := []router.HistoryRule{{Topic: "log.", Match: wamp.MatchPrefix}, {Topic: "log.b", MaxEvents: 2}}
+	within(t, router.RealmConfig{History: rules}, func(w *world) {
+		pub, pubID := w.join("pub")
+		var published []wamp.ID
+		publish := func(topic wamp.URI, o wamp.PublishOptions, args ...any) {
+			o.Acknowledge = true
+			pub.say(&wamp.Publish{Request: wamp.ID(len(published) + 1), Topic: topic, Options: o, Payload: wamp.Args(args...)})
+			published = append(published, pub.heard()[0].(*wamp.Published).Publication)
+			time.Sleep(time.Second)
+		}
+		start := time.Now().UTC()
+		publish("log.a", wamp.PublishOptions{DiscloseMe: true}, 0)
+		publish("log.b", wamp.PublishOptions{}, 1)
+		publish("log.b", wamp.PublishOptions{}, 2)
+		publish("log.b", wamp.PublishOptions{}, 3)
+		publish("log.c", wamp.PublishOptions{Filter: &wamp.PublishFilter{EligibleAuthID: []string{"friend"}}}, 4)
+		publish("log.c", wamp.PublishOptions{Filter: &wamp.PublishFilter{Eligible: []wamp.ID{}}}, 5)
+		publish("log.c", wamp.PublishOptions{Filter: &wamp.PublishFilter{ExcludeAuthRole: []string{"nobody"}}}, []byte{6})
+
+		friend, _ := w.join("friend")
+		stranger, _ := w.join("stranger")
+		// Nobody has ever subscribed.
+		id := func(p *scripted, topic string, options wamp.Dict) int64 {
+			t.Helper()
+			v, err := p.asks("wamp.subscription.lookup", wamp.List{topic, options}, nil)
+			if err != "" || v == nil {
+				t.Fatalf("lookup: %v, %s", v, err)
+			}
+			return int64(v.(wamp.ID))
+		}
+		all := id(friend, "log.", wamp.Dict{"match": "prefix"})
+		values := func(p *scripted, sub int64, kwargs wamp.Dict) string {
+			t.Helper()
+			v, err := p.asks("wamp.subscription.get_events", wamp.List{sub}, kwargs)
+			if err != "" {
+				t.Fatalf("get_events %v: %s", kwargs, err)
+			}
+			var out []any
+			for _, ev := range v.(wamp.List) {
+				out = append(out, ev.(wamp.Dict)["args"].(wamp.List)[0])
+			}
+			return fmt.Sprint(out)
+		}
+		at := func(seconds int) string {
+			return start.Add(time.Duration(seconds) * time.Second).Format(time.RFC3339Nano)
+		}
+		for _, c := range []struct {
+			kwargs wamp.Dict
+			want   string
+		}{
+			{nil, "[0 1 2 3 4 [6]]"},
+			{wamp.Dict{"reverse": true}, "[[6] 4 3 2 1 0]"},
+			{wamp.Dict{"limit": int64(2)}, "[0 1]"},
+			{wamp.Dict{"limit": int64(2), "reverse": true}, "[[6] 4]"},
+			{wamp.Dict{"topic": "log.b"}, "[1 2 3]"},
+			{wamp.Dict{"topic": "log.x"}, "[]"},
+			{wamp.Dict{"from_time": at(1), "before_time": at(3)}, "[1 2]"},
+			{wamp.Dict{"after_time": at(1), "until_time": at(3)}, "[2 3]"},
+			{wamp.Dict{"from_publication": int64(published[1]), "until_publication": int64(published[2])}, "[1 2]"},
+			{wamp.Dict{"after_publication": int64(published[1]), "before_publication": int64(published[3])}, "[2]"},
+			{wamp.Dict{"after_publication": int64(published[2]), "limit": int64(1)}, "[3]"},
+			{wamp.Dict{"before_publication": int64(published[3]), "reverse": true, "limit": int64(2)}, "[2 1]"},
+			{wamp.Dict{"until_publication": int64(published[3]), "from_publication": int64(published[1]), "reverse": true}, "[3 2 1]"},
+			{wamp.Dict{"from_publication": int64(1)}, "[]"},
+		} {
+			if got := values(friend, all, c.kwargs); got != c.want {
+				t.Errorf("%v: %s, want %s", c.kwargs, got, c.want)
+			}
+		}
+		if got := values(stranger, all, nil); got != "[0 1 2 3 [6]]" {
+			t.Errorf("a stranger sees %s", got)
+		}
+		if got := values(friend, id(friend, "log.b", nil), nil); got != "[2 3]" {
+			t.Errorf("the bounded history has %s", got)
+		}
+		v, _ := friend.asks("wamp.subscription.get_events", wamp.List{all}, wamp.Dict{"limit": int64(1)})
+		want := wamp.Dict{
+			"timestamp": start.Format("2006-01-02T15:04:05.000Z"), "subscription": wamp.ID(all), "publication": published[0],
+			"details": wamp.Dict{"topic": "log.a", "publisher": pubID, "publisher_authid": "pub", "publisher_authrole": "trusted"},
+			"args":    wamp.List{int64(0)},
+		}
+		if got := v.(wamp.List)[0]; !reflect.DeepEqual(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+		for _, kwargs := range []wamp.Dict{{"limit": int64(0)}, {"limit": "x"}, {"reverse": 1}, {"from_time": "yesterday"}, {"from_publication": int64(-1)}, {"topic": 1}} {
+			friend.refused(wamp.ErrURIInvalidArgument, "wamp.subscription.get_events", wamp.List{all}, kwargs)
+		}
+		friend.refused(wamp.ErrURINoSuchSubscription, "wamp.subscription.get_events", wamp.List{int64(99)}, nil)
+
+		// A subscription comes and goes; its history stays.
+		friend.say(&wamp.Subscribe{Request: 1, Topic: "log.b"}, &wamp.Unsubscribe{Request: 2, Subscription: 2})
+		friend.hears(&wamp.Subscribed{Request: 1, Subscription: 2}, &wamp.Unsubscribed{Request: 2})
+		publish("log.b", wamp.PublishOptions{}, 7)
+		if got := values(friend, 2, nil); got != "[3 7]" {
+			t.Errorf("after the last unsubscribe: %s", got)
+		}
+	})
+}
+
+func TestLongHistoriesAreReadInPieces(t *testing.T) {
+	within(t, router.RealmConfig{History: []router.HistoryRule{{Topic: "log", MaxEvents: 900}}}, func(w *world) {
+		p, _ := w.join("p")
+		for i := range 1500 {
+			p.say(&wamp.Publish{Request: 1, Topic: "log", Payload: wamp.Args(i)})
+		}
+		for _, reverse := range []bool{false, true} {
+			v, err := p.asks("wamp.subscription.get_events", wamp.List{int64(1)}, wamp.Dict{"reverse": reverse})
+			events, _ := v.(wamp.List)
+			if err != "" || len(events) != 900 {
+				t.Fatalf("%d events, %s", len(events), err)
+			}
+			for i, ev := range events {
+				want := int64(600 + i)
+				if reverse {
+					want = int64(1499 - i)
+				}
+				if got := ev.(wamp.Dict)["args"].(wamp.List)[0]; got != want {
+					t.Fatalf("event %d is %v, want %d", i, got, want)
+				}
+			}
+		}
+	})
+}
+
+func TestRetainedValuesExpire(t *testing.T) {
+	within(t, router.RealmConfig{RetainedTTL: time.Minute, MaxRetained: 2}, func(w *world) {
+		p, _ := w.join("p")
+		retain := func(topic wamp.URI) {
+			p.say(&wamp.Publish{Request: 1, Topic: topic, Options: wamp.PublishOptions{Retain: true}})
+		}
+		retain("t.1")
+		retain("t.2")
+		time.Sleep(30 * time.Second)
+		retain("t.1")
+		time.Sleep(30 * time.Second)
+		retain("t.3") // takes the room of t.2, which has expired
+		p.say(&wamp.Subscribe{Request: 2, Topic: "t.", Options: wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: true}},
+			&wamp.Subscribe{Request: 3, Topic: "t.2", Options: wamp.SubscribeOptions{GetRetained: true}})
+		topics := map[wamp.URI]bool{}
+		for _, m := range p.heard() {
+			if ev, ok := m.(*wamp.Event); ok {
+				topics[ev.Details.Topic] = true
+			}
+		}
+		if want := map[wamp.URI]bool{"t.1": true, "t.3": true}; !reflect.DeepEqual(topics, want) {
+			t.Errorf("retained: %v", topics)
+		}
+	})
+}
