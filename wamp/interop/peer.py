@@ -1,17 +1,30 @@
 """A WAMP client on Autobahn|Python that a test drives line by line.
 
-    peer.py URL REALM SERIALIZER
+Commands arrive as JSON objects, one a line, on standard input; answers and
+events leave as JSON objects, one a line, on standard output. The other peers
+speak the same:
 
-URL is ws://HOST:PORT/PATH or rs://HOST:PORT. Commands arrive as JSON objects,
-one a line, on standard input; answers and events leave as JSON objects, one a
-line, on standard output:
-
-    {"op": "subscribe", "topic": URI, "match": "exact|prefix|wildcard", "retained": false}
-    {"op": "publish", "topic": URI, "args": [], "kwargs": {}}          (acknowledged)
-    {"op": "register", "procedure": URI, "match": "...", "kind": "echo|slow|fail"}
-    {"op": "call", "procedure": URI, "args": [], "kwargs": {}, "progress": false, "timeout": ms}
+    {"op": "join", "url": "ws://HOST:PORT/PATH|rs://HOST:PORT", "realm": URI, "serializer": "json|msgpack|cbor",
+     "auth": {"method": "ticket|wampcra|cryptosign|scram", "authid": ID, "secret": TEXT}}    (auth may be missing)
     {"op": "leave"}
+    {"op": "subscribe", "topic": URI, "match": "exact|prefix|wildcard", "retained": false}
+    {"op": "publish", "topic": URI, "args": [], "kwargs": {}, "options": {}}      (acknowledged)
+    {"op": "register", "procedure": URI, "match": "...", "invoke": "single|roundrobin|...", "kind": KIND}
+    {"op": "call", "procedure": URI, "args": [], "kwargs": {}, "progress": false, "timeout": ms}
+    {"op": "unsubscribe|unregister|cancel", "target": id of the command to undo, "mode": how to cancel}
+    {"op": "release"}                                   (ends the invocations that hang)
 
+A command with an "id" is answered by {"reply": id, "ok": RESULT} or
+{"reply": id, "error": URI, "args": [], "kwargs": {}}. Unasked come
+
+    {"event": "left", "reason": URI or null}            (the session that had joined is over)
+    {"event": "event", "for": id of subscribe, "topic": URI, "args": [], "kwargs": {}, "retained": false}
+    {"event": "progress", "for": id of call, "args": []}
+    {"event": "invoked"} and {"event": "interrupted"}   (from procedures of the kind hang)
+
+Kinds of procedures: echo returns its arguments, where the URI that was called,
+fail the error com.example.error with its arguments, slow(n) n after progress 0 to
+n-1, hang "late" after "release", meet(n) n when n invocations are in progress.
 Bytes travel as {"$bytes": "hex"} in both directions.
 """
 
@@ -27,6 +40,7 @@ from autobahn.asyncio.rawsocket import WampRawSocketClientFactory, WampRawSocket
 from autobahn.asyncio.wamp import ApplicationSession
 from autobahn.asyncio.websocket import WampWebSocketClientFactory
 from autobahn.wamp import types
+from autobahn.wamp.auth import create_authenticator
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSerializer
 
@@ -35,6 +49,9 @@ if not hasattr(WampRawSocketClientProtocol, "transport_details"):
     WampRawSocketClientProtocol.transport_details = property(lambda self: self._transport_details)
 
 SERIALIZERS = {"json": JsonSerializer, "msgpack": MsgPackSerializer, "cbor": CBORSerializer}
+
+# What create_authenticator calls the secret of each method.
+SECRETS = {"ticket": "ticket", "wampcra": "secret", "cryptosign": "privkey", "scram": "password"}
 
 
 def say(**message):
@@ -52,91 +69,159 @@ def bytes_hook(value):
 
 
 class Peer(ApplicationSession):
-    async def onJoin(self, details):
-        say(event="joined", session=details.session, authrole=details.authrole, realm=details.realm)
-        loop = asyncio.get_running_loop()
-        # asyncio itself keeps no task alive: without this the task that waits for a line is collected with its reader.
-        self.reader = reader = asyncio.StreamReader(limit=1 << 24)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-        while line := await reader.readline():
-            command = json.loads(line, object_hook=bytes_hook)
-            if command["op"] == "leave":
-                break
-            asyncio.ensure_future(self.carry_out(command))
-        self.leave()
+    def __init__(self, realm, auth):
+        super().__init__(types.ComponentConfig(realm=realm))
+        self.joined = asyncio.get_running_loop().create_future()
+        self.authenticator = None
+        if auth:
+            secret = {SECRETS[auth["method"]]: auth["secret"]}
+            self.authenticator = create_authenticator(auth["method"], authid=auth["authid"], **secret)
+            self.authid = auth["authid"]
+
+    def onConnect(self):
+        if self.authenticator is None:
+            self.join(self.config.realm)
+        else:
+            a = self.authenticator
+            self.join(self.config.realm, authmethods=[a.name], authid=self.authid, authextra=a.authextra)
+
+    def onChallenge(self, challenge):
+        return self.authenticator.on_challenge(self, challenge)
+
+    def onWelcome(self, welcome):
+        return self.authenticator and self.authenticator.on_welcome(self, welcome.authextra)
+
+    def onJoin(self, details):
+        self.joined.set_result({"session": details.session, "authid": details.authid, "authrole": details.authrole,
+                                "authmethod": details.authmethod})
+
+    def onLeave(self, details):
+        if self.joined.done():
+            say(event="left", reason=details.reason)
+        else:
+            self.joined.set_exception(ApplicationError(details.reason, details.message))
+        self.disconnect()
+
+
+class Driver:
+    def __init__(self):
+        self.session = None
+        self.handles = {}  # of subscriptions, registrations and calls, by the command that made them
+        self.released = asyncio.Event()
+        self.meeting = []  # futures of the invocations that wait for others
 
     async def carry_out(self, c):
         try:
             say(reply=c.get("id"), ok=await getattr(self, "do_" + c["op"])(c))
         except ApplicationError as e:
             say(reply=c.get("id"), error=e.error, args=list(e.args), kwargs=e.kwargs)
-        except Exception as e:  # whatever Autobahn raises is the test's to judge
-            say(reply=c.get("id"), error=type(e).__name__, args=[str(e)])
+        except (Exception, asyncio.CancelledError) as e:  # whatever Autobahn raises is the test's to judge
+            say(reply=c.get("id"), error=type(e).__name__, args=[str(e)], kwargs={})
+
+    async def do_join(self, c):
+        session = self.session = Peer(c["realm"], c.get("auth"))
+        url = c["url"]
+        host, _, port = url.split("://")[1].split("/")[0].rpartition(":")
+        serializer = SERIALIZERS[c["serializer"]]()
+        if url.startswith("rs://"):
+            factory = WampRawSocketClientFactory(lambda: session, serializer=serializer)
+        else:
+            factory = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer])
+        await asyncio.get_running_loop().create_connection(factory, host, int(port))
+        return await session.joined
+
+    async def do_leave(self, c):
+        self.session.leave()
 
     async def do_subscribe(self, c):
         def handler(*args, details=None, **kwargs):
             say(event="event", topic=details.topic or c["topic"], args=list(args), kwargs=kwargs,
-                retained=bool(details.retained))
+                retained=bool(details.retained), **{"for": c["id"]})
 
-        options = types.SubscribeOptions(match=c.get("match", "exact"), details=True, get_retained=c.get("retained", False))
-        subscription = await self.subscribe(handler, c["topic"], options=options)
-        return subscription.id
+        options = types.SubscribeOptions(match=c.get("match", "exact"), details=True, get_retained=c.get("retained"))
+        self.handles[c["id"]] = await self.session.subscribe(handler, c["topic"], options=options)
+
+    async def do_unsubscribe(self, c):
+        await self.handles[c["target"]].unsubscribe()
 
     async def do_publish(self, c):
-        options = types.PublishOptions(acknowledge=True, exclude_me=c.get("exclude_me", True), retain=c.get("retain"))
-        publication = await self.publish(c["topic"], *c.get("args", []), options=options, **c.get("kwargs", {}))
-        return publication.id
+        options = types.PublishOptions(acknowledge=True, **c.get("options", {}))
+        await self.session.publish(c["topic"], *c.get("args", []), options=options, **c.get("kwargs", {}))
 
     async def do_register(self, c):
-        async def echo(*args, details=None, **kwargs):
-            return types.CallResult(*args, **kwargs)
+        options = types.RegisterOptions(match=c.get("match"), invoke=c.get("invoke"), details_arg="details")
+        endpoint = getattr(self, "serve_" + c["kind"])
+        self.handles[c["id"]] = await self.session.register(endpoint, c["procedure"], options=options)
 
-        async def slow(count, details=None):
-            for i in range(count):
-                if details.progress:
-                    details.progress(i)
-                await asyncio.sleep(0.01)
-            return count
-
-        def fail(*args, details=None, **kwargs):
-            raise ApplicationError("com.example.error", *args, **kwargs)
-
-        endpoint = {"echo": echo, "slow": slow, "fail": fail}[c.get("kind", "echo")]
-        options = types.RegisterOptions(match=c.get("match", "exact"), details_arg="details")
-        registration = await self.register(endpoint, c["procedure"], options=options)
-        return registration.id
+    async def do_unregister(self, c):
+        await self.handles[c["target"]].unregister()
 
     async def do_call(self, c):
-        progress = (lambda *args, **kwargs: say(event="progress", id=c.get("id"), args=list(args))) if c.get("progress") else None
-        options = types.CallOptions(on_progress=progress, timeout=c.get("timeout"))
-        result = await self.call(c["procedure"], *c.get("args", []), options=options, **c.get("kwargs", {}))
+        def progress(*args, **kwargs):
+            say(event="progress", args=list(args), **{"for": c["id"]})
+
+        options = types.CallOptions(on_progress=progress if c.get("progress") else None, timeout=c.get("timeout"))
+        call = self.session.call(c["procedure"], *c.get("args", []), options=options, **c.get("kwargs", {}))
+        self.handles[c["id"]] = call
+        result = await call
         if isinstance(result, types.CallResult):
             return {"args": list(result.results), "kwargs": result.kwresults}
-        return {"args": [result], "kwargs": {}}
+        return {"args": [] if result is None else [result], "kwargs": {}}
 
-    def onLeave(self, details):
-        say(event="left", reason=details.reason, message=details.message)
-        self.disconnect()
+    async def do_cancel(self, c):
+        self.handles[c["target"]].cancel()
 
-    def onDisconnect(self):
-        asyncio.get_event_loop().stop()
+    async def do_release(self, c):
+        self.released.set()
+        self.released = asyncio.Event()
+
+    async def serve_echo(self, *args, details=None, **kwargs):
+        return types.CallResult(*args, **kwargs)
+
+    async def serve_where(self, details=None):
+        return details.procedure
+
+    async def serve_fail(self, *args, details=None, **kwargs):
+        raise ApplicationError("com.example.error", *args, **kwargs)
+
+    async def serve_slow(self, count, details=None):
+        for i in range(count):
+            if details.progress:
+                details.progress(i)
+        return count
+
+    async def serve_hang(self, details=None):
+        say(event="invoked")
+        try:
+            await self.released.wait()
+        except asyncio.CancelledError:
+            say(event="interrupted")
+            raise
+        return "late"
+
+    async def serve_meet(self, count, details=None):
+        here = asyncio.get_running_loop().create_future()
+        self.meeting.append(here)
+        if len(self.meeting) == count:
+            for f in self.meeting:
+                f.set_result(None)
+            self.meeting.clear()
+        await here
+        return count
 
 
-async def main(url, realm, serializer):
-    def make():
-        return Peer(types.ComponentConfig(realm=realm))
-
-    loop = asyncio.get_running_loop()
-    host, _, port = url.split("://")[1].split("/")[0].rpartition(":")
-    if url.startswith("rs://"):
-        factory = WampRawSocketClientFactory(make, serializer=SERIALIZERS[serializer]())
-    else:
-        factory = WampWebSocketClientFactory(make, url=url, serializers=[SERIALIZERS[serializer]()])
-    await loop.create_connection(factory, host, int(port))
+async def main():
+    reader = asyncio.StreamReader(limit=1 << 24)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    driver, tasks = Driver(), set()
+    while line := await reader.readline():
+        # Not awaited: the next command may come before this one has its answer.
+        task = asyncio.ensure_future(driver.carry_out(json.loads(line, object_hook=bytes_hook)))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
 
 
 if __name__ == "__main__":
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
-    loop.run_until_complete(main(*sys.argv[1:4]))
-    loop.run_forever()
+    loop.run_until_complete(main())
