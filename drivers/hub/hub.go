@@ -95,6 +95,7 @@ type Hub struct {
 	random func() float64
 	log    *slog.Logger
 	audit  *slog.Logger
+	mute   atomic.Bool // the router takes no descriptions
 
 	// admin serializes the methods that change the set of devices: one slot. They
 	// wait for devices to stop, so it is no mutex.
@@ -390,6 +391,9 @@ func (h *Hub) watch(ctx context.Context) error {
 			for _, name := range h.names() {
 				if d := h.device(name); d != nil {
 					d.forgotten()
+					for _, p := range d.procedures() {
+						h.reflect(ctx, &p)
+					}
 				}
 			}
 		}
@@ -412,6 +416,7 @@ func (h *Hub) serve(ctx context.Context, procedures []procedure) {
 			switch {
 			case err == nil:
 				undo = append(undo, unregister)
+				h.reflect(ctx, p)
 			case ctx.Err() != nil:
 			case p.optional && errors.As(err, &own):
 				h.log.Debug("procedure not registered", "procedure", string(p.uri), "error", err)
@@ -458,6 +463,20 @@ func (h *Hub) register(ctx context.Context, p *procedure) (func(context.Context)
 		unregister, err = h.sess.Register(ctx, p.uri, opts, h.handler(p))
 	}
 	return unregister, err
+}
+
+// reflect describes a procedure to the router (AP "Interface Reflection"), where
+// it takes descriptions: what the arguments are, in which unit and range.
+func (h *Hub) reflect(ctx context.Context, p *procedure) {
+	if p.about == nil || h.mute.Load() {
+		return
+	}
+	_, err := h.sess.Call(ctx, "wamp.reflect.define", wamp.CallOptions{}, wamp.Args(string(p.uri), p.about()))
+	var refused *wamp.Error
+	if errors.As(err, &refused) {
+		h.mute.Store(true)
+		h.log.Debug("the router takes no descriptions", "error", err)
+	}
 }
 
 // handler decodes an invocation and serves it. Nothing that a caller sends may

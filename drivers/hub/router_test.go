@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -140,6 +141,18 @@ func TestThroughARealRouter(t *testing.T) {
 		p, err = app.Call(ctx, "gantry.barn.sys.device.list", wamp.CallOptions{}, wamp.Payload{})
 		if args, _, _ := serialize.Values(p); err != nil || len(args[0].(wamp.List)) != 1 {
 			t.Errorf("list = %v, %v", args, err)
+		}
+
+		for procedure, want := range map[string]string{
+			"gantry.barn.set.dev.led": "type bool", "gantry.barn.do.dev.move": "progressive true", "gantry.barn.get.dev.nothing": "",
+		} {
+			p, err := app.Call(ctx, "wamp.reflection.procedure.describe", wamp.CallOptions{}, wamp.Args(procedure))
+			args, _, _ := serialize.Values(p)
+			d, _ := args[0].(wamp.Dict)
+			key, value, _ := strings.Cut(want, " ")
+			if err != nil || (d == nil) != (want == "") || want != "" && fmt.Sprint(d[key]) != value {
+				t.Errorf("%s is described as %v, %v", procedure, args, err)
+			}
 		}
 
 		cancel()

@@ -12,7 +12,8 @@ import (
 type procedure struct {
 	uri      wamp.URI
 	match    wamp.Match
-	optional bool // a refusal is no fault
+	optional bool             // a refusal is no fault
+	about    func() wamp.Dict // describes it for reflection; nil = not described
 	serve    func(ctx context.Context, c *call) (wamp.Payload, error)
 }
 
@@ -23,15 +24,15 @@ func (d *device) procedures() []procedure {
 	var list []procedure
 	for _, p := range d.points {
 		if p.readable {
-			list = append(list, procedure{uri: GetProcedure(gw, d.name, p.id), serve: func(ctx context.Context, c *call) (wamp.Payload, error) { return d.get(ctx, p, c) }})
+			list = append(list, procedure{uri: GetProcedure(gw, d.name, p.id), about: p.describe, serve: func(ctx context.Context, c *call) (wamp.Payload, error) { return d.get(ctx, p, c) }})
 		}
 		if p.writable {
-			list = append(list, procedure{uri: SetProcedure(gw, d.name, p.id), serve: func(ctx context.Context, c *call) (wamp.Payload, error) { return d.set(ctx, p, c) }})
+			list = append(list, procedure{uri: SetProcedure(gw, d.name, p.id), about: p.describe, serve: func(ctx context.Context, c *call) (wamp.Payload, error) { return d.set(ctx, p, c) }})
 		}
 	}
 	for i := range d.desc.Actions {
 		a := d.actions[d.desc.Actions[i].ID]
-		list = append(list, procedure{uri: DoProcedure(gw, d.name, a.desc.ID), serve: func(ctx context.Context, c *call) (wamp.Payload, error) { return d.do(ctx, a, c) }})
+		list = append(list, procedure{uri: DoProcedure(gw, d.name, a.desc.ID), about: a.describe, serve: func(ctx context.Context, c *call) (wamp.Payload, error) { return d.do(ctx, a, c) }})
 	}
 	return list
 }
