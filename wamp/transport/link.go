@@ -37,8 +37,9 @@ type link struct {
 
 	// The writing side, owned by whoever has set writing.
 	flight  [][]byte  // taken from the queue
-	held    []*buffer // those of flight that are released when it is written
-	pending int       // bytes of flight
+	held    []*buffer // what those of flight lie in, see queue.bufs
+	pending int       // bytes of flight that still count in size
+	sent    int       // those of them that have been written
 	left    [][]byte  // what tryWrite is to write
 	writeN  int       // result of tryWrite
 	writeE  error
@@ -93,7 +94,7 @@ func (l *link) take() bool {
 	}
 	l.flight, l.segs = l.segs, l.flight[:0]
 	l.held, l.bufs = l.bufs, l.held[:0]
-	l.pending = 0
+	l.pending, l.sent = 0, 0
 	for _, s := range l.flight {
 		l.pending += len(s)
 	}
@@ -106,7 +107,9 @@ const maxPieces = 32
 // landed accounts for a written flight. l.mu is held.
 func (l *link) landed(err error) {
 	for _, b := range l.held {
-		b.release()
+		if b != nil {
+			b.release()
+		}
 	}
 	clear(l.flight)
 	clear(l.held)
@@ -116,12 +119,19 @@ func (l *link) landed(err error) {
 	if cap(l.held) > maxPieces {
 		l.held = nil
 	}
-	if l.size -= l.pending; l.size < 0 {
-		l.size = 0 // dropped while it was written
-	}
+	l.sent = l.pending
+	l.account()
 	if err != nil {
 		l.die(err)
 	}
+}
+
+// account takes what has been written out of the queue's size, piece by piece:
+// a reader that is slow but steady makes room all the time. l.mu is held.
+func (l *link) account() {
+	l.size = max(l.size-l.sent, 0) // 0 if it was dropped meanwhile
+	l.pending -= l.sent
+	l.sent = 0
 	l.settle()
 }
 
@@ -194,6 +204,7 @@ func (l *link) attempt(segs [][]byte) ([][]byte, error) {
 			return segs, err
 		}
 		n := l.writeN
+		l.sent += n
 		for len(segs) > 0 && n >= len(segs[0]) {
 			n -= len(segs[0])
 			segs = segs[1:]
@@ -211,6 +222,9 @@ const writePiece = 32 << 10
 // writeAll writes segs, waiting for the network.
 func (l *link) writeAll(segs [][]byte) error {
 	for len(segs) > 0 {
+		l.mu.Lock()
+		l.account()
+		l.mu.Unlock()
 		if err := l.conn.SetWriteDeadline(time.Now().Add(l.opts.WriteTimeout)); err != nil {
 			return err
 		}
@@ -223,8 +237,13 @@ func (l *link) writeAll(segs [][]byte) error {
 			return err
 		}
 		if segs[0] = segs[0][n:]; len(segs[0]) == 0 {
+			if i := len(l.flight) - len(segs); l.held[i] != nil {
+				l.held[i].release()
+				l.held[i] = nil
+			}
 			segs = segs[1:]
 		}
+		l.sent += n
 	}
 	return l.conn.SetWriteDeadline(time.Time{})
 }

@@ -26,7 +26,7 @@ type queue struct {
 
 	mu      sync.Mutex // guards what follows
 	segs    [][]byte   // what goes before tail
-	bufs    []*buffer  // those of segs that are released when written
+	bufs    []*buffer  // for each of segs what it lies in, nil if it is shared
 	tail    *buffer    // still has room; nil if there is none
 	size    int        // bytes queued, those being written included
 	writing bool       // somebody has promised to drain
@@ -138,7 +138,7 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference:
 		q.seal()
-		q.segs = append(q.segs, frame)
+		q.segs, q.bufs = append(q.segs, frame), append(q.bufs, nil)
 	default:
 		t := q.open(len(frame))
 		t.b = append(t.b, frame...)
@@ -202,7 +202,9 @@ func (q *queue) settle() {
 func (q *queue) drop() {
 	q.seal()
 	for _, b := range q.bufs {
-		b.release()
+		if b != nil {
+			b.release()
+		}
 	}
 	q.segs, q.bufs, q.size = nil, nil, 0
 }

@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"io"
 	"net"
@@ -254,4 +255,29 @@ func TestServerThatStopsClosesEverybody(t *testing.T) {
 		_ = c.Close()
 		t.Error("the port is still open")
 	}
+}
+
+// What has been written makes room at once, not when everything before it has.
+func TestRoomGrowsWithEveryPieceThatIsRead(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, l wamptest.Link) {
+		s := serve(t, "unix", transport.ServerConfig{Options: hasty}, nil)
+		p, router := s.script(t, l)
+		const n = 4 << 20
+		if err := router.TrySend(&wamp.Event{Subscription: 1, Publication: 1, Payload: wamp.Args(strings.Repeat("x", n))}); err != nil {
+			t.Fatal(err)
+		}
+		small := &wamp.Published{Request: 1, Publication: 2}
+		if err := router.TrySend(small); !errors.Is(err, wamp.ErrQueueFull) {
+			t.Fatalf("behind a message over the limit: %v", err)
+		}
+		if _, err := io.CopyN(io.Discard, p.Conn, n-512<<10); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), wamptest.Deadline/2)
+		defer cancel()
+		if err := router.Send(ctx, small); err != nil {
+			t.Errorf("with half of the limit in the queue: %v", err)
+		}
+	})
 }
