@@ -154,3 +154,19 @@ func large(w *world) {
 	got := w.peer.OK(do{"op": "call", "procedure": "com.large.gantry", "args": list{text}, "kwargs": doc{"k": 1}})
 	w.heard("large result", got, list{text}, doc{"k": 1})
 }
+
+func passthru(w *world) {
+	events := w.subscribe("com.passthru", wamp.SubscribeOptions{})
+	w.peer.OK(do{"op": "publish", "topic": "com.passthru", "args": list{1, "a"}, "kwargs": doc{},
+		"options": doc{"ppt_scheme": "x_test", "ppt_serializer": "native"}})
+	ev := next(w, "event", events)
+	if p := ev.Details.Passthru; p == nil || *p != (wamp.Passthru{Scheme: "x_test", Serializer: "native"}) {
+		w.Errorf("the event came with %+v", p)
+	}
+	// The one argument is the library's own packet. nexus leaves the keywords beside
+	// it, too.
+	args, _, err := serialize.Values(ev.Payload)
+	if err != nil || len(args) != 1 || !reflect.DeepEqual(plain(args[0]), any(doc{"args": list{1.0, "a"}, "kwargs": doc{}})) {
+		w.Errorf("the event came with %v, %v", args, err)
+	}
+}

@@ -50,6 +50,7 @@ var scenarios = []struct {
 	{"retained values of a peer reach Gantry", retainedOfPeer, []string{"wampy"}},
 	{"bytes both ways", binary, append(noBytes, undefined...)},
 	{"large payloads both ways", large, nil},
+	{"payloads that a peer passes through", passthru, []string{"autobahn-python", "autobahn-js"}},
 	{"Gantry calls a peer", callsToPeer, nil},
 	{"a peer calls Gantry", callsOfPeer, nil},
 	{"a peer serves patterns", patterns, nil},
