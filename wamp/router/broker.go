@@ -260,9 +260,11 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	if !ack {
 		request = 0
 	}
-	if !s.authorized(ActionPublish, m.Topic, wamp.MatchExact, wamp.TypePublish, request) {
+	disclose, ok := s.permitted(ActionPublish, m.Topic, m.Options.DiscloseMe, wamp.TypePublish, request)
+	if !ok {
 		return
 	}
+	m.Options.DiscloseMe = disclose
 	id := newPublicationID()
 	if m.Options.Once == nil || b.marks.advance(s.identity, m.Options.Once) {
 		b.route(s, id, m)

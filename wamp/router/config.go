@@ -37,6 +37,9 @@ type RealmConfig struct {
 	// Authorize is asked before a publication, subscription, registration or call
 	// is carried out. Default: everything is allowed.
 	Authorize Authorizer
+	// Policy is asked in place of Authorize where it is set. Sessions of roles that
+	// it does not know are refused, and it says who is disclosed to whom.
+	Policy *Policy
 	// MaxSubscriptions and MaxRegistrations bound what one session may hold.
 	// Default 10,000 each.
 	MaxSubscriptions, MaxRegistrations int

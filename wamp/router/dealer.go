@@ -273,9 +273,11 @@ func (d *dealer) call(s *session, m *wamp.Call, again bool) {
 		s.refuse(wamp.TypeCall, m.Request, wamp.ErrURIInvalidURI, "the procedure is no valid URI: "+string(m.Procedure))
 		return
 	}
-	if !s.authorized(ActionCall, m.Procedure, wamp.MatchExact, wamp.TypeCall, m.Request) {
+	disclose, ok := s.permitted(ActionCall, m.Procedure, m.Options.DiscloseMe, wamp.TypeCall, m.Request)
+	if !ok {
 		return
 	}
+	m.Options.DiscloseMe = disclose
 	d.calls.Add(1)
 	if m.Procedure.Reserved() {
 		if serve := d.meta.procedures[m.Procedure]; serve != nil {

@@ -37,7 +37,9 @@ type realm struct {
 	mu       sync.Mutex // guards sessions
 	sessions map[wamp.ID]*session
 
-	joined, violations, denied, slow atomic.Uint64
+	joined, violations, denied, undecided, slow atomic.Uint64
+
+	refusals refusalLog
 }
 
 // New validates cfg and returns a router that runs nothing yet. A nil log
@@ -170,6 +172,9 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 // welcome enters a session into its realm and tells it.
 func (r *Router) welcome(s *session) *wamp.Error {
 	realm := s.realm
+	if refusal := realm.cfg.Policy.admits(s.identity); refusal != nil {
+		return refusal
+	}
 	realm.mu.Lock()
 	for {
 		id, err := wamp.RandomID(r.cfg.Random)
@@ -239,6 +244,7 @@ type Stats struct {
 	CallsRefused  uint64 // calls that the dealer answered with an error
 	Violations    uint64 // sessions ended for breaking the protocol
 	Denied        uint64 // requests refused by the authorizer
+	Undecided     uint64 // requests refused because the authorizer failed
 	SlowConsumers uint64 // sessions ended because an answer could not be queued
 	Retained      int    // last values kept
 	RetainedBytes int
@@ -256,7 +262,7 @@ func (r *Router) Stats(name wamp.URI) Stats {
 	st := Stats{
 		Joined: realm.joined.Load(), Published: b.published.Load(), Delivered: b.delivered.Load(), Dropped: b.dropped.Load(),
 		Calls: d.calls.Load(), CallsRefused: d.refused.Load(),
-		Unrecorded: b.unrecorded.Load(), Violations: realm.violations.Load(), Denied: realm.denied.Load(), SlowConsumers: realm.slow.Load(),
+		Unrecorded: b.unrecorded.Load(), Violations: realm.violations.Load(), Denied: realm.denied.Load(), Undecided: realm.undecided.Load(), SlowConsumers: realm.slow.Load(),
 	}
 	realm.mu.Lock()
 	st.Sessions = len(realm.sessions)

@@ -156,30 +156,6 @@ func (s *session) end(last wamp.Message) {
 	})
 }
 
-// authorized asks the realm's authorizer and answers a refusal; request 0 asks
-// for silence (unacknowledged PUBLISH).
-func (s *session) authorized(a Action, uri wamp.URI, m wamp.Match, t wamp.MessageType, request wamp.ID) bool {
-	refusal := s.mayDo(a, uri, m)
-	if refusal != nil && request != 0 {
-		s.refuse(t, request, refusal.URI, refusal.Text)
-	}
-	return refusal == nil
-}
-
-// mayDo asks the realm's authorizer; nil means yes.
-func (s *session) mayDo(a Action, uri wamp.URI, m wamp.Match) *wamp.Error {
-	ok, err := s.realm.cfg.Authorize(s.identity, a, uri, m)
-	switch {
-	case err != nil:
-		s.realm.log.Warn("authorization failed", "session", s.id, "action", string(a), "uri", string(uri), "error", err)
-		return wamp.NewError(wamp.ErrURIAuthorizationFailed, "the router could not decide; ask its operator", nil)
-	case !ok:
-		s.realm.denied.Add(1)
-		return wamp.NewError(wamp.ErrURINotAuthorized, "the role "+s.identity.AuthRole+" may not "+string(a)+" "+string(uri), nil)
-	}
-	return nil
-}
-
 // hold notes a lossless receiver: if it is over its mark, the session's next
 // message is not read before it has recovered.
 func (s *session) hold(g wamp.Congestible) {

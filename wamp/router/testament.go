@@ -45,7 +45,9 @@ func (m *meta) addTestament(s *session, a *metaArgs) (any, *wamp.Error) {
 	if !topic.Valid(m.realm.cfg.StrictURIs, wamp.MatchExact) || topic.Reserved() {
 		return nil, wamp.NewError(wamp.ErrURIInvalidURI, "the topic is no URI that one may publish to: "+string(topic), nil)
 	}
-	if refusal := s.mayDo(ActionPublish, topic, wamp.MatchExact); refusal != nil {
+	will := testamentOptions(options)
+	var refusal *wamp.Error
+	if will.DiscloseMe, refusal = s.mayDisclose(ActionPublish, topic, will.DiscloseMe); refusal != nil {
 		return nil, refusal
 	}
 	s.mu.Lock()
@@ -55,7 +57,7 @@ func (m *meta) addTestament(s *session, a *metaArgs) (any, *wamp.Error) {
 	}
 	s.testaments.count++
 	s.testaments.scopes[scope] = append(s.testaments.scopes[scope],
-		&wamp.Publish{Topic: topic, Options: testamentOptions(options), Payload: wamp.Values(args, kwargs)})
+		&wamp.Publish{Topic: topic, Options: will, Payload: wamp.Values(args, kwargs)})
 	return noResult, nil
 }
 
