@@ -1,6 +1,9 @@
 package wamp
 
-import "context"
+import (
+	"context"
+	"crypto/tls"
+)
 
 // Encoding numbers the ways in which a transport turns a message into bytes:
 // one per framing and serializer. It indexes the cache of a Shared message.
@@ -55,7 +58,10 @@ type PeerInfo struct {
 	Remote    string // address, "pipe" for the in-process pipe
 	Local     bool   // in process, Unix socket, or loopback address
 	Encrypted bool   // TLS
-	MaxSend   int    // largest message in bytes that the other side takes; 0 = no limit
+	// TLS is the state of an encrypted connection once its handshake is done: for
+	// channel binding and client certificates. Nil without TLS.
+	TLS     *tls.ConnectionState
+	MaxSend int // largest message in bytes that the other side takes; 0 = no limit
 }
 
 // Peer is one end of a connection that carries WAMP messages, in either

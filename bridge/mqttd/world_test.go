@@ -49,9 +49,13 @@ func (l *pipes) Addr() net.Addr { return nil }
 
 func newWorld(t testing.TB, cfg mqttd.Config, inMemory bool) *world {
 	t.Helper()
+	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: true})
+	if err != nil {
+		t.Fatal(err)
+	}
 	r, err := router.New(router.Config{
 		Realms:       []router.RealmConfig{{Name: "gantry", StrictRequestIDs: true, Authorize: authorize}},
-		Authenticate: router.Anonymous(true),
+		Authenticate: login,
 	}, nil)
 	if err != nil {
 		t.Fatal(err)

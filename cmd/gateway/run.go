@@ -89,7 +89,10 @@ func NewGateway(o Options) (*Gateway, error) {
 	}
 	anyone := g.cfg.Listen.Anonymous == config.AnonymousAny
 	l := g.cfg.Limits
-	var err error
+	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: anyone, Log: g.log.With("room", "login")})
+	if err != nil {
+		return nil, err
+	}
 	g.router, err = router.New(router.Config{
 		Agent: "gantry " + version,
 		Realms: []router.RealmConfig{{
@@ -97,7 +100,7 @@ func NewGateway(o Options) (*Gateway, error) {
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
 			MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
 		}},
-		Authenticate: router.Anonymous(anyone),
+		Authenticate: login,
 	}, g.log.With("room", "router"))
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gantry/wamp"
+	"gantry/wamp/auth"
 )
 
 // SessionConfig says how to join a realm. The zero value of a field is its
@@ -17,12 +18,12 @@ import (
 type SessionConfig struct {
 	// Realm is the realm to join. Required.
 	Realm wamp.URI
-	// AuthID is who the session wishes to be. Default: the router decides.
+	// AuthID is who the session wishes to be. Default: the router decides. With Auth
+	// it has its own.
 	AuthID string
-	// AuthMethods are offered to the router. Default "anonymous".
-	AuthMethods []string
-	// OnChallenge answers a CHALLENGE. Default: the join fails.
-	OnChallenge func(ctx context.Context, c *wamp.Challenge) (signature string, extra wamp.Dict, err error)
+	// Auth proves who the session is. It is used by one join at a time. Default: the
+	// session is anonymous.
+	Auth *auth.Client
 	// MaxInvocations bounds the invocations served at the same time; beyond it
 	// callers are told that the callee is busy. Default 1024.
 	MaxInvocations int
@@ -111,9 +112,6 @@ func Join(ctx context.Context, p wamp.Peer, cfg SessionConfig) (*Session, error)
 	if cfg.MaxInvocations == 0 {
 		cfg.MaxInvocations = 1024
 	}
-	if len(cfg.AuthMethods) == 0 {
-		cfg.AuthMethods = []string{"anonymous"}
-	}
 	log := cfg.Log
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -142,13 +140,9 @@ func Join(ctx context.Context, p wamp.Peer, cfg SessionConfig) (*Session, error)
 }
 
 func join(ctx context.Context, p wamp.Peer, cfg *SessionConfig) (*wamp.Welcome, error) {
-	methods := make(wamp.List, len(cfg.AuthMethods))
-	for i, m := range cfg.AuthMethods {
-		methods[i] = m
-	}
-	details := wamp.Dict{"roles": clientRoles(), "agent": "gantry", "authmethods": methods}
-	if cfg.AuthID != "" {
-		details["authid"] = cfg.AuthID
+	details, err := helloDetails(p, cfg)
+	if err != nil {
+		return nil, err
 	}
 	if err := p.Send(ctx, &wamp.Hello{Realm: cfg.Realm, Details: details}); err != nil {
 		return nil, err
@@ -163,25 +157,54 @@ func join(ctx context.Context, p wamp.Peer, cfg *SessionConfig) (*wamp.Welcome, 
 		}
 		switch m := m.(type) {
 		case *wamp.Welcome:
-			return wamp.Clone(m).(*wamp.Welcome), nil
+			welcome := wamp.Clone(m).(*wamp.Welcome)
+			if cfg.Auth != nil {
+				if err := cfg.Auth.Welcome(welcome); err != nil {
+					return nil, desist(p, err)
+				}
+			}
+			return welcome, nil
 		case *wamp.Abort:
 			text, _ := m.Details["message"].(string)
 			return nil, wamp.NewError(wamp.Clone(m).(*wamp.Abort).Reason, text, nil)
 		case *wamp.Challenge:
-			if cfg.OnChallenge == nil {
-				return nil, fmt.Errorf("the router asks for authentication by %q and no answer is configured", m.AuthMethod)
+			if cfg.Auth == nil {
+				return nil, desist(p, fmt.Errorf("the router asks for authentication by %q and no answer is configured", m.AuthMethod))
 			}
-			signature, extra, err := cfg.OnChallenge(ctx, wamp.Clone(m).(*wamp.Challenge))
+			answer, err := cfg.Auth.Challenge(wamp.Clone(m).(*wamp.Challenge))
 			if err != nil {
-				return nil, err
+				return nil, desist(p, err)
 			}
-			if err := p.Send(ctx, &wamp.Authenticate{Signature: signature, Extra: extra}); err != nil {
+			if err := p.Send(ctx, answer); err != nil {
 				return nil, err
 			}
 		default:
 			return nil, &wamp.ProtocolError{Text: m.Type().String() + " before WELCOME"}
 		}
 	}
+}
+
+// helloDetails returns what HELLO says of the session.
+func helloDetails(p wamp.Peer, cfg *SessionConfig) (wamp.Dict, error) {
+	details := wamp.Dict{"roles": clientRoles(), "agent": "gantry", "authmethods": wamp.List{"anonymous"}}
+	if cfg.AuthID != "" {
+		details["authid"] = cfg.AuthID
+	}
+	if cfg.Auth == nil {
+		return details, nil
+	}
+	link := auth.Link{Peer: p.Info()}
+	if link.Peer.TLS != nil {
+		link.Channels = auth.ChannelsOf(link.Peer.TLS)
+	}
+	return details, cfg.Auth.Hello(link, details)
+}
+
+// desist tells the router that the client does not go on, and returns err.
+func desist(p wamp.Peer, err error) error {
+	// A router that is gone needs no reason.
+	_ = p.TrySend(&wamp.Abort{Reason: wamp.ErrURIAuthenticationFailed, Details: wamp.Dict{"message": "the client does not go on"}})
+	return err
 }
 
 // ID returns the session's ID.

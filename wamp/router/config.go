@@ -1,7 +1,6 @@
 package router
 
 import (
-	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -18,7 +17,8 @@ type Config struct {
 	Realms []RealmConfig
 	// HelloTimeout is the longest wait for HELLO on a new peer. Default 5 s.
 	HelloTimeout time.Duration
-	// Authenticate decides who a peer is. Default: Anonymous with Local.
+	// Authenticate decides who a peer is. Default: NewAuthenticator of the zero
+	// LoginConfig, which admits in-process and anonymous local peers.
 	Authenticate Authenticator
 	// Random is the source of session IDs. Default crypto/rand.Reader.
 	Random io.Reader
@@ -69,6 +69,9 @@ type Identity struct {
 	// TrustLevel is told to the receivers of the session's calls and publications
 	// (AP "Call Trust Levels", "Publication Trust Levels"); nil = nothing is told.
 	TrustLevel *uint32
+	// Extra is WELCOME.Details.authextra: what the method proves to the client. It
+	// is not kept.
+	Extra wamp.Dict
 }
 
 // Authentication methods that the router itself assigns.
@@ -76,11 +79,6 @@ const (
 	methodAnonymous = "anonymous"
 	methodInternal  = "internal" // a component of the process that runs the router
 )
-
-// Authenticator decides on a HELLO. It returns the identity, or an error whose
-// URI and text go into ABORT. It is called in the peer's goroutine and may
-// block until ctx ends.
-type Authenticator func(ctx context.Context, peer wamp.PeerInfo, hello *wamp.Hello) (Identity, *wamp.Error)
 
 // Action is what an Authorizer is asked about.
 type Action string
@@ -99,28 +97,6 @@ const (
 // quick.
 type Authorizer func(who Identity, action Action, uri wamp.URI, match wamp.Match) (bool, error)
 
-// Anonymous admits peers without proof of who they are. In-process peers get the
-// authid they wish for and the role "trusted"; others the role "anonymous" and a
-// random authid, and only where they are Local unless anyAddress is set.
-func Anonymous(anyAddress bool) Authenticator {
-	return func(_ context.Context, peer wamp.PeerInfo, hello *wamp.Hello) (Identity, *wamp.Error) {
-		id := Identity{AuthRole: "anonymous", AuthMethod: methodAnonymous, AuthProvider: "static"}
-		if peer.Transport == "pipe" {
-			id.AuthRole, id.AuthMethod = "trusted", methodInternal
-			if s, ok := hello.Details["authid"].(string); ok && s != "" {
-				id.AuthID = s
-				return id, nil
-			}
-		}
-		if !peer.Local && !anyAddress {
-			return id, wamp.NewError(wamp.ErrURINoMatchingAuthMethod,
-				"anonymous sessions are admitted from this machine only", nil)
-		}
-		id.AuthID = "anon-" + rand.Text()[:12]
-		return id, nil
-	}
-}
-
 func orDefault[T int | time.Duration](v *T, d T) {
 	if *v == 0 {
 		*v = d
@@ -133,7 +109,7 @@ func (c *Config) validate() error {
 	}
 	orDefault(&c.HelloTimeout, 5*time.Second)
 	if c.Authenticate == nil {
-		c.Authenticate = Anonymous(false)
+		c.Authenticate, _ = NewAuthenticator(LoginConfig{})
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader

@@ -149,9 +149,12 @@ func within(t *testing.T, realm router.RealmConfig, f func(w *world)) {
 }
 
 // synctestRouter is within for a router of any configuration.
-func synctestRouter(t *testing.T, cfg router.Config, f func(w *world)) {
+func synctestRouter(t *testing.T, cfg router.Config, f func(w *world), edit ...func(*router.Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
+		for _, e := range edit {
+			e(&cfg) // inside, where time is fake
+		}
 		r, err := router.New(cfg, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -160,42 +160,72 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	if !ok {
 		return nil, wamp.NewError(wamp.ErrURIProtocolViolation, "HELLO announces no role; known: publisher, subscriber, caller, callee", nil)
 	}
-	identity, refusal := r.cfg.Authenticate(ctx, p.Info(), hello)
-	if refusal != nil {
-		return nil, refusal
+	id, err := wamp.RandomID(r.cfg.Random)
+	if err != nil {
+		r.log.Error("no random numbers for session IDs", "error", err)
+		return nil, wamp.NewError(wamp.ErrURIRuntimeError, "the router has no random numbers", nil)
 	}
-	s := &session{peer: p, realm: realm, identity: identity, features: features}
+	l := &Login{Peer: p.Info(), Hello: hello, Session: id, Ask: func(c *wamp.Challenge, until time.Time) wamp.Message { return ask(p, c, until) }}
+	identity, refusal := r.cfg.Authenticate(ctx, l)
+	switch {
+	case refusal != nil:
+		return nil, refusal
+	case l.lost:
+		return nil, nil
+	}
+	extra := identity.Extra
+	identity.Extra = nil
+	s := &session{id: id, peer: p, realm: realm, identity: identity, features: features}
 	s.gate, _ = p.(wamp.Congestible)
-	return s, r.welcome(s)
+	return s, r.welcome(s, extra)
+}
+
+// ask sends a challenge and returns what the peer answers, nil when it is gone or
+// says nothing until then.
+func ask(p wamp.Peer, c *wamp.Challenge, until time.Time) wamp.Message {
+	if p.TrySend(c) != nil {
+		return nil
+	}
+	late := time.AfterFunc(time.Until(until), func() {
+		refuse(p, wamp.ErrURIAuthenticationFailed, "the challenge was not answered in time")
+		_ = p.Close()
+	})
+	defer late.Stop()
+	m, err := p.Recv()
+	if err != nil {
+		var violation *wamp.ProtocolError
+		if errors.As(err, &violation) {
+			refuse(p, wamp.ErrURIProtocolViolation, violation.Text)
+		}
+		return nil
+	}
+	return m
 }
 
 // welcome enters a session into its realm and tells it.
-func (r *Router) welcome(s *session) *wamp.Error {
+func (r *Router) welcome(s *session, extra wamp.Dict) *wamp.Error {
 	realm := s.realm
 	if refusal := realm.cfg.Policy.admits(s.identity); refusal != nil {
 		return refusal
 	}
 	realm.mu.Lock()
-	for {
-		id, err := wamp.RandomID(r.cfg.Random)
-		if err != nil {
-			realm.mu.Unlock()
-			r.log.Error("no random numbers for session IDs", "error", err)
-			return wamp.NewError(wamp.ErrURIRuntimeError, "the router has no random numbers", nil)
-		}
-		if _, taken := realm.sessions[id]; !taken {
-			s.id = id
-			realm.sessions[id] = s
-			break
-		}
+	if _, taken := realm.sessions[s.id]; taken {
+		// Once in 2^53 joins: a challenge may have told the ID, so it cannot change.
+		realm.mu.Unlock()
+		return wamp.NewError(wamp.ErrURIRuntimeError, "the session's ID is in use; join again", nil)
 	}
+	realm.sessions[s.id] = s
 	realm.mu.Unlock()
 	realm.joined.Add(1)
-	s.send(&wamp.Welcome{Session: s.id, Details: wamp.Dict{
+	details := wamp.Dict{
 		"roles": roles(), "agent": r.cfg.Agent, "realm": string(realm.cfg.Name),
 		"authid": s.identity.AuthID, "authrole": s.identity.AuthRole,
 		"authmethod": s.identity.AuthMethod, "authprovider": s.identity.AuthProvider,
-	}})
+	}
+	if extra != nil {
+		details["authextra"] = extra
+	}
+	s.send(&wamp.Welcome{Session: s.id, Details: details})
 	realm.meta.tell(onJoin, s.details())
 	realm.meta.flush()
 	realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,

@@ -251,8 +251,8 @@ func TestTrustLevelsAreTold(t *testing.T) {
 	level := uint32(7)
 	synctestRouter(t, router.Config{
 		Realms: []router.RealmConfig{{Name: "realm1"}},
-		Authenticate: func(_ context.Context, _ wamp.PeerInfo, h *wamp.Hello) (router.Identity, *wamp.Error) {
-			id := router.Identity{AuthID: h.Details["authid"].(string), AuthRole: "r"}
+		Authenticate: func(_ context.Context, l *router.Login) (router.Identity, *wamp.Error) {
+			id := router.Identity{AuthID: l.Hello.Details["authid"].(string), AuthRole: "r"}
 			if id.AuthID == "trusted" {
 				id.TrustLevel = &level
 			}

@@ -9,7 +9,8 @@ import (
 
 // peerInfo describes the other end of conn.
 func peerInfo(conn net.Conn, transport string, f wamp.Format, maxSend int) wamp.PeerInfo {
-	info := wamp.PeerInfo{Transport: transport, Format: f, MaxSend: maxSend, Encrypted: encrypted(conn)}
+	info := wamp.PeerInfo{Transport: transport, Format: f, MaxSend: maxSend, TLS: tlsState(conn)}
+	info.Encrypted = info.TLS != nil
 	switch a := conn.RemoteAddr().(type) {
 	case *net.TCPAddr:
 		info.Remote, info.Local = a.String(), a.IP.IsLoopback()
@@ -25,7 +26,12 @@ func peerInfo(conn net.Conn, transport string, f wamp.Format, maxSend int) wamp.
 	return info
 }
 
-func encrypted(conn net.Conn) bool {
-	_, ok := conn.(interface{ ConnectionState() tls.ConnectionState })
-	return ok
+// tlsState returns the state of a TLS connection, whose handshake has been done
+// by whoever read the first octet; nil for any other.
+func tlsState(conn net.Conn) *tls.ConnectionState {
+	if c, ok := conn.(interface{ ConnectionState() tls.ConnectionState }); ok {
+		state := c.ConnectionState()
+		return &state
+	}
+	return nil
 }
