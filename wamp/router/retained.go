@@ -59,10 +59,13 @@ func (r *retained) put(topic wamp.URI, id wamp.ID, details wamp.EventDetails, m 
 	}
 	ev := wamp.Clone(&wamp.Event{Details: details, Payload: m.Payload}).(*wamp.Event)
 	v := &retainedValue{publication: id, details: ev.Details, filter: m.Options.Filter, payload: ev.Payload, size: size, kept: time.Now()}
-	if old == nil {
-		topic = ownURI(topic)
+	if old != nil {
+		// Not by assignment to the map, which would put the borrowed topic in the
+		// place of the key.
+		*old = *v
+	} else {
+		r.values[ownURI(topic)] = v
 	}
-	r.values[topic] = v
 	r.bytes += size - oldSize
 }
 
