@@ -15,7 +15,7 @@ import (
 func TestSCRAMVectorOfRFC7677(t *testing.T) {
 	t.Parallel()
 	const clientNonce, nonce = "rOprNGfwEbeRWgbNEkqO", "rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
-	c := auth.SCRAMWithNonce(auth.NewSecret("pencil"), "user", clientNonce)
+	c := auth.SCRAMWithNonce(auth.NewSecret("pencil"), "user", clientNonce, "", nil)
 	a, err := c.Respond(&wamp.Challenge{AuthMethod: "wamp-scram", Extra: wamp.Dict{
 		"nonce": nonce, "salt": "W22ZaJ0SNY7soEsUEjb6gQ==", "kdf": "pbkdf2", "iterations": int64(4096), "memory": nil}})
 	if err != nil {
@@ -35,6 +35,38 @@ func TestSCRAMVectorOfRFC7677(t *testing.T) {
 	// As PostgreSQL stores it.
 	if want := "SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="; s.Text() != want {
 		t.Errorf("stored form %s, want %s", s.Text(), want)
+	}
+}
+
+// The same password with an authid to escape and with a channel binding; the
+// answers were computed apart, by hashlib and hmac of Python.
+func TestSCRAMEscapesAndBinds(t *testing.T) {
+	t.Parallel()
+	const nonce = "rOprNGfwEbeRWgbNEkqO"
+	for binding, want := range map[string]struct{ proof, verifier string }{
+		"":               {"DGGI+Qv6fRhRU94wjCC3MIfaElGJfZvqDUac7/jdHnM=", "Fxwtvogx5OErSLencDPufJFJvLisggvr0QbwLiQghtM="},
+		auth.TLSExporter: {"V3Tzjyqv0NJ7mCoanAMYGirF58+oJa6Jd5dUTRjz3KA=", "bMeSaH4K2OZds1oQdJfkae2SrpC+8swxrPZujPIkOPk="},
+	} {
+		var cbind []byte
+		if binding != "" {
+			cbind = bytes.Repeat([]byte{7}, 32)
+		}
+		c := auth.SCRAMWithNonce(auth.NewSecret("pencil"), "o,Hara=", nonce, binding, cbind)
+		a, err := c.Respond(&wamp.Challenge{AuthMethod: "wamp-scram", Extra: wamp.Dict{
+			"nonce": nonce + "AAAA", "salt": "W22ZaJ0SNY7soEsUEjb6gQ==", "kdf": "pbkdf2", "iterations": 4096.0}})
+		if err != nil || a.Signature != want.proof {
+			t.Errorf("%q: got %+v, %v, want %s", binding, a, err, want.proof)
+		}
+		w := &wamp.Welcome{Details: wamp.Dict{"authextra": wamp.Dict{"verifier": want.verifier}}}
+		if err := c.Verify(w); err != nil {
+			t.Errorf("%q: %v", binding, err)
+		}
+		if _, err := c.Begin("o,Hara=", &tls13); err != nil {
+			t.Fatal(err)
+		}
+		if c.Verify(w) == nil {
+			t.Errorf("%q: the verifier of an exchange that is over is taken", binding)
+		}
 	}
 }
 

@@ -90,29 +90,29 @@ func TestCryptosignMessageMustBeTheChallenge(t *testing.T) {
 	t.Parallel()
 	v := verifier(t, nil)
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, 32))
-	x, a := exchange(t, v, "alice", &auth.Cryptosign{Key: seedOf(1)}, plain)
-	good := a.Signature
+	stranger := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32))
 	other := make([]byte, 32)
-	hexOf := func(sig, msg []byte) string { return hexString(append(bytes.Clone(sig), msg...)) }
-	challenge := unhex(t, x.Challenge().Extra["challenge"].(string))
-	for name, s := range map[string]string{
-		"signature over another message":                   hexOf(ed25519.Sign(key, other), other),
-		"signature over another message, challenge quoted": hexOf(ed25519.Sign(key, other), challenge),
-		"signature over the challenge, other quoted":       hexOf(ed25519.Sign(key, challenge), other),
-		"signature of another key":                         hexOf(ed25519.Sign(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{2}, 32)), challenge), challenge),
-		"signature without message":                        good[:128],
-		"truncated":                                        good[:191],
-		"truncated by a byte":                              good[:190],
-		"too long":                                         good + "00",
-		"no hex":                                           "zz" + good[2:],
-		"empty":                                            "",
+	quote := func(sig, msg []byte) string { return hexString(append(bytes.Clone(sig), msg...)) }
+	for name, answer := range map[string]func(good string, challenge []byte) string{
+		"signature over another message":                   func(string, []byte) string { return quote(ed25519.Sign(key, other), other) },
+		"signature over another message, challenge quoted": func(_ string, c []byte) string { return quote(ed25519.Sign(key, other), c) },
+		"signature over the challenge, other quoted":       func(_ string, c []byte) string { return quote(ed25519.Sign(key, c), other) },
+		"signature of another key":                         func(_ string, c []byte) string { return quote(ed25519.Sign(stranger, c), c) },
+		"signature without message":                        func(good string, _ []byte) string { return good[:128] },
+		"truncated":                                        func(good string, _ []byte) string { return good[:191] },
+		"truncated by a byte":                              func(good string, _ []byte) string { return good[:190] },
+		"too long":                                         func(good string, _ []byte) string { return good + "00" },
+		"no hex":                                           func(good string, _ []byte) string { return "zz" + good[2:] },
+		"empty":                                            func(string, []byte) string { return "" },
 	} {
-		x, _ := exchange(t, v, "alice", &auth.Cryptosign{Key: seedOf(1)}, plain)
-		if _, refusal := x.Finish(&wamp.Authenticate{Signature: s}, noon); refusal == nil {
+		x, a := exchange(t, v, "alice", &auth.Cryptosign{Key: seedOf(1)}, plain)
+		challenge := unhex(t, x.Challenge().Extra["challenge"].(string))
+		if _, refusal := x.Finish(&wamp.Authenticate{Signature: answer(a.Signature, challenge)}, noon); refusal == nil {
 			t.Errorf("%s: admitted", name)
 		}
 	}
-	if _, refusal := x.Finish(&wamp.Authenticate{Signature: strings.ToUpper(good)}, noon); refusal != nil {
+	x, a := exchange(t, v, "alice", &auth.Cryptosign{Key: seedOf(1)}, plain)
+	if _, refusal := x.Finish(&wamp.Authenticate{Signature: strings.ToUpper(a.Signature)}, noon); refusal != nil {
 		t.Errorf("upper-case hex: %v", refusal)
 	}
 }
