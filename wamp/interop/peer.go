@@ -38,7 +38,8 @@ type Join struct {
 }
 
 // Credentials prove who a peer is. Every library knows ticket and wampcra, those
-// in Python and JavaScript know cryptosign, the one in Python knows scram.
+// in Python and JavaScript know cryptosign, the one in Python knows scram where
+// Debian's python3-argon2 is installed.
 type Credentials struct {
 	Method string `json:"method"`
 	AuthID string `json:"authid"`

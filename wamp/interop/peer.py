@@ -76,14 +76,14 @@ class Peer(ApplicationSession):
         if auth:
             secret = {SECRETS[auth["method"]]: auth["secret"]}
             self.authenticator = create_authenticator(auth["method"], authid=auth["authid"], **secret)
-            self.authid = auth["authid"]
+            self.wanted = auth["authid"]
 
     def onConnect(self):
         if self.authenticator is None:
             self.join(self.config.realm)
         else:
             a = self.authenticator
-            self.join(self.config.realm, authmethods=[a.name], authid=self.authid, authextra=a.authextra)
+            self.join(self.config.realm, authmethods=[a.name], authid=self.wanted, authextra=a.authextra)
 
     def onChallenge(self, challenge):
         return self.authenticator.on_challenge(self, challenge)

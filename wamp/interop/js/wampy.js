@@ -1,4 +1,5 @@
 // wampy.js behind the face that peer.js needs.
+import nacl from "tweetnacl";
 import WebSocket from "ws";
 import { Wampy } from "wampy";
 import { CborSerializer } from "wampy/CborSerializer.js";
@@ -9,10 +10,20 @@ import { sign as wampcra } from "wampy/wampcra.js";
 
 const serializers = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer };
 
+// publicKey is that of the seed of a private key, both in hex.
+const publicKey = (seed) =>
+  Buffer.from(nacl.sign.keyPair.fromSeed(Buffer.from(seed, "hex")).publicKey).toString("hex");
+
 // credentials are the options of a client that proves who it is.
 function credentials({ method, authid, secret }) {
   const answers = { ticket: () => () => secret, wampcra, cryptosign };
-  return { authid, authmethods: [method], authMode: "auto", authPlugins: { [method]: answers[method](secret) } };
+  return {
+    authid,
+    authmethods: [method],
+    authextra: method === "cryptosign" ? { pubkey: publicKey(secret) } : {},
+    authMode: "auto",
+    authPlugins: { [method]: answers[method](secret) },
+  };
 }
 
 const failure = (e) => ({

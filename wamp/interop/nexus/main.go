@@ -138,9 +138,9 @@ func (d *driver) join(c *command) (any, error) {
 		cfg.HelloDetails["authid"] = a.AuthID
 		cfg.AuthHandlers = map[string]client.AuthFunc{a.Method: func(challenge *wamp.Challenge) (string, wamp.Dict) {
 			if a.Method == "ticket" {
-				return a.Secret, nil
+				return a.Secret, wamp.Dict{}
 			}
-			return crsign.RespondChallenge(a.Secret, challenge, nil), nil
+			return crsign.RespondChallenge(a.Secret, challenge, nil), wamp.Dict{}
 		}}
 	}
 	s, err := client.ConnectNet(context.Background(), strings.Replace(c.URL, "rs://", "tcp://", 1), cfg)
