@@ -191,7 +191,7 @@ func (p *Peer) OK(command map[string]any) any {
 	p.t.Helper()
 	m := p.Do(command)
 	if e, failed := m["error"]; failed {
-		p.t.Fatalf("%.300v: %v %v", command, e, m["args"])
+		p.t.Fatalf("%.500s: %v %v", fmt.Sprint(command), e, m["args"])
 	}
 	return m["ok"]
 }
