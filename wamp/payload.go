@@ -76,7 +76,8 @@ func (p *Payload) Raw() (args, kwargs []byte) { return p.args, p.kwargs }
 func (p *Payload) GoValues() (args List, kwargs Dict) { return p.list, p.dict }
 
 // Empty reports whether the payload has neither args nor kwargs. A raw payload
-// with an empty array is not Empty: the array is kept on the wire.
+// with an empty array is not Empty: it is written as it is. Decoders drop empty
+// ones, so this is about payloads made by RawPayload.
 func (p *Payload) Empty() bool {
 	return p.args == nil && p.kwargs == nil && len(p.list) == 0 && len(p.dict) == 0
 }

@@ -168,7 +168,9 @@ func (r *fieldReader) dict() wamp.Dict {
 	return value.(wamp.Dict)
 }
 
-// payload reads the arguments, the last fields of a message.
+// payload reads the arguments, the last fields of a message. Empty ones are
+// dropped, so that they are not sent on (BP "Empty Arguments and Keyword
+// Arguments").
 func (r *fieldReader) payload() wamp.Payload {
 	var args, kwargs []byte
 	if r.err == nil && r.i+1 < r.d.n {
@@ -181,10 +183,22 @@ func (r *fieldReader) payload() wamp.Payload {
 			r.fail(wantDict)
 		}
 	}
-	if args == nil {
+	if r.err != nil || args == nil {
+		return wamp.Payload{}
+	}
+	if kwargs != nil && r.d.empty(kwargs, kindDict) {
+		kwargs = nil
+	}
+	if kwargs == nil && r.d.empty(args, kindList) {
 		return wamp.Payload{}
 	}
 	return wamp.RawPayload(r.d.format, args, kwargs)
+}
+
+// empty reports whether v, a container of kind k, has no items.
+func (d *Decoder) empty(v []byte, k kind) bool {
+	c, ok := d.cursor(v, k)
+	return ok && !c.more()
 }
 
 func (d *Decoder) sessionMessage() (wamp.Message, error) {

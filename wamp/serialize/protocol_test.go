@@ -278,24 +278,25 @@ func TestUnknownPoliciesAreKeptForTheRouter(t *testing.T) {
 	}
 }
 
-func TestEmptyArgumentsAreAcceptedAndKept(t *testing.T) {
+func TestEmptyArgumentsAreAcceptedAndDropped(t *testing.T) {
 	t.Parallel()
 	for _, f := range formats {
-		m, err := decodeAs(t, f, `[36,1,1,{},[],{}]`)
-		if err != nil {
-			t.Fatal(err)
-		}
-		args, kwargs := m.(*wamp.Event).Payload.Raw()
-		if args == nil || kwargs == nil {
-			t.Error(f, "lost")
-		}
-		got, err := serialize.Append(nil, wamp.JSON, m)
-		if err != nil || string(got) != `[36,1,1,{},[],{}]` {
-			t.Error(f, string(got), err)
-		}
-		m, _ = decodeAs(t, f, `[36,1,1,{}]`)
-		if p := m.(*wamp.Event).Payload; !p.Empty() {
-			t.Error(f, "found")
+		for in, want := range map[string]string{
+			`[36,1,1,{}]`:              `[36,1,1,{}]`,
+			`[36,1,1,{},[]]`:           `[36,1,1,{}]`,
+			`[36,1,1,{},[],{}]`:        `[36,1,1,{}]`,
+			`[36,1,1,{},[1],{}]`:       `[36,1,1,{},[1]]`,
+			`[36,1,1,{},[],{"a":1}]`:   `[36,1,1,{},[],{"a":1}]`,
+			`[36,1,1,{},[[]],{"a":1}]`: `[36,1,1,{},[[]],{"a":1}]`,
+		} {
+			m, err := decodeAs(t, f, in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := serialize.Append(nil, wamp.JSON, m)
+			if err != nil || string(got) != want {
+				t.Errorf("%s: %s became %s, %v", f, in, got, err)
+			}
 		}
 	}
 	p := wamp.RawPayload(wamp.JSON, nil, []byte(`{"a":1}`))
