@@ -133,7 +133,7 @@ func (c RoleConfig) Validate() error {
 		match, _ := wamp.ParseMatch(r.Match)
 		this := about{r.URI, match}
 		if first, twice := seen[this]; twice {
-			fail(key+".uri", fmt.Sprintf("%.80q with match %q is the subject of rule %d already", r.URI, match, first+1), "one rule with all its actions")
+			fail(key+".uri", fmt.Sprintf("%.80q with match %q is the subject of rule %d already", r.URI, match.String(), first+1), "one rule with all its actions")
 			continue
 		}
 		seen[this] = i

@@ -20,7 +20,7 @@ func covers(rm wamp.Match, r string, pm wamp.Match, p string) bool {
 	case rm == wamp.MatchExact && pm == wamp.MatchWildcard:
 		return p == r // r has no empty component, so neither has p
 	case rm == wamp.MatchWildcard && pm == wamp.MatchWildcard:
-		return componentwise(r, p, func(r, p string) bool { return r == "" || r == p })
+		return componentwise(r, p, false)
 	}
 	// A prefix matches URIs of any number of components, and more than one URI.
 	return false
@@ -40,18 +40,18 @@ func overlaps(rm wamp.Match, r string, pm wamp.Match, p string) bool {
 	case rm == wamp.MatchWildcard && pm == wamp.MatchPrefix:
 		return begins(r, p)
 	case rm == wamp.MatchWildcard && pm == wamp.MatchWildcard:
-		return componentwise(r, p, func(r, p string) bool { return r == "" || p == "" || r == p })
+		return componentwise(r, p, true)
 	}
 	return true // an unknown policy might match anything
 }
 
-// componentwise reports whether two wildcard patterns have as many components as
-// each other and ok holds for each pair.
-func componentwise(r, p string, ok func(r, p string) bool) bool {
+// componentwise compares two wildcard patterns component by component: those of r
+// may be empty, and with either those of p, too.
+func componentwise(r, p string, either bool) bool {
 	for {
 		rc, rr, rm := strings.Cut(r, ".")
 		pc, pr, pm := strings.Cut(p, ".")
-		if rm != pm || !ok(rc, pc) {
+		if rm != pm || rc != "" && rc != pc && !(either && pc == "") {
 			return false
 		}
 		if !rm {
