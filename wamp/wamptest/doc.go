@@ -15,6 +15,7 @@
 //	"+"      next request ID of the peer, counted 1, 2, 3 (sending only)
 //	"="      the request ID used last
 //	"$name"  a variable: unset it takes the value received, set it stands for it
+//	"$authid" a variable that is set to a random text for each peer
 //	"*"      any value (expecting only)
 //	"..."    at the end of a list: any rest; as a key: any further keys (expecting only)
 //

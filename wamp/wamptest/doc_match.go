@@ -75,7 +75,7 @@ func (p *Peer) match(want, got any, at string) string {
 			return differ()
 		}
 	case literal:
-		if show(want.v) != show(got) {
+		if text(want.v) != text(got) {
 			return fmt.Sprintf("%s is %s, expected %s", at, show(got), show(want.v))
 		}
 	case []byte:
@@ -134,8 +134,17 @@ func (p *Peer) match(want, got any, at string) string {
 // literal is a value without special texts in it.
 type literal struct{ v any }
 
-// show writes a value as JSON, floats told from integers.
+// show writes a value as JSON for a failure, cut where it is long.
 func show(v any) string {
+	s := text(v)
+	if len(s) > 1000 {
+		s = s[:1000] + " ..."
+	}
+	return s
+}
+
+// text writes a value as JSON, a lone float told from an integer.
+func text(v any) string {
 	switch v := v.(type) {
 	case float64:
 		return fmt.Sprintf("%v (float)", v)

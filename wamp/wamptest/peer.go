@@ -2,6 +2,7 @@ package wamptest
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -73,7 +74,7 @@ type Peer struct {
 }
 
 func newPeer(t testing.TB, l Link) *Peer {
-	return &Peer{Name: l.String(), Link: l, t: t, vars: map[string]any{}}
+	return &Peer{Name: l.String(), Link: l, t: t, vars: map[string]any{"authid": rand.Text()}}
 }
 
 // Dial connects over network ("tcp" or "unix") to a server that speaks every
@@ -156,6 +157,9 @@ func (p *Peer) Var(name string) wamp.ID {
 
 // Set sets a variable.
 func (p *Peer) Set(name string, v wamp.ID) { p.vars[name] = int64(v) }
+
+// LastRequest returns the request ID that "=" stands for.
+func (p *Peer) LastRequest() wamp.ID { return wamp.ID(p.last) }
 
 // Unset forgets variables, so that the next Expect sets them.
 func (p *Peer) Unset(names ...string) {
@@ -346,12 +350,19 @@ func (p *Peer) ExpectAny(docs ...string) {
 	}
 }
 
-// Join says HELLO with every role and the callee's features and returns the
-// session's ID.
+// Join says HELLO with every role and the features that change what the router
+// does, and returns the session's ID.
 func (p *Peer) Join(realm string) wamp.ID {
 	p.t.Helper()
-	p.Send(`[1, "` + realm + `", {"roles": {"publisher": {}, "subscriber": {}, "caller": {},
-		"callee": {"features": {"call_canceling": true, "progressive_call_results": true}}}}]`)
+	authid := ""
+	if p.pipe != nil {
+		// In the process a session is who it says it is, and whoever is the same
+		// takes over what the other has.
+		authid = `"authid": "$authid", `
+	}
+	p.Send(`[1, "` + realm + `", {` + authid + `"roles": {"publisher": {}, "subscriber": {},
+		"caller": {"features": {"progressive_call_invocations": true}},
+		"callee": {"features": {"call_canceling": true, "progressive_call_results": true, "progressive_call_invocations": true}}}}]`)
 	p.Unset("session")
 	p.Expect(`[2, "$session", {"...": 0}]`)
 	return p.Var("session")
