@@ -169,6 +169,47 @@ type SubscribeOptions struct {
 	Match       Match
 	GetRetained bool   // get_retained: also send the last value kept for each matching topic
 	NKey        string // nkey: node key of sharded subscriptions
+	Overflow    Overflow
+}
+
+// Overflow says what happens to the events of a subscription whose subscriber
+// does not read fast enough. Attribute "_overflow", which Gantry understands.
+type Overflow uint8
+
+// The policies. Whatever is dropped is counted.
+const (
+	// OverflowDefault is what the realm is configured to do.
+	OverflowDefault Overflow = iota
+	// OverflowDropOldest drops the events that have waited longest.
+	OverflowDropOldest
+	// OverflowLatest keeps the newest event of each topic.
+	OverflowLatest
+	// OverflowDropNewest drops what does not fit.
+	OverflowDropNewest
+	// OverflowDisconnect ends the session.
+	OverflowDisconnect
+	// OverflowInvalid stands for a policy on the wire that is none of these.
+	OverflowInvalid Overflow = 255
+)
+
+var overflowNames = [...]string{"", "drop_oldest", "latest", "drop_newest", "disconnect"}
+
+// String returns the policy's name on the wire.
+func (o Overflow) String() string {
+	if int(o) < len(overflowNames) {
+		return overflowNames[o]
+	}
+	return "invalid"
+}
+
+// ParseOverflow returns the policy named s; the empty string is the default.
+func ParseOverflow(s string) (Overflow, bool) {
+	for i, n := range overflowNames {
+		if s == n {
+			return Overflow(i), true
+		}
+	}
+	return 0, false
 }
 
 // Subscribe is [SUBSCRIBE, Request|id, Options|dict, Topic|uri].

@@ -140,6 +140,11 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 			"the match policy is unknown; allowed: exact, prefix, wildcard")
 		return
 	}
+	if m.Options.Overflow == wamp.OverflowInvalid {
+		s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURIInvalidArgument,
+			"the overflow policy is unknown; allowed: drop_oldest, latest, drop_newest, disconnect")
+		return
+	}
 	if !m.Topic.Valid(b.cfg.StrictURIs, m.Options.Match) {
 		s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURIInvalidURI, "the topic is no valid URI: "+string(m.Topic))
 		return
@@ -167,6 +172,12 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 		}
 		s.subscriptions[sub.id] = sub
 	}
+	if m.Options.Overflow != wamp.OverflowDefault {
+		if s.overflow == nil {
+			s.overflow = map[wamp.ID]wamp.Overflow{}
+		}
+		s.overflow[sub.id] = m.Options.Overflow
+	}
 	s.send(&wamp.Subscribed{Request: m.Request, Subscription: sub.id})
 	if m.Options.GetRetained {
 		b.sendRetained(s, sub)
@@ -185,7 +196,7 @@ func (b *broker) sendRetained(s *session, sub *subscription) {
 		if sub.match != wamp.MatchExact {
 			ev.Details.Topic = topic
 		}
-		b.count(s, s.offer(&ev))
+		b.deliver(s, sub, &ev, &ev, topic)
 	})
 }
 
@@ -203,6 +214,10 @@ func (b *broker) unsubscribe(s *session, m *wamp.Unsubscribe) {
 
 func (b *broker) drop(s *session, sub *subscription) {
 	delete(s.subscriptions, sub.id)
+	delete(s.overflow, sub.id)
+	if l := s.backlog.Load(); l != nil {
+		l.forget(sub.id)
+	}
 	sub.remove(s)
 	b.tell(sub, onUnsubscribe, s.id, sub.id)
 	if len(sub.members) == 0 && sub.log == nil {
@@ -323,7 +338,7 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 			if to == s && !m.Options.IncludeMe || !receives(to, m.Options.Filter) || sharded && !sub.nkeys.takes(to, node) {
 				continue
 			}
-			b.count(to, to.offer(msg))
+			b.deliver(to, sub, msg, &p.event, m.Topic)
 			if to.gate != nil && s != nil {
 				s.hold(to.gate)
 			}

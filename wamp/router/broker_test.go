@@ -226,7 +226,7 @@ func TestDisclosedPublisherIsNamed(t *testing.T) {
 }
 
 func TestSlowSubscriberLosesEventsAloneAndVisibly(t *testing.T) {
-	within(t, router.RealmConfig{}, func(w *world) {
+	within(t, router.RealmConfig{Overflow: wamp.OverflowDropNewest}, func(w *world) {
 		pub, _ := w.join("pub")
 		slow, _ := w.join("slow")
 		good, _ := w.join("good")

@@ -52,6 +52,12 @@ type RealmConfig struct {
 	// MaxStreams bounds the marks kept for wamp.Once. Default 100,000; over it the
 	// mark that was used least recently goes.
 	MaxStreams int
+	// Overflow is what happens to the events of a subscriber that does not read fast
+	// enough, unless its subscription says otherwise. Default drop oldest.
+	Overflow wamp.Overflow
+	// MaxBacklogBytes bounds the events that wait for one such subscriber besides
+	// its queue. Default 256 KiB.
+	MaxBacklogBytes int
 	// RetainedTTL is how long a last value is kept. 0 = until it is replaced.
 	RetainedTTL time.Duration
 	// History says of which topics the events are kept.
@@ -149,6 +155,13 @@ func (c *Config) validate() error {
 		orDefault(&r.MaxRetained, 100_000)
 		orDefault(&r.MaxRetainedBytes, 64<<20)
 		orDefault(&r.MaxStreams, 100_000)
+		if r.Overflow == wamp.OverflowDefault {
+			r.Overflow = wamp.OverflowDropOldest
+		}
+		if r.Overflow > wamp.OverflowDisconnect {
+			return fmt.Errorf("router: the overflow policy of realm %q is unknown", r.Name)
+		}
+		orDefault(&r.MaxBacklogBytes, 256<<10)
 		orDefault(&r.MaxTestaments, 64)
 		orDefault(&r.MaxDefinitions, 20_000)
 		orDefault(&r.MaxDefinitionBytes, 16<<20)

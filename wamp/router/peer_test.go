@@ -31,6 +31,7 @@ type scripted struct {
 	mu   sync.Mutex
 	out  []wamp.Message
 	fail func(wamp.Message) error // decides on messages that cannot be queued
+	room chan struct{}            // closed and replaced when there may be room again
 }
 
 func (p *scripted) Recv() (wamp.Message, error) {
@@ -71,7 +72,38 @@ func (p *scripted) TrySend(m wamp.Message) error {
 	return nil
 }
 
-func (p *scripted) Send(_ context.Context, m wamp.Message) error { return p.TrySend(m) }
+func (p *scripted) Send(ctx context.Context, m wamp.Message) error {
+	for {
+		p.mu.Lock()
+		room := p.room
+		p.mu.Unlock()
+		err := p.TrySend(m)
+		if err != wamp.ErrQueueFull {
+			return err
+		}
+		select {
+		case <-room:
+		case <-p.closed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// takes makes the peer's queue take n more messages, or any number if n < 0.
+func (p *scripted) takes(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fail = func(wamp.Message) error {
+		if n == 0 {
+			return wamp.ErrQueueFull
+		}
+		n--
+		return nil
+	}
+	close(p.room)
+	p.room = make(chan struct{})
+}
 
 func (p *scripted) Close() error {
 	p.once.Do(func() { close(p.closed) })
@@ -178,7 +210,7 @@ func synctestRouter(t *testing.T, cfg router.Config, f func(w *world), edit ...f
 // connect brings a peer to the router that has not said HELLO.
 func (w *world) connect() *scripted {
 	p := &scripted{
-		t: w.t, in: make(chan wamp.Message), closed: make(chan struct{}),
+		t: w.t, in: make(chan wamp.Message), closed: make(chan struct{}), room: make(chan struct{}),
 		info: wamp.PeerInfo{Transport: "pipe", Remote: "test", Local: true},
 	}
 	w.accepted.Go(func() { w.Accept(context.Background(), p) })

@@ -24,7 +24,11 @@ type session struct {
 	lastRequest wamp.ID
 	held        []wamp.Congestible // receivers of the message being handled that may be over their mark
 
-	subscriptions map[wamp.ID]*subscription // guarded by broker.mu
+	// Guarded by broker.mu.
+	subscriptions map[wamp.ID]*subscription
+	overflow      map[wamp.ID]wamp.Overflow // by subscription, where it is not the default
+
+	backlog atomic.Pointer[backlog] // nil until the session is slow
 
 	// Guarded by dealer.mu.
 	registrations  map[wamp.ID]*registration

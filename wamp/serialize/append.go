@@ -371,6 +371,7 @@ func (w *messageWriter) subscribeOptions(o *wamp.SubscribeOptions) {
 	}
 	a.flag("get_retained", o.GetRetained)
 	a.text("nkey", o.NKey)
+	a.text("_overflow", o.Overflow.String())
 	a.close()
 }
 

@@ -319,6 +319,11 @@ func (r *fieldReader) subscribeOptions(o *wamp.SubscribeOptions) {
 			a.bool(&o.GetRetained)
 		case "nkey":
 			o.NKey = a.text()
+		case "_overflow":
+			var ok bool
+			if o.Overflow, ok = wamp.ParseOverflow(a.text()); !ok {
+				o.Overflow = wamp.OverflowInvalid
+			}
 		}
 	}
 }

@@ -1,0 +1,157 @@
+package router
+
+import (
+	"context"
+	"sync"
+
+	"gantry/wamp"
+)
+
+// backlog holds the events that a session's queue could not take, for as long as
+// it is slow. One goroutine hands them over as there is room; while it does, new
+// events go behind them, so that their order stays. A session has none before it
+// is slow for the first time.
+type backlog struct {
+	s        *session
+	maxBytes int
+	count    func(error) // books each event, as the broker does
+
+	mu     sync.Mutex // guards what follows
+	events []lateEvent
+	bytes  int
+	feeds  bool               // the goroutine runs
+	sends  wamp.ID            // subscription of the event that it is sending
+	cancel context.CancelFunc // gives that event up
+	idle   *sync.Cond         // told when it is not sending any more
+}
+
+type lateEvent struct {
+	event  *wamp.Event
+	topic  wamp.URI
+	latest bool // only the newest of its subscription and topic counts
+	size   int
+}
+
+// late keeps an event for later. The policy says what goes when there is no room:
+// older events, those of the same topic, or the session. It reports false when the
+// session has been ended.
+func (l *backlog) late(ev *wamp.Event, topic wamp.URI, policy wamp.Overflow) bool {
+	if policy == wamp.OverflowDisconnect {
+		l.s.lost(wamp.ErrQueueFull)
+		return false
+	}
+	own := wamp.Clone(ev).(*wamp.Event)
+	e := lateEvent{event: own, topic: ownURI(topic), latest: policy == wamp.OverflowLatest, size: own.Payload.Size() + len(topic) + 128}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e.latest {
+		for i := range l.events {
+			if old := &l.events[i]; old.latest && old.topic == topic && old.event.Subscription == ev.Subscription {
+				l.remove(i)
+				break
+			}
+		}
+	}
+	for len(l.events) > 0 && l.bytes+e.size > l.maxBytes {
+		l.remove(0)
+	}
+	l.events = append(l.events, e)
+	l.bytes += e.size
+	if !l.feeds {
+		l.feeds = true
+		l.s.closers.Go(l.feed)
+	}
+	return true
+}
+
+// remove drops an event. mu is held.
+func (l *backlog) remove(i int) {
+	l.bytes -= l.events[i].size
+	copy(l.events[i:], l.events[i+1:])
+	l.events[len(l.events)-1] = lateEvent{}
+	l.events = l.events[:len(l.events)-1]
+	l.count(wamp.ErrQueueFull)
+}
+
+// waiting reports whether events must go behind others.
+func (l *backlog) waiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.feeds
+}
+
+// feed hands the events over one by one.
+func (l *backlog) feed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.events) > 0 {
+		e := l.events[0]
+		l.events[0] = lateEvent{}
+		l.events = l.events[1:]
+		l.bytes -= e.size
+		var ctx context.Context
+		ctx, l.cancel = context.WithCancel(context.Background())
+		l.sends = e.event.Subscription
+		l.mu.Unlock()
+		err := wamp.ErrClosed
+		if !l.s.gone.Load() {
+			err = l.s.peer.Send(ctx, e.event)
+		}
+		l.mu.Lock()
+		l.cancel()
+		l.sends = 0
+		l.idle.Broadcast()
+		l.count(err)
+	}
+	l.events = nil
+	l.feeds = false
+}
+
+// forget drops the events of a subscription that the session gives up: when it
+// returns none of them will be sent any more.
+func (l *backlog) forget(subscription wamp.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := 0; i < len(l.events); {
+		if l.events[i].event.Subscription == subscription {
+			l.remove(i)
+		} else {
+			i++
+		}
+	}
+	for l.sends == subscription {
+		l.cancel()
+		l.idle.Wait()
+	}
+}
+
+// deliver queues an event at a session, or keeps it for later when its queue is
+// full.
+func (b *broker) deliver(to *session, sub *subscription, msg wamp.Message, ev *wamp.Event, topic wamp.URI) {
+	l := to.backlog.Load()
+	if l == nil || !l.waiting() {
+		err := to.offer(msg)
+		if err != wamp.ErrQueueFull {
+			b.count(to, err)
+			return
+		}
+	}
+	policy := to.overflow[sub.id]
+	if policy == wamp.OverflowDefault {
+		policy = b.cfg.Overflow
+	}
+	if policy == wamp.OverflowDropNewest {
+		b.count(to, wamp.ErrQueueFull)
+		return
+	}
+	if l == nil {
+		l = &backlog{s: to, maxBytes: b.cfg.MaxBacklogBytes, count: func(err error) { b.count(to, err) }}
+		l.idle = sync.NewCond(&l.mu)
+		if !to.backlog.CompareAndSwap(nil, l) {
+			l = to.backlog.Load()
+		}
+	}
+	if !l.late(ev, topic, policy) {
+		b.count(to, wamp.ErrQueueFull)
+	}
+}
