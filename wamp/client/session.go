@@ -278,6 +278,15 @@ func (s *Session) begin(r *request) (wamp.ID, error) {
 	return s.lastRequest, nil
 }
 
+// withdraw undoes begin for a request that was not sent: the next one gets its ID,
+// since routers may insist on a sequence without gaps. sending is held.
+func (s *Session) withdraw(id wamp.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.pending, id)
+	s.lastRequest = id - 1
+}
+
 func (s *Session) forget(id wamp.ID) {
 	s.mu.Lock()
 	delete(s.pending, id)
@@ -285,18 +294,19 @@ func (s *Session) forget(id wamp.ID) {
 }
 
 // exchange sends the message that build makes for a fresh request ID and waits
-// for its answer.
+// for its answer. The ID is 0 if nothing was sent.
 func (s *Session) exchange(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, wamp.Message, error) {
 	r.reply = make(chan wamp.Message, 1)
 	id, err := s.begin(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	err = s.peer.Send(ctx, build(id))
+	if err = s.peer.Send(ctx, build(id)); err != nil {
+		s.withdraw(id)
+	}
 	s.sending.Unlock()
 	if err != nil {
-		s.forget(id)
-		return id, nil, err
+		return 0, nil, err
 	}
 	select {
 	case m := <-r.reply:
@@ -340,7 +350,9 @@ func (s *Session) Publish(ctx context.Context, topic wamp.URI, opts wamp.Publish
 	}
 	id, err := s.begin(nil)
 	if err == nil {
-		err = s.peer.Send(ctx, build(id))
+		if err = s.peer.Send(ctx, build(id)); err != nil {
+			s.withdraw(id)
+		}
 		s.sending.Unlock()
 	}
 	return wrap("publish", topic, err)
