@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gantry/internal/backoff"
@@ -267,4 +268,40 @@ func outlives(t *testing.T, scheme string, f wamp.Format) {
 	if len(events) != 0 {
 		t.Errorf("%d events too many", len(events))
 	}
+}
+
+// A request that waits for room must not make the others wait beyond their own
+// deadline.
+func TestWaitingForRoomIsEachRequestsOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c, r := transport.Pipe(transport.PipeConfig{Requests: 1})
+		go func() {
+			_, _ = r.Recv()
+			_ = r.TrySend(&wamp.Welcome{Session: 1})
+		}()
+		s, err := client.Join(t.Context(), c, client.SessionConfig{Realm: "realm1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Publish(t.Context(), "a.b", wamp.PublishOptions{}, wamp.Payload{}); err != nil {
+			t.Fatal(err)
+		}
+		blocked := make(chan error, 1)
+		go func() { blocked <- s.Publish(t.Context(), "a.b", wamp.PublishOptions{}, wamp.Payload{}) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := s.Publish(ctx, "a.b", wamp.PublishOptions{}, wamp.Payload{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("publish: %v", err)
+		}
+		if _, err := s.Call(ctx, "a.b", wamp.CallOptions{}, wamp.Payload{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("call: %v", err)
+		}
+		_ = r.Close()
+		if err := <-blocked; !errors.Is(err, wamp.ErrClosed) {
+			t.Errorf("the one that waited: %v", err)
+		}
+		_ = s.Close()
+	})
 }

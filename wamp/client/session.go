@@ -42,8 +42,9 @@ type Session struct {
 	cancel context.CancelFunc
 	done   chan struct{} // closed when the reader has finished
 
-	// sending keeps request IDs in order on the wire.
-	sending sync.Mutex
+	// sending keeps request IDs in order on the wire: whoever has put a token in,
+	// of which there is one, sends. A mutex could not be waited for with a context.
+	sending chan struct{}
 
 	mu            sync.Mutex // guards everything below
 	lastRequest   wamp.ID
@@ -131,6 +132,7 @@ func Join(ctx context.Context, p wamp.Peer, cfg SessionConfig) (*Session, error)
 	s := &Session{
 		peer: p, cfg: cfg, log: log, welcome: welcome,
 		done:    make(chan struct{}),
+		sending: make(chan struct{}, 1),
 		pending: map[wamp.ID]*request{}, subscriptions: map[wamp.ID][]*subscription{},
 		registrations: map[wamp.ID]wamp.InvocationHandler{}, invocations: map[wamp.ID]context.CancelFunc{},
 	}
@@ -263,12 +265,18 @@ func (s *Session) Close() error {
 
 // begin enters a request that the router will answer. It returns with sending
 // held, so that the caller can put the message on the wire in order.
-func (s *Session) begin(r *request) (wamp.ID, error) {
-	s.sending.Lock()
+func (s *Session) begin(ctx context.Context, r *request) (wamp.ID, error) {
+	select {
+	case s.sending <- struct{}{}:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-s.ctx.Done():
+		return 0, wamp.ErrClosed
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.ctx.Err() != nil {
-		s.sending.Unlock()
+		<-s.sending
 		return 0, wamp.ErrClosed
 	}
 	s.lastRequest = wamp.NextID(s.lastRequest)
@@ -297,14 +305,14 @@ func (s *Session) forget(id wamp.ID) {
 // for its answer. The ID is 0 if nothing was sent.
 func (s *Session) exchange(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, wamp.Message, error) {
 	r.reply = make(chan wamp.Message, 1)
-	id, err := s.begin(r)
+	id, err := s.begin(ctx, r)
 	if err != nil {
 		return 0, nil, err
 	}
 	if err = s.peer.Send(ctx, build(id)); err != nil {
 		s.withdraw(id)
 	}
-	s.sending.Unlock()
+	<-s.sending
 	if err != nil {
 		return 0, nil, err
 	}
@@ -348,12 +356,12 @@ func (s *Session) Publish(ctx context.Context, topic wamp.URI, opts wamp.Publish
 		_, _, err := s.exchange(ctx, &request{}, build)
 		return wrap("publish", topic, err)
 	}
-	id, err := s.begin(nil)
+	id, err := s.begin(ctx, nil)
 	if err == nil {
 		if err = s.peer.Send(ctx, build(id)); err != nil {
 			s.withdraw(id)
 		}
-		s.sending.Unlock()
+		<-s.sending
 	}
 	return wrap("publish", topic, err)
 }
