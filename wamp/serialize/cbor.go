@@ -7,12 +7,11 @@ import (
 )
 
 const (
-	errCBORBreak   = fault("break outside of an indefinite length")
-	errCBORHead    = fault("reserved item head")
-	errCBORSimple  = fault("simple value without meaning")
-	errCBORBignum  = fault("bignums are not allowed")
-	errCBORInteger = fault("integer below the range of 64 bits")
-	errCBORChunk   = fault("chunk of another type")
+	errCBORBreak  = fault("break outside of an indefinite length")
+	errCBORHead   = fault("reserved item head")
+	errCBORSimple = fault("simple value without meaning")
+	errCBORBignum = fault("bignum that is no byte string of known length")
+	errCBORChunk  = fault("chunk of another type")
 )
 
 // cborHead reads the head at i: the kind, its number, length or tag, and the
@@ -44,12 +43,12 @@ func cborHead(b []byte, i int) (kind, uint64, int, error) {
 		return kindUint, n, i, nil
 	case 1:
 		if n > math.MaxInt64 {
-			return 0, 0, i, errCBORInteger
+			return kindOther, 0, i, nil
 		}
 		return kindInt, ^n, i, nil
 	case 6:
 		if n == 2 || n == 3 {
-			return 0, 0, i, errCBORBignum
+			return cborBignum(b, i, n == 3)
 		}
 		return kindTag, 1, i, nil
 	case 7:
@@ -60,6 +59,41 @@ func cborHead(b []byte, i int) (kind, uint64, int, error) {
 		return 0, 0, i, errLength
 	}
 	return cborKinds[major], n, i, nil
+}
+
+// cborBignum reads the byte string of a bignum (RFC 8949, 3.4.3). One within the
+// range of 64 bits is an integer like any other.
+func cborBignum(b []byte, i int, negative bool) (kind, uint64, int, error) {
+	if i >= len(b) || b[i]>>5 != 2 {
+		return 0, 0, i, errCBORBignum
+	}
+	k, n, i, err := cborHead(b, i)
+	switch {
+	case err != nil:
+		return 0, 0, i, err
+	case k != kindBytes || n == indefinite:
+		return 0, 0, i, errCBORBignum
+	case n > uint64(len(b)-i):
+		return 0, 0, i, errTruncated
+	}
+	digits := b[i : i+int(n)]
+	for len(digits) > 0 && digits[0] == 0 {
+		digits = digits[1:]
+	}
+	if len(digits) > 8 {
+		return kindOther, n, i, nil
+	}
+	v := uint64(0)
+	for _, d := range digits {
+		v = v<<8 | uint64(d)
+	}
+	switch {
+	case !negative:
+		return kindUint, v, i + int(n), nil
+	case v > math.MaxInt64:
+		return kindOther, n, i, nil
+	}
+	return kindInt, ^v, i + int(n), nil
 }
 
 // cborKinds are the kinds of the major types that have a length.

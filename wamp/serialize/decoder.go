@@ -231,6 +231,26 @@ func (d *Decoder) uint(v []byte) (uint64, bool) {
 	return n, k == kindUint
 }
 
+// id reads an ID, which languages whose only numbers are floating point may write
+// as one (BP "IDs"); ok is false for what is no integer from 0 to 2^53.
+func (d *Decoder) id(v []byte) (id wamp.ID, ok bool) {
+	k, n, _ := d.peek(v)
+	f := 0.0
+	switch k {
+	case kindUint:
+		return wamp.ID(n), n <= uint64(wamp.MaxID)
+	case kindFloat32:
+		f = float64(math.Float32frombits(uint32(n)))
+	case kindFloat64:
+		f = math.Float64frombits(n)
+	}
+	// A comparison with NaN is false.
+	if !(f >= 1 && f <= float64(wamp.MaxID)) || f != math.Trunc(f) {
+		return 0, false
+	}
+	return wamp.ID(f), true
+}
+
 // is reports whether v is a value of kind k.
 func (d *Decoder) is(v []byte, k kind) bool {
 	got, _, _ := d.peek(v)

@@ -125,12 +125,12 @@ func (r *fieldReader) id(zero bool) wamp.ID {
 	if v == nil {
 		return 0
 	}
-	u, ok := r.d.uint(v)
-	if !ok || !wamp.ID(u).Valid() && !(zero && u == 0) {
+	id, ok := r.d.id(v)
+	if !ok || id == 0 && !zero {
 		r.fail(wantID)
 		return 0
 	}
-	return wamp.ID(u)
+	return id
 }
 
 func (r *fieldReader) text() string {
@@ -166,6 +166,15 @@ func (r *fieldReader) dict() wamp.Dict {
 		return nil
 	}
 	return value.(wamp.Dict)
+}
+
+// dictOrNull is dict for what clients leave out by writing null.
+func (r *fieldReader) dictOrNull() wamp.Dict {
+	if r.err == nil && r.d.is(r.d.fields[r.i+1], kindNull) {
+		r.i++
+		return nil
+	}
+	return r.dict()
 }
 
 // payload reads the arguments, the last fields of a message. Empty ones are
@@ -222,7 +231,7 @@ func (d *Decoder) sessionMessage() (wamp.Message, error) {
 		d.challenge = wamp.Challenge{AuthMethod: r.text(), Extra: r.dict()}
 		m = &d.challenge
 	case wamp.TypeAuthenticate:
-		d.authenticate = wamp.Authenticate{Signature: r.text(), Extra: r.dict()}
+		d.authenticate = wamp.Authenticate{Signature: r.text(), Extra: r.dictOrNull()}
 		m = &d.authenticate
 	default:
 		d.goodbye = wamp.Goodbye{Details: r.dict(), Reason: r.uri()}

@@ -2,10 +2,7 @@ package serialize
 
 import "encoding/binary"
 
-const (
-	errMsgPackExt  = fault("extension types are not allowed")
-	errMsgPackByte = fault("byte 0xc1 is no type")
-)
+const errMsgPackByte = fault("byte 0xc1 is no type")
 
 // beUint reads the size bytes (0, 1, 2, 4 or 8) of a big-endian number at i; the
 // caller has made sure that they are there.
@@ -35,11 +32,11 @@ type msgpackForm struct {
 var msgpackForms = [32]msgpackForm{
 	0x00: {kind: kindNull}, 0x01: {kind: kindBreak}, 0x02: {kind: kindFalse}, 0x03: {kind: kindTrue},
 	0x04: {kindBytes, 1, false}, 0x05: {kindBytes, 2, false}, 0x06: {kindBytes, 4, false},
-	0x07: {kind: kindTag}, 0x08: {kind: kindTag}, 0x09: {kind: kindTag},
+	0x07: {kindOther, 1, false}, 0x08: {kindOther, 2, false}, 0x09: {kindOther, 4, false},
 	0x0a: {kindFloat32, 4, false}, 0x0b: {kindFloat64, 8, false},
 	0x0c: {kindUint, 1, false}, 0x0d: {kindUint, 2, false}, 0x0e: {kindUint, 4, false}, 0x0f: {kindUint, 8, false},
 	0x10: {kindInt, 1, true}, 0x11: {kindInt, 2, true}, 0x12: {kindInt, 4, true}, 0x13: {kindInt, 8, true},
-	0x14: {kind: kindTag}, 0x15: {kind: kindTag}, 0x16: {kind: kindTag}, 0x17: {kind: kindTag}, 0x18: {kind: kindTag},
+	0x14: {kind: kindOther}, 0x15: {kind: kindOther}, 0x16: {kind: kindOther}, 0x17: {kind: kindOther}, 0x18: {kind: kindOther},
 	0x19: {kindText, 1, false}, 0x1a: {kindText, 2, false}, 0x1b: {kindText, 4, false},
 	0x1c: {kindList, 2, false}, 0x1d: {kindList, 4, false},
 	0x1e: {kindDict, 2, false}, 0x1f: {kindDict, 4, false},
@@ -73,8 +70,12 @@ func msgpackHead(b []byte, i int) (kind, uint64, int, error) {
 	n := beUint(b, i, size)
 	i += size
 	switch {
-	case form.kind == kindTag:
-		return 0, 0, i, errMsgPackExt
+	case form.kind == kindOther && size > 0:
+		return kindOther, n + 1, i, nil // the type's byte is part of it
+	case form.kind == kindOther && c == 0xd4 && len(b)-i >= 2 && b[i] == 0 && b[i+1] == 0:
+		return kindNull, 0, i + 2, nil // JavaScript's undefined, as msgpackr writes it
+	case form.kind == kindOther:
+		return kindOther, 1<<(c-0xd4) + 1, i, nil
 	case form.kind == kindBreak:
 		return 0, 0, i, errMsgPackByte
 	case form.signed:

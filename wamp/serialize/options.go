@@ -139,8 +139,7 @@ func (a *attributes) uint(most uint64) uint64 {
 }
 
 func (a *attributes) id() wamp.ID {
-	u, ok := a.r.d.uint(a.val)
-	if id := wamp.ID(u); ok && id.Valid() {
+	if id, ok := a.r.d.id(a.val); ok && id != 0 {
 		return id
 	}
 	a.fail(wantID)
@@ -216,9 +215,9 @@ func (a *attributes) list(what string, item func(v []byte) bool) {
 func (a *attributes) ids() []wamp.ID {
 	ids := []wamp.ID{}
 	a.list("a list of IDs", func(v []byte) bool {
-		u, ok := a.r.d.uint(v)
-		ids = append(ids, wamp.ID(u))
-		return ok && wamp.ID(u).Valid()
+		id, ok := a.r.d.id(v)
+		ids = append(ids, id)
+		return ok && id != 0
 	})
 	return ids
 }

@@ -87,7 +87,7 @@ func TestIDsAreIntegersInRange(t *testing.T) {
 	}
 	bad := []string{
 		"0", "-1", "9007199254740993", "9223372036854775808", "18446744073709551615", "18446744073709551616",
-		"1.0", "1e0", "1.5", `"1"`, "true", "null", "[1]", `{}`, `"\u0000AQ=="`,
+		"1.5", "-1.0", "0.0", "1e300", `"1"`, "true", "null", "[1]", `{}`, `"\u0000AQ=="`,
 	}
 	for _, f := range formats {
 		for doc, want := range good {
@@ -128,13 +128,22 @@ func TestIDsAreIntegersInRange(t *testing.T) {
 		{wamp.MsgPack, "93 d200000021 cd0005 d20000 0007", true},
 		{wamp.MsgPack, "93 21 d0fb 07", false},
 		{wamp.MsgPack, "93 21 05 cf8000000000000007", false},
-		{wamp.MsgPack, "93 21 05 ca40e00000", false},
+		// So is a whole float in a binary format: JavaScript has no other numbers.
+		{wamp.MsgPack, "93 21 05 ca40e00000", true},
+		{wamp.MsgPack, "93 21 cb4014000000000000 07", true},
+		{wamp.MsgPack, "93 21 05 ca40e80000", false},
+		{wamp.MsgPack, "93 21 05 cb4340000000000001", false},
+		{wamp.MsgPack, "93 21 05 cb7ff8000000000000", false},
 		{wamp.MsgPack, "dd00000003 21 05 07", true},
 		{wamp.CBOR, "83 1821 1805 190007", true},
 		{wamp.CBOR, "83 1b0000000000000021 1a00000005 1b0000000000000007", true},
 		{wamp.CBOR, "83 1821 24 07", false},
-		{wamp.CBOR, "83 1821 05 f94700", false},
-		{wamp.CBOR, "83 1821 05 fb401c000000000000", false},
+		{wamp.CBOR, "83 1821 05 f94700", true},
+		{wamp.CBOR, "83 1821 05 fb401c000000000000", true},
+		{wamp.CBOR, "83 1821 05 f94780", false},
+		{wamp.CBOR, "83 1821 05 c24107", true},
+		{wamp.CBOR, "83 1821 05 c34107", false},
+		{wamp.CBOR, "83 1821 05 f97e00", false},
 		{wamp.CBOR, "9f 1821 05 07 ff", true},
 		{wamp.CBOR, "d9d9f7 83 c01821 c005 c007", true},
 		{wamp.CBOR, "9b0000000000000003 1821 05 07", true},

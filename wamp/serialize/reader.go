@@ -13,6 +13,7 @@ import (
 const (
 	errBase64 = fault(`text that begins with \u0000 is not base64`)
 	errRange  = fault("number out of range")
+	errOther  = fault("value that only its own format has")
 )
 
 // token is one item of a value: a scalar, or the head of a container whose items
@@ -44,7 +45,7 @@ type reader struct {
 
 // next returns the next token; dictKey tells that it is a map's key, which is
 // text whatever it looks like. Its only errors are values that the walk lets
-// pass: errBase64 and errRange.
+// pass: errBase64, errRange and errOther.
 func (r *reader) next(dictKey bool) (token, error) {
 	if !r.keep {
 		r.buf = r.buf[:0]
@@ -61,6 +62,8 @@ func (r *reader) next(dictKey bool) (token, error) {
 		switch k {
 		case kindTag, kindBreak:
 			continue
+		case kindOther:
+			return token{}, errOther
 		case kindText, kindBytes:
 			if n == indefinite {
 				start := len(r.buf)

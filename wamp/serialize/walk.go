@@ -24,6 +24,7 @@ const (
 	kindDict
 	kindTag   // CBOR only: belongs to the item behind it
 	kindBreak // CBOR only: ends an indefinite length
+	kindOther // n bytes that only their own format has a meaning for
 )
 
 // indefinite stands in the place of a length that is not known beforehand
@@ -122,6 +123,11 @@ func (w *walk) binary(f wamp.Format, b []byte, i int) (int, error) {
 			if next, err = skipBlob(b, next, k, n); err != nil {
 				return i, err
 			}
+		case kindOther:
+			if n > uint64(len(b)-next) {
+				return i, errLength
+			}
+			next += int(n)
 		case kindList, kindDict, kindTag:
 			if depth == w.depth {
 				return i, errDepth

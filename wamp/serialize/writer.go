@@ -103,9 +103,10 @@ func (w *writer) float(k kind, n uint64) error {
 		w.b = appendFloat(w.b, 0xfa, 0xfb, k, n)
 		return nil
 	}
-	v, size := math.Float64frombits(n), 64
+	v := math.Float64frombits(n)
 	if k == kindFloat32 {
-		v, size = float64(math.Float32frombits(uint32(n))), 32
+		// With all its digits: receivers of JSON read it as a double.
+		v = float64(math.Float32frombits(uint32(n)))
 	}
 	if math.IsNaN(v) || math.IsInf(v, 0) {
 		return errNotFinite
@@ -115,7 +116,7 @@ func (w *writer) float(k kind, n uint64) error {
 		form = 'e'
 	}
 	start := len(w.b)
-	w.b = strconv.AppendFloat(w.b, v, form, -1, size)
+	w.b = strconv.AppendFloat(w.b, v, form, -1, 64)
 	if form == 'f' && !slices.Contains(w.b[start:], '.') {
 		w.b = append(w.b, ".0"...)
 	}
