@@ -188,7 +188,7 @@ func orderOfCalls(t *testing.T) {
 					}
 				}
 			}()
-			for range 20 {
+			for range 5 {
 				callee.Unset("reg")
 				register(callee, "reg", `{}`, "p.one")
 				serves(callee)

@@ -140,7 +140,7 @@ func goodbyeAnsweredOnce(t *testing.T) {
 	})
 	t.Run("nothing behind the answer", func(t *testing.T) {
 		over(t, wamptest.NetworkLinks(), config{}, func(w *world) {
-			for range 5 {
+			for range 2 {
 				p, pub := w.peer(), w.peer()
 				subscribe(p, "sub", `{}`, "a.b")
 				stop, stopped := make(chan struct{}), make(chan struct{})
