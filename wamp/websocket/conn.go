@@ -26,8 +26,8 @@ const (
 // defaults.
 type Config struct {
 	// MaxMessage is the largest message in bytes that is received, all its
-	// fragments together. A larger one fails the connection with close code 1009
-	// before it is buffered.
+	// fragments together, and counted after inflating. A larger one fails the
+	// connection with close code 1009 before it is buffered.
 	MaxMessage int
 	// WriteTimeout is how long a write may take before the connection fails.
 	WriteTimeout time.Duration
@@ -40,6 +40,15 @@ type Config struct {
 	// ReadBuffer is the size in bytes of the buffer that each connection keeps;
 	// 0 means 1024. Larger messages bypass it.
 	ReadBuffer int
+	// Deflate compresses messages (RFC 7692, "permessage-deflate") if the other side
+	// does so as well. Each message stands alone: there is no context takeover in
+	// either direction. It is off by default: it costs time, the memory of a
+	// compressor for each message being written, and secrets that share a message
+	// with an attacker's text can be guessed from its length.
+	Deflate bool
+	// DeflateFrom is the size in bytes from which a message is compressed when it
+	// is written; 0 means DefaultDeflateFrom.
+	DeflateFrom int
 	// Wrap, if not nil, replaces the network connection beneath the WebSocket.
 	// Everything passes through the wrapper, the handshake included; each control
 	// frame is one Write.
@@ -65,6 +74,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.ReadBuffer <= 0 {
 		c.ReadBuffer = 1024
+	}
+	if c.DeflateFrom <= 0 {
+		c.DeflateFrom = DefaultDeflateFrom
 	}
 	return c
 }
@@ -98,6 +110,9 @@ type Conn struct {
 	ws  *websocket.Conn
 	cfg Config
 	buf []byte // of Read
+	max int    // largest message received
+
+	deflated bool // compression is agreed on
 
 	readMu  sync.Mutex // held by whoever reads, so that Close can take over
 	readErr error      // guarded by readMu: the error that ended reading
@@ -110,9 +125,9 @@ type Conn struct {
 }
 
 // newConn sets limits and handlers before anything is read.
-func newConn(ws *websocket.Conn, cfg Config) *Conn {
-	c := &Conn{ws: ws, cfg: cfg}
-	ws.SetReadLimit(int64(cfg.MaxMessage))
+func newConn(ws *websocket.Conn, cfg Config, deflated bool) *Conn {
+	c := &Conn{ws: ws, cfg: cfg, deflated: deflated}
+	c.SetMaxMessage(cfg.MaxMessage)
 	if cfg.PingInterval < 0 {
 		return c
 	}
@@ -165,6 +180,18 @@ func (c *Conn) keepalive() {
 // Subprotocol returns the subprotocol agreed on, "" if none.
 func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
+// Deflated reports whether compression has been agreed on.
+func (c *Conn) Deflated() bool { return c.deflated }
+
+// SetMaxMessage replaces Config.MaxMessage. It must not be called during a read.
+func (c *Conn) SetMaxMessage(n int) {
+	c.max = n
+	if c.deflated {
+		n += n/256 + 64 // what does not compress becomes a little longer
+	}
+	c.ws.SetReadLimit(int64(n))
+}
+
 // NetConn returns the network connection, wrapped if Config.Wrap did so.
 func (c *Conn) NetConn() net.Conn { return c.ws.UnderlyingConn() }
 
@@ -198,18 +225,26 @@ func (c *Conn) ReadInto(get func() []byte) (Opcode, []byte, error) {
 		return 0, nil, c.fail(err)
 	}
 	b := get()
+	// The library counts what is on the wire; this counts what becomes of it.
+	most := len(b) + c.max
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
 		}
-		n, err := r.Read(b[len(b):cap(b)])
+		n, err := r.Read(b[len(b):min(cap(b), most+1)])
 		b = b[:len(b)+n]
 		switch {
+		case len(b) > most:
+			_ = c.sendClose(CloseTooBig, "")
+			return 0, b, c.fail(ErrTooBig)
 		case err == io.EOF:
 			if c.cfg.PingInterval > 0 {
 				c.hear()
 			}
 			return Opcode(op), b, nil
+		case c.deflated && err != nil && damaged(err):
+			_ = c.sendClose(CloseInvalidPayload, "damaged")
+			return 0, b, c.fail(errDeflate)
 		case err != nil:
 			return 0, b, c.fail(err)
 		}
@@ -250,6 +285,7 @@ func (c *Conn) Write(op Opcode, b []byte) error {
 	if err := c.ws.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout)); err != nil {
 		return err
 	}
+	c.ws.EnableWriteCompression(len(b) >= c.cfg.DeflateFrom)
 	return c.ws.WriteMessage(int(op), b)
 }
 

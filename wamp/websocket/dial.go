@@ -68,6 +68,7 @@ func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
 		Subprotocols:      d.Subprotocols,
 		ReadBufferSize:    cfg.ReadBuffer,
 		WriteBufferSize:   cfg.ReadBuffer,
+		EnableCompression: cfg.Deflate,
 	}
 	ws, resp, err := gd.DialContext(ctx, rawURL, d.Header)
 	if open.stop != nil && !open.stop() && err == nil {
@@ -86,11 +87,15 @@ func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
 		}
 		return nil, &HandshakeError{URL: redacted(rawURL), Status: resp.StatusCode, Got: what, Want: strings.Join(d.Subprotocols, " or ")}
 	}
+	if got := resp.Header.Get(extensions); got != "" && !cfg.Deflate {
+		_ = ws.Close() // RFC 6455, 4.1: an extension that was not asked for
+		return nil, &HandshakeError{URL: redacted(rawURL), Status: resp.StatusCode, Got: "extension " + got, Want: "none"}
+	}
 	if err := ws.UnderlyingConn().SetDeadline(time.Time{}); err != nil {
 		_ = ws.Close()
 		return nil, err
 	}
-	return newConn(ws, cfg), nil
+	return newConn(ws, cfg, deflates(resp.Header)), nil
 }
 
 func (d *Dialer) explain(ctx context.Context, rawURL string, resp *http.Response, err error) error {

@@ -7,6 +7,6 @@
 // [Config.Wrap] and the frame functions let a caller take over the sending side
 // beneath the library; package transport does so to batch frames.
 //
-// Compression (RFC 7692) is never offered: it costs more memory per connection
-// than everything else together.
+// Compression (RFC 7692) is off unless [Config.Deflate] is set: for small messages
+// it costs more than everything else together.
 package websocket

@@ -59,6 +59,22 @@ func HeaderLen(n int, masked bool) int {
 	return h
 }
 
+// HeaderSize returns the length of the header of the frame that b begins, which
+// is one of PutHeader's.
+func HeaderSize(b []byte) int {
+	h := 2
+	switch b[1] &^ maskBit {
+	case 126:
+		h = 4
+	case 127:
+		h = 10
+	}
+	if b[1]&maskBit != 0 {
+		h += 4
+	}
+	return h
+}
+
 // PutHeader writes the header of a frame that is a whole message with n bytes of
 // payload to b, which has HeaderLen(n, key != nil) bytes or more, and returns its
 // length. Frames from a client must have a key, those from a server must not.

@@ -65,11 +65,16 @@ func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) 
 		}
 		header.Set("Sec-Websocket-Protocol", chosen)
 	}
+	var deflated bool
+	if cfg.Deflate {
+		r, deflated = negotiate(r)
+	}
 	up := websocket.Upgrader{
-		ReadBufferSize:   cfg.ReadBuffer,
-		WriteBufferPool:  &s.buffers,
-		HandshakeTimeout: cfg.WriteTimeout,
-		CheckOrigin:      s.allowed,
+		ReadBufferSize:    cfg.ReadBuffer,
+		WriteBufferPool:   &s.buffers,
+		HandshakeTimeout:  cfg.WriteTimeout,
+		CheckOrigin:       s.allowed,
+		EnableCompression: deflated,
 	}
 	if cfg.Wrap != nil {
 		w = &hijacker{ResponseWriter: w, wrap: cfg.Wrap}
@@ -78,7 +83,7 @@ func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) 
 	if err != nil {
 		return nil, err
 	}
-	return newConn(ws, cfg), nil
+	return newConn(ws, cfg, deflated), nil
 }
 
 func (s *Server) choose(r *http.Request) string {

@@ -23,13 +23,24 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // ws URL.
 func serve(t *testing.T, s *websocket.Server, handle func(*websocket.Conn)) string {
 	t.Helper()
-	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serveHTTP(t, upgrading(s, handle))
+}
+
+// upgrading hands the connections of s to handle.
+func upgrading(s *websocket.Server, handle func(*websocket.Conn)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c, err := s.Upgrade(w, r)
 		if err != nil {
 			return
 		}
 		handle(c)
-	}))
+	})
+}
+
+// serveHTTP starts a server and returns its ws URL.
+func serveHTTP(t testing.TB, h http.Handler) string {
+	t.Helper()
+	hs := httptest.NewServer(h)
 	t.Cleanup(hs.Close)
 	return "ws" + strings.TrimPrefix(hs.URL, "http")
 }
