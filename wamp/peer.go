@@ -9,7 +9,9 @@ import (
 // one per framing and serializer. It indexes the cache of a Shared message.
 type Encoding uint8
 
-// The encodings. NoEncoding belongs to peers that pass messages as values.
+// The encodings. NoEncoding belongs to peers that pass messages as values. A
+// frame of a batched encoding is a batch of one message; that of a deflated one
+// may be compressed; BatchedCAN is a batch with the separator 0x18.
 const (
 	NoEncoding Encoding = iota
 	WebSocketJSON
@@ -18,6 +20,13 @@ const (
 	RawSocketJSON
 	RawSocketMsgPack
 	RawSocketCBOR
+	WebSocketJSONBatched
+	WebSocketMsgPackBatched
+	WebSocketCBORBatched
+	WebSocketJSONDeflated
+	WebSocketMsgPackDeflated
+	WebSocketCBORDeflated
+	WebSocketJSONBatchedCAN
 	EncodingCount
 )
 
@@ -53,7 +62,7 @@ func (s *Shared) Own() Message {
 
 // PeerInfo describes the other end of a transport.
 type PeerInfo struct {
-	Transport string // "websocket", "rawsocket", "pipe", "mqtt"
+	Transport string // "websocket", "rawsocket", "longpoll", "pipe", "mqtt"
 	Format    Format // NoFormat for the pipe
 	Remote    string // address, "pipe" for the in-process pipe
 	Local     bool   // in process, Unix socket, or loopback address

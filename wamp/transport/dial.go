@@ -103,7 +103,7 @@ func (d *dialler) websocket(ctx context.Context, rawURL string, dial func(contex
 			c.init(conn, &d.cfg.Options, nil)
 			return c
 		}),
-		Subprotocols: subprotocols(d.cfg.Formats),
+		Subprotocols: subprotocols(d.cfg.Formats, d.cfg.Batched),
 		Header:       d.cfg.Header,
 		TLS:          d.cfg.TLS,
 		Timeout:      d.cfg.Timeout,
@@ -112,7 +112,8 @@ func (d *dialler) websocket(ctx context.Context, rawURL string, dial func(contex
 	if err != nil {
 		return nil, fmt.Errorf("dial: %w", err)
 	}
-	return newWSPeer(ws, c, formatOf(ws.Subprotocol(), d.cfg.Formats), false), nil
+	f, k := d.cfg.parseSubprotocol(ws.Subprotocol(), d.cfg.Formats)
+	return newWSPeer(ws, c, f, k, false), nil
 }
 
 // beneath is the configuration of a WebSocket whose sending side is ours.
@@ -122,17 +123,9 @@ func beneath(o *Options, wrap func(net.Conn) net.Conn) websocket.Config {
 		WriteTimeout: o.WriteTimeout,
 		PingInterval: -1, // the link pings
 		ReadBuffer:   256,
+		Deflate:      o.Deflate,
 		Wrap:         wrap,
 	}
-}
-
-func formatOf(subprotocol string, fs []wamp.Format) wamp.Format {
-	for _, f := range fs {
-		if Subprotocol(f) == subprotocol {
-			return f
-		}
-	}
-	return wamp.NoFormat
 }
 
 func (d *dialler) rawsocket(ctx context.Context, u *url.URL, network, addr string) (wamp.Peer, error) {

@@ -128,7 +128,7 @@ func TestDialTellsWhatTheRawSocketPortAnswered(t *testing.T) {
 func TestSubprotocolThatIsUnknownIsRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t, "tcp", transport.ServerConfig{}, echo)
-	for _, offer := range []string{"", "wamp.2.ubjson", "mqtt", "wamp.2.json.batched", "WAMP.2.JSON"} {
+	for _, offer := range []string{"", "wamp.2.ubjson", "mqtt", "wamp.2.json.batched", "wamp.2.batched", "WAMP.2.JSON"} {
 		conn := s.conn(t)
 		if _, err := conn.Write(wamptest.Upgrade("/ws", offer)); err != nil {
 			t.Fatal(err)

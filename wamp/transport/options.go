@@ -6,6 +6,7 @@ import (
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
+	"gantry/wamp/websocket"
 )
 
 // Defaults of Options.
@@ -22,12 +23,25 @@ const (
 // Options are what both ends of a network connection set alike. The zero value
 // means the defaults.
 type Options struct {
-	// MaxMessage is the largest message received, in bytes, 512 to 2^24.
-	// RawSocket announces the next lower power of two.
+	// MaxMessage is the largest message received, in bytes, 512 to 2^24, counted
+	// after inflating. RawSocket announces the next lower power of two. A batch of
+	// smaller messages may have 64 KiB even if that is more.
 	MaxMessage int
 	// MaxDepth and MaxElements bound what a message may contain; 0 means the
 	// defaults of serialize.Limits.
 	MaxDepth, MaxElements int
+	// Batched speaks the WebSocket subprotocols that put several messages into one
+	// frame: a client offers them before the plain ones, a server takes them.
+	Batched bool
+	// Separator is the octet that is written behind each message of a JSON batch,
+	// SeparatorRS or SeparatorCAN; both are always read. 0 means the one that the
+	// other side uses and SeparatorRS until it has used one.
+	Separator byte
+	// Deflate compresses WebSocket messages of DeflateFrom bytes or more (0 means
+	// websocket.DefaultDeflateFrom) if the other side can inflate, and offers to
+	// inflate its. See websocket.Config.Deflate for what it costs.
+	Deflate     bool
+	DeflateFrom int
 	// Queue is how many bytes may wait to be sent. An empty queue takes a message
 	// of any size that the other side takes.
 	Queue int
@@ -56,9 +70,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxMessage < 1<<9 || o.MaxMessage > 1<<24 {
 		return o, fmt.Errorf("largest message is %d bytes, allowed are 512 to 16777216", o.MaxMessage)
 	}
-	if o.Queue < 0 || o.MaxDepth < 0 || o.MaxElements < 0 {
-		return o, fmt.Errorf("queue, depth and elements may not be negative")
+	if o.Queue < 0 || o.MaxDepth < 0 || o.MaxElements < 0 || o.DeflateFrom < 0 {
+		return o, fmt.Errorf("queue, depth, elements and the size to compress from may not be negative")
 	}
+	if o.Separator != 0 && o.Separator != SeparatorRS && o.Separator != SeparatorCAN {
+		return o, fmt.Errorf("separator of batches is octet 0x%02x, expected 0x1e or 0x18", o.Separator)
+	}
+	o.DeflateFrom = orDefault(o.DeflateFrom, websocket.DefaultDeflateFrom)
 	o.Queue = orDefault(o.Queue, DefaultQueue)
 	for _, d := range []struct {
 		v *time.Duration

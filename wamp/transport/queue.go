@@ -8,6 +8,7 @@ import (
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
+	"gantry/wamp/websocket"
 )
 
 const (
@@ -28,11 +29,13 @@ type queue struct {
 	segs    [][]byte   // what goes before tail
 	bufs    []*buffer  // for each of segs what it lies in, nil if it is shared
 	tail    *buffer    // still has room; nil if there is none
-	size    int        // bytes queued, those being written included
-	writing bool       // somebody has promised to drain
-	closing bool       // no more messages
-	parted  bool       // a close frame is queued: nothing may follow
-	err     error      // why the connection is dead
+	filling bool       // the frame that begins at start in tail takes more messages
+	start   int
+	size    int   // bytes queued, those being written included
+	writing bool  // somebody has promised to drain
+	closing bool  // no more messages
+	parted  bool  // a close frame is queued: nothing may follow
+	err     error // why the connection is dead
 	room    chan struct{}
 	idle    chan struct{} // made by Close, closed when the queue is empty or dead
 }
@@ -68,6 +71,7 @@ func (q *queue) seal() {
 	if q.tail == nil {
 		return
 	}
+	q.endBatch()
 	if len(q.tail.b) == 0 {
 		q.tail.release()
 	} else {
@@ -89,6 +93,9 @@ func (q *queue) put(m wamp.Message) (kick bool, err error) {
 	}
 	if q.full(1, reserve) {
 		return false, wamp.ErrQueueFull
+	}
+	if q.framing.batching != unbatched {
+		return q.putBatched(m, reserve)
 	}
 	if s, ok := m.(*wamp.Shared); ok {
 		if q.framing.encoding == wamp.NoEncoding {
@@ -155,6 +162,7 @@ func (q *queue) putControl(frame []byte) (kick bool, err error) {
 	case q.full(len(frame), controlReserve):
 		return false, wamp.ErrQueueFull
 	}
+	q.endBatch()
 	t := q.open(len(frame))
 	t.b = append(t.b, frame...)
 	return q.grown(len(frame)), nil
@@ -200,6 +208,7 @@ func (q *queue) settle() {
 
 // drop forgets everything that waits, for a dead connection. q.mu is held.
 func (q *queue) drop() {
+	q.filling = false
 	q.seal()
 	for _, b := range q.bufs {
 		if b != nil {
@@ -253,13 +262,18 @@ func frameSpace(m wamp.Message) int {
 // framing is how one connection turns messages into frames.
 type framing struct {
 	format   wamp.Format
+	batching batching
 	encoding wamp.Encoding // NoEncoding if frames cannot be shared: masked ones
 	space    int           // bytes reserved for the header
 	maxSend  int           // largest message; 0 = no limit
+	op       websocket.Opcode
+	deflate  int // size from which a frame is compressed; 0 = never
 	// finish writes the header of the frame that begins at start, behind which
 	// the message follows after the reserved space, and may move the message.
 	finish func(dst []byte, start int) []byte
 }
+
+func (f *framing) deflates() bool { return f.deflate > 0 }
 
 // append appends the frame of m to dst.
 func (f *framing) append(dst []byte, m wamp.Message) ([]byte, error) {

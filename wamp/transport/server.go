@@ -102,7 +102,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 	v.ws = &websocket.Server{
 		Config:       beneath(&s.cfg.Options, v.take),
-		Subprotocols: subprotocols(s.cfg.Formats),
+		Subprotocols: subprotocols(s.cfg.Formats, s.cfg.Batched),
 		Origins:      s.cfg.Origins,
 	}
 	hs := &http.Server{
@@ -377,7 +377,8 @@ func (v *service) take(conn net.Conn) net.Conn {
 func (v *service) upgrade(w http.ResponseWriter, r *http.Request, c *webConn) {
 	ws, err := v.ws.Upgrade(w, r)
 	if err == nil {
-		p := newWSPeer(ws, ws.NetConn().(*wsConn), formatOf(ws.Subprotocol(), v.cfg.Formats), true)
+		f, k := v.cfg.parseSubprotocol(ws.Subprotocol(), v.cfg.Formats)
+		p := newWSPeer(ws, ws.NetConn().(*wsConn), f, k, true)
 		if v.start(p) {
 			return
 		}

@@ -16,14 +16,6 @@ import (
 // (BP "WebSocket Transport").
 func Subprotocol(f wamp.Format) string { return "wamp.2." + f.String() }
 
-func subprotocols(fs []wamp.Format) []string {
-	names := make([]string, len(fs))
-	for i, f := range fs {
-		names[i] = Subprotocol(f)
-	}
-	return names
-}
-
 // wsConn is the connection beneath a WebSocket. Until the handshake is over it
 // passes everything on; then it reads ahead into pooled memory, and what is
 // written to it, whole control frames, goes into the queue.
@@ -97,26 +89,38 @@ const (
 	clientSpace = 8
 )
 
-// finishServer is the framing of a WebSocket server, for messages of one type.
-func finishServer(op websocket.Opcode) func(dst []byte, start int) []byte {
-	return func(dst []byte, start int) []byte {
-		n := len(dst) - start - serverSpace
-		dst = fit(dst, start, serverSpace, websocket.HeaderLen(n, false))
-		websocket.PutHeader(dst[start:], op, n, nil)
-		return dst
-	}
+// finishServer is the framing of a WebSocket server.
+func (f *framing) finishServer(dst []byte, start int) []byte {
+	dst, op := f.compress(dst, start)
+	n := len(dst) - start - serverSpace
+	dst = fit(dst, start, serverSpace, websocket.HeaderLen(n, false))
+	websocket.PutHeader(dst[start:], op, n, nil)
+	return dst
 }
 
 // finishClient is the framing of a WebSocket client: it masks.
-func finishClient(op websocket.Opcode) func(dst []byte, start int) []byte {
-	return func(dst []byte, start int) []byte {
-		n := len(dst) - start - clientSpace
-		key := websocket.NewMaskKey()
-		dst = fit(dst, start, clientSpace, websocket.HeaderLen(n, true))
-		h := websocket.PutHeader(dst[start:], op, n, &key)
-		websocket.Mask(key, dst[start+h:])
-		return dst
+func (f *framing) finishClient(dst []byte, start int) []byte {
+	dst, op := f.compress(dst, start)
+	n := len(dst) - start - clientSpace
+	key := websocket.NewMaskKey()
+	dst = fit(dst, start, clientSpace, websocket.HeaderLen(n, true))
+	h := websocket.PutHeader(dst[start:], op, n, &key)
+	websocket.Mask(key, dst[start+h:])
+	return dst
+}
+
+// compress deflates the payload of the frame that begins at start where that has
+// been agreed on and pays, and returns the frame's opcode.
+func (f *framing) compress(dst []byte, start int) ([]byte, websocket.Opcode) {
+	body := start + f.space
+	if f.deflate == 0 || len(dst)-body < f.deflate {
+		return dst, f.op
 	}
+	dst, deflated := websocket.Deflate(dst, body)
+	if deflated {
+		return dst, f.op | websocket.Deflated
+	}
+	return dst, f.op
 }
 
 // fit turns the space of have bytes at start into one of need bytes.
@@ -139,6 +143,7 @@ type wsPeer struct {
 	op       websocket.Opcode // the only type of message
 	server   bool
 	lent     *buffer // holds the last message; nil if there is none
+	batch    batch   // what is left in it
 	get      func() []byte
 	broken   error
 	code     int // close code for what the other side did
@@ -149,7 +154,7 @@ type wsPeer struct {
 var _ wamp.Peer = (*wsPeer)(nil)
 
 // newWSPeer takes over c, which lies beneath ws, after the handshake.
-func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, server bool) *wsPeer {
+func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server bool) *wsPeer {
 	opts := c.opts
 	p := &wsPeer{
 		wsConn:  c,
@@ -157,6 +162,7 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, server bool) *wsPee
 		decoder: serialize.NewDecoder(f, opts.limits(opts.MaxMessage)),
 		op:      websocket.Binary,
 		server:  server,
+		batch:   batch{kind: k},
 		code:    websocket.CloseNormal,
 		info:    peerInfo(c.conn, "websocket", f, 0),
 	}
@@ -167,20 +173,34 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, server bool) *wsPee
 		p.lent = getBuffer(smallBuffer)
 		return p.lent.b
 	}
-	if server {
-		c.framing = framing{
-			format:   f,
-			encoding: wamp.WebSocketJSON + wamp.Encoding(f-wamp.JSON),
-			space:    serverSpace,
-			finish:   finishServer(p.op),
+	if k != unbatched {
+		ws.SetMaxMessage(opts.largestFrame())
+	}
+	c.framing.frameWS(f, k, p.op, server)
+	if ws.Deflated() {
+		c.framing.deflate = opts.DeflateFrom
+		if server && k == unbatched {
+			c.framing.encoding = wamp.WebSocketJSONDeflated + wamp.Encoding(f-wamp.JSON)
 		}
-	} else {
-		c.framing = framing{format: f, space: clientSpace, finish: finishClient(p.op)}
 	}
 	tune(c.conn, opts.silence())
 	c.handling.Store(true)
 	p.watch(func() error { return p.control(p.frame(websocket.Ping, nil), false) })
 	return p
+}
+
+// frameWS makes f the framing of a WebSocket.
+func (f *framing) frameWS(format wamp.Format, k batching, op websocket.Opcode, server bool) {
+	f.format, f.batching, f.op = format, k, op
+	if !server {
+		f.space, f.finish = clientSpace, f.finishClient
+		return
+	}
+	f.space, f.finish = serverSpace, f.finishServer
+	f.encoding = wamp.WebSocketJSON + wamp.Encoding(format-wamp.JSON)
+	if k != unbatched {
+		f.encoding = batchEncoding(format, k)
+	}
 }
 
 // frame returns a control frame.
@@ -207,28 +227,53 @@ func (p *wsPeer) Recv() (wamp.Message, error) {
 	if p.broken != nil {
 		return nil, p.broken
 	}
-	p.giveBack()
-	op, b, err := p.ws.ReadInto(p.get)
-	if p.lent != nil && b != nil {
-		p.lent.b = b
+	if len(p.batch.rest) == 0 {
+		if err := p.fetch(); err != nil {
+			return nil, err
+		}
 	}
-	if err != nil {
-		return nil, p.ended(err)
-	}
-	if op != p.op {
-		p.code, p.closeMsg = websocket.CloseUnsupportedData, "wrong type of frame for the subprotocol"
-		p.broken = &wamp.ProtocolError{Text: "websocket: " + frameName(op) + " frame, subprotocol " + p.ws.Subprotocol() + " has " + frameName(p.op) + " frames"}
-		return nil, p.broken
-	}
-	m, err := p.decoder.Decode(b)
+	m, err := p.decoder.Decode(p.batch.next())
 	if err != nil {
 		p.code, p.closeMsg = websocket.CloseProtocolError, "not a WAMP message"
 	}
 	return m, err
 }
 
+// fetch waits for the next frame with messages.
+func (p *wsPeer) fetch() error {
+	p.giveBack()
+	op, b, err := p.ws.ReadInto(p.get)
+	if p.lent != nil && b != nil {
+		p.lent.b = b
+	}
+	if err != nil {
+		return p.ended(err)
+	}
+	if op != p.op {
+		p.code, p.closeMsg = websocket.CloseUnsupportedData, "wrong type of frame for the subprotocol"
+		p.broken = &wamp.ProtocolError{Text: "websocket: " + frameName(op) + " frame, subprotocol " + p.ws.Subprotocol() + " has " + frameName(p.op) + " frames"}
+		return p.broken
+	}
+	if p.batch.kind == unbatched {
+		p.batch.rest = b
+		return nil
+	}
+	next, err := newBatch(p.batch.kind, b)
+	if err != nil {
+		p.code, p.closeMsg = websocket.CloseProtocolError, err.Error()
+		p.broken = &wamp.ProtocolError{Text: "websocket: " + err.Error()}
+		return p.broken
+	}
+	if next.kind != p.batch.kind && p.opts.Separator == 0 {
+		p.separate(next.kind)
+	}
+	p.batch = next
+	return nil
+}
+
 // giveBack ends the loan of the last message.
 func (p *wsPeer) giveBack() {
+	p.batch.rest = nil
 	if p.lent != nil {
 		p.lent.release()
 		p.lent = nil
