@@ -18,6 +18,7 @@ import (
 	"gantry/drivers"
 	"gantry/drivers/hub"
 	"gantry/wamp"
+	"gantry/wamp/router"
 )
 
 // Schema is the version of the configuration's form that this program reads.
@@ -37,6 +38,9 @@ type Config struct {
 	MQTT    MQTT
 	Brokers map[string]mqtt.Config   // by name
 	Uplinks map[string]uplink.Config // by name
+	// Roles say what sessions may do, by name. None: everybody who may join may do
+	// everything.
+	Roles   map[string]router.RoleConfig
 	Limits  Limits
 	Log     Log
 	Devices []Device // in the order of their names
@@ -62,6 +66,8 @@ type Listen struct {
 	Unix string `toml:"unix"`
 	// Anonymous says from where clients without credentials are admitted.
 	Anonymous Anonymous `toml:"anonymous"`
+	// AnonymousRole is the role that they get. Default anonymous.
+	AnonymousRole string `toml:"anonymous_role"`
 }
 
 // Anonymous says from where clients are admitted that do not say who they are.
@@ -138,15 +144,16 @@ type Device struct {
 
 // mainFile is the form of gantry.toml.
 type mainFile struct {
-	Schema  int64                     `toml:"schema"`
-	Gateway Gateway                   `toml:"gateway"`
-	Listen  Listen                    `toml:"listen"`
-	MQTT    MQTT                      `toml:"mqtt"`
-	Broker  map[string]mqtt.Config    `toml:"broker"`
-	Uplink  map[string]uplink.Config  `toml:"uplink"`
-	Limits  Limits                    `toml:"limits"`
-	Log     Log                       `toml:"log"`
-	Device  map[string]map[string]any `toml:"device"`
+	Schema  int64                        `toml:"schema"`
+	Gateway Gateway                      `toml:"gateway"`
+	Listen  Listen                       `toml:"listen"`
+	MQTT    MQTT                         `toml:"mqtt"`
+	Broker  map[string]mqtt.Config       `toml:"broker"`
+	Uplink  map[string]uplink.Config     `toml:"uplink"`
+	Role    map[string]router.RoleConfig `toml:"role"`
+	Limits  Limits                       `toml:"limits"`
+	Log     Log                          `toml:"log"`
+	Device  map[string]map[string]any    `toml:"device"`
 }
 
 // Load reads path, a main file or a directory with gantry.toml and devices.d in
@@ -210,7 +217,7 @@ func (l *loader) main(file string) *Config {
 	}
 	m := mainFile{
 		Gateway: Gateway{Name: "gw", Realm: "gantry"},
-		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback},
+		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback, AnonymousRole: "anonymous"},
 		MQTT:    MQTT{Listen: "127.0.0.1:1883"},
 		Log:     Log{Level: "info"},
 	}
@@ -230,6 +237,7 @@ func (l *loader) main(file string) *Config {
 	links(&d, "broker", m.Broker)
 	d.sameClient(m.Broker)
 	links(&d, "uplink", m.Uplink)
+	d.roles(&m)
 	if realm := wamp.URI(m.Gateway.Realm); m.MQTT.Realm == "" {
 		m.MQTT.Realm = realm
 	} else if m.MQTT.Realm != realm {
@@ -238,7 +246,8 @@ func (l *loader) main(file string) *Config {
 	l.errs = append(l.errs, d.errs...)
 	l.tables(doc, m.Device)
 	return &Config{
-		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Brokers: m.Broker, Uplinks: m.Uplink, Limits: m.Limits, Log: m.Log, positions: doc,
+		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Brokers: m.Broker, Uplinks: m.Uplink, Roles: m.Role,
+		Limits: m.Limits, Log: m.Log, positions: doc,
 	}
 }
 

@@ -178,7 +178,7 @@ level = "loud"
 		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any"`,
 		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
-		`gantry.toml:13: other: unknown key; allowed: broker, device, gateway, limits, listen, log, mqtt, schema, uplink`,
+		`gantry.toml:13: other: unknown key; allowed: broker, device, gateway, limits, listen, log, mqtt, role, schema, uplink`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)

@@ -99,8 +99,10 @@ func (l *loader) devices() []Device {
 	return l.good
 }
 
-func quoted(kinds map[string]drivers.Kind) string {
-	names := sortedKeys(kinds)
+func quoted(kinds map[string]drivers.Kind) string { return quotedNames(sortedKeys(kinds)) }
+
+func quotedNames(names []string) string {
+	names = slices.Clone(names)
 	for i, n := range names {
 		names[i] = fmt.Sprintf("%q", n)
 	}

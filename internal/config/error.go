@@ -9,6 +9,7 @@ import (
 	"gantry/bridge"
 	"gantry/drivers"
 	"gantry/store"
+	"gantry/wamp/router"
 )
 
 // Error tells what is wrong with a configuration and where.
@@ -99,6 +100,7 @@ func asKeyError(err error) KeyError {
 	var ofDriver *drivers.ConfigError
 	var ofBridge *bridge.ConfigError
 	var ofStore *store.ConfigError
+	var ofRouter *router.ConfigError
 	switch {
 	case errors.As(err, &own):
 		return *own
@@ -108,6 +110,8 @@ func asKeyError(err error) KeyError {
 		return KeyError(*ofBridge)
 	case errors.As(err, &ofStore):
 		return KeyError(*ofStore)
+	case errors.As(err, &ofRouter):
+		return KeyError(*ofRouter)
 	}
 	text, allowed, _ := strings.Cut(err.Error(), "; allowed: ")
 	return KeyError{Text: text, Allowed: allowed}
