@@ -113,7 +113,7 @@ gantry run starts a gateway. The other commands talk to a running one.
 	root.SetOut(a.out)
 	root.SetErr(a.err)
 	root.AddCommand(
-		a.runCommand(), a.checkCommand(),
+		a.runCommand(), a.checkCommand(), a.policyCommand(),
 		a.callCommand(), a.publishCommand(), a.subscribeCommand(), a.devicesCommand(),
 		a.mqttCommand(), a.versionCommand(),
 	)

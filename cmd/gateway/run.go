@@ -60,6 +60,8 @@ type Gateway struct {
 	mqttd   *mqttd.Server // nil: no MQTT listener
 	devices []hub.Device
 
+	authorizer authorizer
+
 	hub   atomic.Pointer[hub.Hub]          // nil until Run has made it
 	all   atomic.Pointer[[]*uplink.Uplink] // nil until Run has made them
 	ready chan struct{}                    // closed once everything runs
@@ -89,7 +91,11 @@ func NewGateway(o Options) (*Gateway, error) {
 	}
 	anyone := g.cfg.Listen.Anonymous == config.AnonymousAny
 	l := g.cfg.Limits
-	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: anyone, Log: g.log.With("room", "login")})
+	policy, err := newPolicy(g.cfg, g.authorizer.ask)
+	if err != nil {
+		return nil, err
+	}
+	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousRole: g.cfg.Listen.AnonymousRole, AnonymousAnywhere: anyone, Log: g.log.With("room", "login")})
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +103,7 @@ func NewGateway(o Options) (*Gateway, error) {
 		Agent: "gantry " + version,
 		Realms: []router.RealmConfig{{
 			Name:             g.realm(),
+			Policy:           policy,
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
 			MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
 		}},
@@ -218,6 +225,9 @@ func (r *run) start(ctx context.Context) error {
 	}
 	r.keep.run("store", r.store.Run)
 	r.core.run("router", r.router.Run)
+	if err := r.startAuthorizer(ctx); err != nil {
+		return err
+	}
 	origin, err := bridge.NewOrigin(bridge.OriginConfig{
 		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Now: time.Now, Synced: r.clock.Synced,
 	})
