@@ -201,11 +201,7 @@ func (c *conn) TrySend(m wamp.Message) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	err := c.send(m)
-	if err == wamp.ErrQueueFull {
-		c.srv.stats.dropped.Add(1)
-	}
-	return err
+	return c.send(m)
 }
 
 // Send is TrySend that waits for room.

@@ -35,7 +35,8 @@
 // # Limits
 //
 // Nothing that a client sends or leaves undone grows memory without bound: see
-// Config. Messages at QoS 0 that do not fit a slow client's queue are dropped and
-// counted; a client that falls behind at QoS 1 is disconnected. A client that
-// does not read its answers is not read from until it does.
+// Config. Messages at QoS 0 that do not fit a slow client's queue are the router's
+// to keep or drop, and it counts them; a client that falls behind at QoS 1 is
+// disconnected. A client that does not read its answers is not read from until it
+// does.
 package mqttd

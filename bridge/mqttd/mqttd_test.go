@@ -368,10 +368,10 @@ func TestSlowClients(t *testing.T) {
 		lossy.connect("lossy", nil)
 		lossy.subscribe(1, 0, "t")
 		publish(100)
-		if n := w.server.Stats().Dropped; n < 50 || n > 70 {
+		if n := w.router.Stats("gantry").Dropped; n < 50 || n > 70 {
 			t.Errorf("%d of 100 dropped", n)
 		}
-		for i := range 100 - int(w.server.Stats().Dropped) {
+		for i := range 100 - int(w.router.Stats("gantry").Dropped) {
 			if _, ok := lossy.read().(*packets.PublishPacket); !ok {
 				t.Fatalf("message %d", i)
 			}

@@ -9,8 +9,8 @@ import (
 
 // counters are the figures behind Stats.
 type counters struct {
-	connections, overLimit, rejected                        atomic.Uint64
-	takenOver, keepAlive, malformed, slow, dropped, refused atomic.Uint64
+	connections, overLimit, rejected               atomic.Uint64
+	takenOver, keepAlive, malformed, slow, refused atomic.Uint64
 }
 
 // count books why a connection was cut.
@@ -39,7 +39,6 @@ type Stats struct {
 	KeepAlive   uint64 // ended because the client was silent
 	Malformed   uint64 // ended because the client broke the protocol
 	Slow        uint64 // ended because the client fell behind at QoS 1
-	Dropped     uint64 // messages that did not fit a client's queue
 	Refused     uint64 // PUBLISHes that the router refused
 }
 
@@ -49,6 +48,6 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Open: len(s.slots), Connections: n.connections.Load(), OverLimit: n.overLimit.Load(), Rejected: n.rejected.Load(),
 		TakenOver: n.takenOver.Load(), KeepAlive: n.keepAlive.Load(), Malformed: n.malformed.Load(), Slow: n.slow.Load(),
-		Dropped: n.dropped.Load(), Refused: n.refused.Load(),
+		Refused: n.refused.Load(),
 	}
 }

@@ -54,7 +54,7 @@ func newWorld(t testing.TB, cfg mqttd.Config, inMemory bool) *world {
 		t.Fatal(err)
 	}
 	r, err := router.New(router.Config{
-		Realms:       []router.RealmConfig{{Name: "gantry", StrictRequestIDs: true, Authorize: authorize}},
+		Realms:       []router.RealmConfig{{Name: "gantry", StrictRequestIDs: true, Authorize: authorize, Overflow: wamp.OverflowDropNewest}},
 		Authenticate: login,
 	}, nil)
 	if err != nil {

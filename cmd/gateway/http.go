@@ -99,7 +99,6 @@ func (g *Gateway) mqttMetrics(m *metrics) {
 	s := g.mqttd.Stats()
 	m.one("gantry_mqtt_connections", gauge, "MQTT connections that are open.", float64(s.Open))
 	m.one("gantry_mqtt_connections_total", counter, "MQTT connections ever accepted.", float64(s.Connections))
-	m.one("gantry_mqtt_dropped_total", counter, "Messages that did not fit an MQTT client's queue.", float64(s.Dropped))
 	m.one("gantry_mqtt_refused_total", counter, "MQTT messages that the router refused.", float64(s.Refused))
 	m.family("gantry_mqtt_ended_total", counter, "MQTT connections that the gateway ended.")
 	for _, v := range []struct {
