@@ -2,7 +2,9 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -164,5 +166,58 @@ anonymous clients: role viewer
 	_, out, _ = policyTest(t, "schema = 1\n[role.a]\n", "list")
 	if !strings.HasSuffix(out, "anonymous clients: role anonymous, which does not exist: they are refused\n") {
 		t.Error(out)
+	}
+}
+
+// TestExamplesOfTheDocument has docs/security.md say what is so.
+func TestExamplesOfTheDocument(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := "schema = 1\nlisten.anonymous_role = \"viewer\"\n"
+	for i, block := range strings.Split(string(text), "```toml\n") {
+		if i > 0 {
+			toml, _, _ := strings.Cut(block, "```")
+			file += toml
+		}
+	}
+	for _, c := range []struct {
+		args string
+		code int
+	}{
+		{"viewer subscribe gantry.gw.point. --match prefix", 0},
+		{"viewer subscribe gantry.gw.point.boiler. --match prefix", 0},
+		{"viewer subscribe gantry.gw.point..temperature --match wildcard", 0},
+		{"viewer subscribe gantry.gw. --match prefix", 1},
+		{"viewer call gantry.gw.get.boiler.temperature", 0},
+		{"viewer call gantry.gw.get.boiler.temperature.x", 1},
+		{"viewer call gantry.gw.set.boiler.max", 1},
+		{"viewer call gantry.gw.sys.device.list", 0},
+		{"device publish gantry.gw.point.node1.t --authid node1", 0},
+		{"device publish gantry.gw.point.node2.t --authid node1", 1},
+		{"device publish gantry.gw.point.ann@example.org.t --authid ann@example.org", 1},
+		{"device register gantry.gw.set.node1. --match wildcard --authid node1", 0},
+		{"device register gantry.gw.set.. --match wildcard --authid node1", 1},
+		{"operator call gantry.gw.set.boiler.min", 0},
+		{"operator call gantry.gw.set.boiler.max", 1},
+		{"operator call gantry.gw.sys.user.add", 1},
+		{"operator subscribe gantry.gw. --match prefix", 0},
+		{"app call gantry.gw.sys.user.add", 1},
+		{"app call gantry.gw.set.boiler.max", 1},
+		{"app register acme.authorize", 1},
+	} {
+		code, out, errs := policyTest(t, file, append([]string{"test"}, strings.Fields(c.args)...)...)
+		if code != c.code {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", c.args, code, c.code, out, errs)
+		}
+	}
+	_, out, _ := policyTest(t, file, "test", "viewer", "subscribe", "gantry.gw.", "--match", "prefix")
+	_, shown, _ := strings.Cut(string(text), "--match prefix\n")
+	shown, _, _ = strings.Cut(shown, "```")
+	line := regexp.MustCompile(`\S*gantry.toml:\d+`)
+	if got, want := line.ReplaceAllString(out, "FILE"), line.ReplaceAllString(shown, "FILE"); got != want {
+		t.Errorf("the document shows\n%s\nin place of\n%s", want, got)
 	}
 }
