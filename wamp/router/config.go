@@ -15,6 +15,12 @@ type Config struct {
 	Agent string
 	// Realms are the realms that peers may join. At least one.
 	Realms []RealmConfig
+	// OnDemand is asked for the configuration of a realm that is not configured, when
+	// somebody wishes to join it; ok is false when it may not be. The realm is made
+	// once the first session has logged in, and goes with the last. Nil: none is.
+	OnDemand func(name wamp.URI) (cfg RealmConfig, ok bool)
+	// MaxRealms bounds the realms that exist on demand. Default 64.
+	MaxRealms int
 	// HelloTimeout is the longest wait for HELLO on a new peer. Default 5 s.
 	HelloTimeout time.Duration
 	// Authenticate decides who a peer is. Default: NewAuthenticator of the zero
@@ -124,47 +130,57 @@ func (c *Config) validate() error {
 		return fmt.Errorf("router: no realm is configured")
 	}
 	for i := range c.Realms {
-		r := &c.Realms[i]
-		if !r.Name.Valid(r.StrictURIs, wamp.MatchExact) {
-			return fmt.Errorf("router: realm %q is no valid URI", r.Name)
-		}
 		for _, other := range c.Realms[:i] {
-			if other.Name == r.Name {
-				return fmt.Errorf("router: realm %q is configured twice", r.Name)
+			if other.Name == c.Realms[i].Name {
+				return fmt.Errorf("router: realm %q is configured twice", other.Name)
 			}
 		}
-		for j, h := range r.History {
-			if !h.Topic.Valid(r.StrictURIs, h.Match) || h.MaxEvents < 0 {
-				return fmt.Errorf("router: history %q of realm %q is no topic or pattern to keep", h.Topic, r.Name)
-			}
-			for _, other := range r.History[:j] {
-				if other.Topic == h.Topic && other.Match == h.Match {
-					return fmt.Errorf("router: history %q of realm %q is configured twice", h.Topic, r.Name)
-				}
-			}
+		if err := c.Realms[i].complete(); err != nil {
+			return err
 		}
-		if r.RetainedTTL < 0 {
-			return fmt.Errorf("router: the time that last values of realm %q are kept is negative", r.Name)
-		}
-		if r.Authorize == nil {
-			r.Authorize = func(Identity, Action, wamp.URI, wamp.Match) (bool, error) { return true, nil }
-		}
-		orDefault(&r.MaxSubscriptions, 10_000)
-		orDefault(&r.MaxRegistrations, 10_000)
-		orDefault(&r.MaxCalls, 10_000)
-		orDefault(&r.MaxRetained, 100_000)
-		orDefault(&r.MaxRetainedBytes, 64<<20)
-		orDefault(&r.MaxStreams, 100_000)
-		if r.Overflow == wamp.OverflowDefault {
-			r.Overflow = wamp.OverflowDropOldest
-		}
-		if r.Overflow > wamp.OverflowDisconnect {
-			return fmt.Errorf("router: the overflow policy of realm %q is unknown", r.Name)
-		}
-		orDefault(&r.MaxBacklogBytes, 256<<10)
-		orDefault(&r.MaxTestaments, 64)
-		orDefault(&r.MaxDefinitions, 20_000)
-		orDefault(&r.MaxDefinitionBytes, 16<<20)
 	}
+	if c.OnDemand != nil {
+		orDefault(&c.MaxRealms, 64)
+	}
+	return nil
+}
+
+// complete validates a realm's configuration and puts in the defaults.
+func (r *RealmConfig) complete() error {
+	if !r.Name.Valid(r.StrictURIs, wamp.MatchExact) || r.Name.Reserved() {
+		return fmt.Errorf("router: realm %q is no valid URI", r.Name)
+	}
+	for j, h := range r.History {
+		if !h.Topic.Valid(r.StrictURIs, h.Match) || h.MaxEvents < 0 {
+			return fmt.Errorf("router: history %q of realm %q is no topic or pattern to keep", h.Topic, r.Name)
+		}
+		for _, other := range r.History[:j] {
+			if other.Topic == h.Topic && other.Match == h.Match {
+				return fmt.Errorf("router: history %q of realm %q is configured twice", h.Topic, r.Name)
+			}
+		}
+	}
+	if r.RetainedTTL < 0 {
+		return fmt.Errorf("router: the time that last values of realm %q are kept is negative", r.Name)
+	}
+	if r.Authorize == nil {
+		r.Authorize = func(Identity, Action, wamp.URI, wamp.Match) (bool, error) { return true, nil }
+	}
+	orDefault(&r.MaxSubscriptions, 10_000)
+	orDefault(&r.MaxRegistrations, 10_000)
+	orDefault(&r.MaxCalls, 10_000)
+	orDefault(&r.MaxRetained, 100_000)
+	orDefault(&r.MaxRetainedBytes, 64<<20)
+	orDefault(&r.MaxStreams, 100_000)
+	if r.Overflow == wamp.OverflowDefault {
+		r.Overflow = wamp.OverflowDropOldest
+	}
+	if r.Overflow > wamp.OverflowDisconnect {
+		return fmt.Errorf("router: the overflow policy of realm %q is unknown", r.Name)
+	}
+	orDefault(&r.MaxBacklogBytes, 256<<10)
+	orDefault(&r.MaxTestaments, 64)
+	orDefault(&r.MaxDefinitions, 20_000)
+	orDefault(&r.MaxDefinitionBytes, 16<<20)
 	return nil
 }

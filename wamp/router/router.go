@@ -3,8 +3,9 @@ package router
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,9 +15,12 @@ import (
 
 // Router holds the realms and the sessions joined to them.
 type Router struct {
-	cfg    Config
-	log    *slog.Logger
-	realms map[wamp.URI]*realm
+	cfg Config
+	log *slog.Logger
+
+	realmsMu sync.RWMutex // guards realms, demanded and each realm's claims
+	realms   map[wamp.URI]*realm
+	demanded int // realms made on demand
 
 	mu      sync.Mutex // guards stopped and the use of active
 	stopped bool
@@ -33,6 +37,9 @@ type realm struct {
 	meta   *meta
 
 	definitions definitions
+
+	onDemand bool
+	claims   int // sessions that are in it or about to be
 
 	mu       sync.Mutex // guards sessions
 	sessions map[wamp.ID]*session
@@ -53,14 +60,7 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 	}
 	r := &Router{cfg: cfg, log: log, realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
 	for i := range cfg.Realms {
-		c := &cfg.Realms[i]
-		realm := &realm{
-			cfg: c, log: log.With("realm", string(c.Name)), sessions: map[wamp.ID]*session{},
-			definitions: definitions{maxCount: c.MaxDefinitions, maxBytes: c.MaxDefinitionBytes},
-		}
-		realm.meta = newMeta(realm)
-		realm.broker, realm.dealer = newBroker(c, realm.meta), newDealer(c, realm.meta)
-		r.realms[c.Name] = realm
+		r.realms[cfg.Realms[i].Name] = newRealm(&cfg.Realms[i], log)
 	}
 	return r, nil
 }
@@ -75,7 +75,10 @@ func (r *Router) Run(ctx context.Context) error {
 		close(r.done)
 	}
 	r.mu.Unlock()
-	for _, realm := range r.realms {
+	r.realmsMu.RLock()
+	realms := slices.Collect(maps.Values(r.realms))
+	r.realmsMu.RUnlock()
+	for _, realm := range realms {
 		realm.mu.Lock()
 		for _, s := range realm.sessions {
 			s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown, Details: wamp.Dict{"message": "the router is stopping"}})
@@ -114,6 +117,7 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 	if s == nil {
 		return
 	}
+	defer r.release(s.realm)
 	s.serve(r.done)
 	s.realm.depart(s)
 	s.mu.Lock()
@@ -152,9 +156,11 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 		}
 		return nil, wamp.NewError(wamp.ErrURIProtocolViolation, "the first message must be HELLO, not "+m.Type().String(), nil)
 	}
-	realm, ok := r.realms[hello.Realm]
-	if !ok {
-		return nil, wamp.NewError(wamp.ErrURINoSuchRealm, fmt.Sprintf("there is no realm %q here", hello.Realm), nil)
+	var demanded *RealmConfig
+	if r.find(hello.Realm) == nil {
+		if demanded = r.demand(hello.Realm); demanded == nil {
+			return nil, noRealm(hello.Realm)
+		}
 	}
 	features, ok := parseFeatures(hello.Details)
 	if !ok {
@@ -173,11 +179,18 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	case l.lost:
 		return nil, nil
 	}
+	realm, refusal := r.claim(hello.Realm, demanded)
+	if refusal != nil {
+		return nil, refusal
+	}
 	extra := identity.Extra
 	identity.Extra = nil
 	s := &session{id: id, peer: p, realm: realm, identity: identity, features: features}
 	s.gate, _ = p.(wamp.Congestible)
-	return s, r.welcome(s, extra)
+	if refusal = r.welcome(s, extra); refusal != nil {
+		r.release(realm)
+	}
+	return s, refusal
 }
 
 // ask sends a challenge and returns what the peer answers, nil when it is gone or
@@ -284,8 +297,8 @@ type Stats struct {
 
 // Stats returns the counters of a realm; zero for one that does not exist.
 func (r *Router) Stats(name wamp.URI) Stats {
-	realm, ok := r.realms[name]
-	if !ok {
+	realm := r.find(name)
+	if realm == nil {
 		return Stats{}
 	}
 	b, d := realm.broker, realm.dealer

@@ -1,0 +1,83 @@
+package router
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"gantry/wamp"
+)
+
+func newRealm(c *RealmConfig, log *slog.Logger) *realm {
+	r := &realm{
+		cfg: c, log: log.With("realm", string(c.Name)), sessions: map[wamp.ID]*session{},
+		definitions: definitions{maxCount: c.MaxDefinitions, maxBytes: c.MaxDefinitionBytes},
+	}
+	r.meta = newMeta(r)
+	r.broker, r.dealer = newBroker(c, r.meta), newDealer(c, r.meta)
+	return r
+}
+
+// find returns a realm that exists, nil otherwise.
+func (r *Router) find(name wamp.URI) *realm {
+	r.realmsMu.RLock()
+	defer r.realmsMu.RUnlock()
+	return r.realms[name]
+}
+
+// demand returns the configuration for a realm that does not exist; nil when it
+// may not be made. The name comes from outside.
+func (r *Router) demand(name wamp.URI) *RealmConfig {
+	if r.cfg.OnDemand == nil || !name.Valid(false, wamp.MatchExact) {
+		return nil
+	}
+	cfg, ok := r.cfg.OnDemand(name)
+	if !ok {
+		return nil
+	}
+	cfg.Name = wamp.URI(strings.Clone(string(name)))
+	if err := cfg.complete(); err != nil {
+		r.log.Error("a realm cannot be made on demand", "error", err)
+		return nil
+	}
+	return &cfg
+}
+
+// claim returns the realm of that name for one more session; it makes it by cfg
+// where it does not exist.
+func (r *Router) claim(name wamp.URI, cfg *RealmConfig) (*realm, *wamp.Error) {
+	r.realmsMu.Lock()
+	defer r.realmsMu.Unlock()
+	realm := r.realms[name]
+	switch {
+	case realm != nil:
+	case cfg == nil:
+		return nil, noRealm(name) // it went while the session logged in
+	case r.demanded >= r.cfg.MaxRealms:
+		return nil, wamp.NewError(wamp.ErrURILimit, "the router has the most realms it may make on demand", nil)
+	default:
+		realm = newRealm(cfg, r.log)
+		realm.onDemand = true
+		r.demanded++
+		r.realms[cfg.Name] = realm
+		r.log.Info("realm made on demand", "realm", string(cfg.Name))
+	}
+	realm.claims++
+	return realm, nil
+}
+
+// release gives a claim back. A realm that was made on demand goes with the last.
+func (r *Router) release(realm *realm) {
+	r.realmsMu.Lock()
+	defer r.realmsMu.Unlock()
+	realm.claims--
+	if realm.onDemand && realm.claims == 0 {
+		delete(r.realms, realm.cfg.Name)
+		r.demanded--
+		r.log.Info("realm made on demand is empty and gone", "realm", string(realm.cfg.Name))
+	}
+}
+
+func noRealm(name wamp.URI) *wamp.Error {
+	return wamp.NewError(wamp.ErrURINoSuchRealm, fmt.Sprintf("there is no realm %.100q here", name), nil)
+}
