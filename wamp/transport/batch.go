@@ -231,8 +231,7 @@ func (q *queue) putSharedRecord(s *wamp.Shared) (kick bool, err error) {
 	case q.full(len(frame), 0):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference && !q.framing.deflates():
-		q.seal()
-		q.segs = append(q.segs, frame)
+		q.refer(frame)
 		return q.grown(len(frame)), nil
 	}
 	return q.addRecord(frame[websocket.HeaderSize(frame):]), nil

@@ -144,13 +144,18 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 	case q.full(len(frame), 0):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference:
-		q.seal()
-		q.segs, q.bufs = append(q.segs, frame), append(q.bufs, nil)
+		q.refer(frame)
 	default:
 		t := q.open(len(frame))
 		t.b = append(t.b, frame...)
 	}
 	return q.grown(len(frame)), nil
+}
+
+// refer queues a shared frame without a copy. q.mu is held.
+func (q *queue) refer(frame []byte) {
+	q.seal()
+	q.segs, q.bufs = append(q.segs, frame), append(q.bufs, nil)
 }
 
 // putControl queues a finished frame of the transport, up to the reserve.

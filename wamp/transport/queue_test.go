@@ -128,6 +128,9 @@ func queueAndTake(t *testing.T, q *queue) {
 		want = append(want, int(publication(m)))
 	}
 	q.seal()
+	if len(q.segs) != len(q.bufs) {
+		t.Errorf("%d segments in %d buffers", len(q.segs), len(q.bufs))
+	}
 	all := bytes.Join(q.segs, nil)
 	if len(all) != q.size {
 		t.Errorf("the queue counts %d bytes, but holds %d", q.size, len(all))
