@@ -96,7 +96,7 @@ func newRealm(t *testing.T) *realm {
 func (r *realm) app(getenv map[string]string) (a *app, out, errs *output) {
 	out, errs = newOutput(), newOutput()
 	a = newApp(strings.NewReader(""), out, errs, func(k string) string { return getenv[k] })
-	a.dial = func(_ context.Context, url string) (wamp.Peer, error) {
+	a.dial = func(_ context.Context, url, _ string) (wamp.Peer, error) {
 		if !strings.HasPrefix(url, "ws://127.0.0.1:8080") {
 			return nil, errors.New("connection refused")
 		}
@@ -320,7 +320,7 @@ func TestSubscribeEndsOnCtrlCAndOnLoss(t *testing.T) {
 	} {
 		a, out, errs := r.app(nil)
 		peer := r.connect()
-		a.dial = func(context.Context, string) (wamp.Peer, error) { return peer, nil }
+		a.dial = func(context.Context, string, string) (wamp.Peer, error) { return peer, nil }
 		ctx, interrupt := context.WithCancel(t.Context())
 		code := make(chan int, 1)
 		go func() { code <- a.main(ctx, []string{"subscribe", "--retained", "test.topic"}) }()

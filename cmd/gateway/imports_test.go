@@ -40,7 +40,7 @@ var arrows = []arrow{
 	{"store", nil, "keeps bytes and does not know what they mean"},
 	{"systemd", nil, "talks to the service manager"},
 	{"internal/backoff", nil, "a leaf that anybody may use"},
-	{"internal/config", []string{"wamp", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
+	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
 	{"cmd/gateway", []string{"*"}, "the composition root, the only place that knows everyone"},
 }
 

@@ -116,6 +116,11 @@ func (r *run) flush(ctx context.Context) error {
 			}
 		}
 	}
+	for _, h := range r.histories {
+		if box := h.box.Load(); box != nil {
+			errs = append(errs, box.Flush(ctx))
+		}
+	}
 	return errors.Join(errs...)
 }
 

@@ -38,6 +38,7 @@ type program struct {
 	t         *testing.T
 	cmd       *exec.Cmd
 	url, mqtt string // where it listens; mqtt is empty without a listener
+	state     string // its directory
 	out       *output
 	ended     chan struct{} // closed when the process has ended
 }
@@ -56,7 +57,7 @@ func startProgram(t *testing.T, config, state string, env ...string) *program {
 		t.Fatal(err)
 	}
 	args := []string{"run", "--config", config, "--state", state, "--listen", "127.0.0.1:0"}
-	p := &program{t: t, cmd: exec.Command(self, args...), out: newOutput(), ended: make(chan struct{})}
+	p := &program{t: t, state: state, cmd: exec.Command(self, args...), out: newOutput(), ended: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	if err := p.cmd.Start(); err != nil {
@@ -116,7 +117,7 @@ func (p *program) join() *client.Session {
 	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
 	defer cancel()
-	peer, err := dialRouter(ctx, p.url)
+	peer, err := dialRouter(ctx, p.url, "")
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -56,11 +56,14 @@ type Gateway struct {
 	started time.Time
 
 	router  *router.Router
-	server  *transport.Server
-	mqttd   *mqttd.Server // nil: no MQTT listener
+	server  *transport.Server // of the network
+	local   *transport.Server // of the Unix socket
+	mqttd   *mqttd.Server     // nil: no MQTT listener
 	devices []hub.Device
 
 	authorizer authorizer
+	finder     finder
+	histories  []*historyLog
 
 	hub   atomic.Pointer[hub.Hub]          // nil until Run has made it
 	all   atomic.Pointer[[]*uplink.Uplink] // nil until Run has made them
@@ -89,33 +92,13 @@ func NewGateway(o Options) (*Gateway, error) {
 	if g.state == "" {
 		return nil, errors.New("no state directory is given")
 	}
-	anyone := g.cfg.Listen.Anonymous == config.AnonymousAny
-	l := g.cfg.Limits
-	policy, err := newPolicy(g.cfg, g.authorizer.ask)
-	if err != nil {
+	if err := g.newRouter(); err != nil {
 		return nil, err
 	}
-	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousRole: g.cfg.Listen.AnonymousRole, AnonymousAnywhere: anyone, Log: g.log.With("room", "login")})
-	if err != nil {
+	if err := g.newServers(); err != nil {
 		return nil, err
 	}
-	g.router, err = router.New(router.Config{
-		Agent: "gantry " + version,
-		Realms: []router.RealmConfig{{
-			Name:             g.realm(),
-			Policy:           policy,
-			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
-			MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
-		}},
-		Authenticate: login,
-	}, g.log.With("room", "router"))
-	if err != nil {
-		return nil, err
-	}
-	g.server, err = transport.NewServer(transport.ServerConfig{HTTP: g.handler()}, g.router.Accept, g.log.With("room", "transport"))
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	if g.cfg.MQTT.Listen != "" {
 		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.router.Accept, g.log.With("room", "mqttd"))
 		if err != nil {
@@ -130,6 +113,44 @@ func NewGateway(o Options) (*Gateway, error) {
 		g.devices = append(g.devices, dev)
 	}
 	return g, nil
+}
+
+// newRouter makes the router with its realms.
+func (g *Gateway) newRouter() error {
+	policy, err := newPolicy(g.cfg, g.authorizer.ask)
+	if err != nil {
+		return err
+	}
+	login, err := g.newAuthenticator()
+	if err != nil {
+		return err
+	}
+	l, c := g.cfg.Limits, g.cfg.Realm
+	// The configuration has checked the policy.
+	overflow, _ := wamp.ParseOverflow(c.Overflow)
+	like := func(name wamp.URI) router.RealmConfig {
+		return router.RealmConfig{
+			Name: name, Policy: policy, StrictURIs: c.StrictURIs, StrictRequestIDs: c.StrictRequestIDs,
+			Overflow: overflow, RetainedTTL: c.RetainedTTL,
+			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
+			MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
+		}
+	}
+	own := like(g.realm())
+	own.History, g.histories = historyRules(g.cfg.History)
+	cfg := router.Config{
+		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, MaxRealms: c.MaxOnDemand,
+	}
+	for _, name := range c.Also {
+		cfg.Realms = append(cfg.Realms, like(wamp.URI(name)))
+	}
+	if c.OnDemand != "" {
+		cfg.OnDemand = func(name wamp.URI) (router.RealmConfig, bool) {
+			return like(name), wamp.URI(c.OnDemand).Matches(wamp.MatchPrefix, name)
+		}
+	}
+	g.router, err = router.New(cfg, g.log.With("room", "router"))
+	return err
 }
 
 func (g *Gateway) realm() wamp.URI { return wamp.URI(g.cfg.Gateway.Realm) }
@@ -220,12 +241,12 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
-	if err := r.outboxes(); err != nil {
+	if err := errors.Join(r.outboxes(), r.openHistories()); err != nil {
 		return err
 	}
 	r.keep.run("store", r.store.Run)
 	r.core.run("router", r.router.Run)
-	if err := r.startAuthorizer(ctx); err != nil {
+	if err := errors.Join(r.startAuthorizer(ctx), r.startFinder(ctx)); err != nil {
 		return err
 	}
 	origin, err := bridge.NewOrigin(bridge.OriginConfig{
@@ -252,7 +273,11 @@ func (r *run) start(ctx context.Context) error {
 			r.front.run("mqtt listener", func(ctx context.Context) error { return r.mqttd.Serve(ctx, ln) })
 			continue
 		}
-		r.front.run("listener "+ln.Addr().String(), func(ctx context.Context) error { return r.server.Serve(ctx, ln) })
+		server := r.server
+		if ln.Addr().Network() == "unix" {
+			server = r.local
+		}
+		r.front.run("listener "+ln.Addr().String(), func(ctx context.Context) error { return server.Serve(ctx, ln) })
 	}
 	r.listeners = nil
 	if r.notify.Watchdog() > 0 {

@@ -90,7 +90,7 @@ func (a *app) runGateway(ctx context.Context, g *Gateway) error {
 // override puts what the command line says in the place of what the files say.
 func override(cmd *cobra.Command, cfg *config.Config, listen, mqttListen, level string) error {
 	if cmd.Flags().Changed("listen") {
-		if err := config.CheckListen(listen, cfg.Listen.Anonymous); err != nil {
+		if err := config.CheckListen(listen, cfg.Listen.Anonymous, len(cfg.Users)); err != nil {
 			return usageError{fmt.Errorf("--listen: %s; allowed: %s", err.Text, err.Allowed)}
 		}
 		cfg.Listen.HTTP = listen
@@ -99,7 +99,7 @@ func override(cmd *cobra.Command, cfg *config.Config, listen, mqttListen, level 
 		if mqttListen == "off" {
 			mqttListen = ""
 		}
-		if err := config.CheckListen(mqttListen, cfg.Listen.Anonymous); err != nil {
+		if err := config.CheckListen(mqttListen, cfg.Listen.Anonymous, config.NoLogin); err != nil {
 			return usageError{fmt.Errorf("--mqtt-listen: %s; allowed: %s", err.Text, err.Allowed)}
 		}
 		cfg.MQTT.Listen = mqttListen

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -13,16 +17,30 @@ import (
 	"github.com/spf13/cobra"
 
 	"gantry/wamp"
+	"gantry/wamp/auth"
 	"gantry/wamp/client"
 	"gantry/wamp/serialize"
 	"gantry/wamp/transport"
 )
 
-// dialer opens a connection to a router.
-type dialer func(ctx context.Context, url string) (wamp.Peer, error)
+// dialer opens a connection to a router. ca names a file with the certificates
+// that it trusts; "" = those of the system.
+type dialer func(ctx context.Context, url, ca string) (wamp.Peer, error)
 
-func dialRouter(ctx context.Context, url string) (wamp.Peer, error) {
-	return transport.Dial(ctx, url, transport.DialConfig{})
+func dialRouter(ctx context.Context, url, ca string) (wamp.Peer, error) {
+	var cfg transport.DialConfig
+	if ca != "" {
+		pem, err := os.ReadFile(ca)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("%s holds no certificate", ca)
+		}
+		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	}
+	return transport.Dial(ctx, url, cfg)
 }
 
 // Where commands look for the router unless they are told.
@@ -33,8 +51,9 @@ const (
 
 // remote is where a command finds its router.
 type remote struct {
-	url, realm string
-	connect    time.Duration
+	url, realm, ca              string
+	user, passwordFile, keyFile string
+	connect                     time.Duration
 }
 
 func (a *app) remoteFlags(cmd *cobra.Command) *remote {
@@ -49,20 +68,59 @@ func (a *app) remoteFlags(cmd *cobra.Command) *remote {
 	f.StringVar(&r.url, "url", env("GANTRY_URL", "ws://"+defaultAddress+"/ws"),
 		"router: ws:// wss:// rs:// rss:// ws+unix:// rs+unix:// (environment: GANTRY_URL)")
 	f.StringVar(&r.realm, "realm", env("GANTRY_REALM", defaultRealm), "realm to join (environment: GANTRY_REALM)")
+	f.StringVar(&r.ca, "ca", env("GANTRY_CA", ""), "file with the certificates to trust with wss and rss (environment: GANTRY_CA)")
+	f.StringVar(&r.user, "user", env("GANTRY_USER", ""), "log in as this user (environment: GANTRY_USER); its password is in the environment, GANTRY_PASSWORD, or in a file")
+	f.StringVar(&r.passwordFile, "password-file", "", "file with the password")
+	f.StringVar(&r.keyFile, "key-file", "", "file with an Ed25519 private key, in hex, to log in with")
 	f.DurationVar(&r.connect, "connect-timeout", 10*time.Second, "longest wait for the connection")
 	return r
 }
 
+// proofs returns what the session logs in with; nil for an anonymous one.
+func (a *app) proofs(r *remote) (*auth.Client, error) {
+	if r.user == "" && r.keyFile == "" {
+		return nil, nil
+	}
+	if r.keyFile != "" {
+		b, err := os.ReadFile(r.keyFile)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--key-file: %w", err)}
+		}
+		key, err := auth.ParsePrivateKey(auth.NewSecret(strings.TrimSpace(string(b))))
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--key-file: %w", err)}
+		}
+		return auth.NewClient(r.user, &auth.Cryptosign{Key: key}), nil
+	}
+	password := a.getenv("GANTRY_PASSWORD")
+	if r.passwordFile != "" {
+		b, err := os.ReadFile(r.passwordFile)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("--password-file: %w", err)}
+		}
+		password = strings.TrimRight(string(b), "\r\n")
+	}
+	if password == "" {
+		return nil, usageError{errors.New("--user needs a password: GANTRY_PASSWORD or --password-file")}
+	}
+	secret := auth.NewSecret(password)
+	return auth.NewClient(r.user, &auth.SCRAM{Password: secret}, &auth.CRA{Secret: secret}), nil
+}
+
 // with joins the router, hands the session to fn and leaves again.
 func (a *app) with(ctx context.Context, r *remote, fn func(s *client.Session) error) error {
+	proofs, err := a.proofs(r)
+	if err != nil {
+		return err
+	}
 	jctx, cancel := context.WithTimeout(ctx, r.connect)
 	defer cancel()
-	peer, err := a.dial(jctx, r.url)
+	peer, err := a.dial(jctx, r.url, r.ca)
 	if err != nil {
 		return connectError{fmt.Errorf("connect to %s: %w", r.url, err)}
 	}
 	s, err := client.Join(jctx, peer, client.SessionConfig{
-		Realm: wamp.URI(r.realm), Log: slog.New(slog.DiscardHandler),
+		Realm: wamp.URI(r.realm), Auth: proofs, Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return connectError{fmt.Errorf("join realm %s at %s: %w", r.realm, r.url, err)}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"gantry/bridge"
 	"gantry/bridge/mqtt"
@@ -41,6 +42,10 @@ type Config struct {
 	// Roles say what sessions may do, by name. None: everybody who may join may do
 	// everything.
 	Roles   map[string]router.RoleConfig
+	Users   map[string]User // by authid
+	Login   Login
+	Realm   Realm
+	History []History
 	Limits  Limits
 	Log     Log
 	Devices []Device // in the order of their names
@@ -68,6 +73,31 @@ type Listen struct {
 	Anonymous Anonymous `toml:"anonymous"`
 	// AnonymousRole is the role that they get. Default anonymous.
 	AnonymousRole string `toml:"anonymous_role"`
+	// Origins are the web pages that may connect besides those of the gateway
+	// itself: "https://panel.example", "*" for all.
+	Origins []string `toml:"origins"`
+	// Hosts are the names by which the gateway may be asked over HTTP, besides
+	// localhost and addresses; others are refused, for they may be a web page's that
+	// points to this machine.
+	Hosts []string `toml:"hosts"`
+	// PingInterval is the silence after which a client is pinged. 0 = 5 s.
+	PingInterval time.Duration `toml:"ping_interval"`
+	// QuietRawSocket sends no pings on RawSocket: Autobahn|Python cannot answer them.
+	QuietRawSocket bool `toml:"quiet_rawsocket"`
+	// Batched speaks the WebSocket subprotocols with several messages in a frame.
+	Batched bool `toml:"batched"`
+	// Deflate compresses WebSocket messages for clients that ask for it.
+	Deflate bool `toml:"deflate"`
+	// TLS encrypts HTTP, and with it everything on its port.
+	TLS TLS `toml:"tls"`
+}
+
+// TLS is the table [listen.tls]. The files are PEM; a changed file is used from
+// the next connection on.
+type TLS struct {
+	// Cert holds the certificate and its chain, Key the private key. "" = no TLS.
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
 }
 
 // Anonymous says from where clients are admitted that do not say who they are.
@@ -77,16 +107,17 @@ type Anonymous string
 const (
 	AnonymousLoopback Anonymous = "loopback" // from this machine; default
 	AnonymousAny      Anonymous = "any"      // from anywhere: whoever reaches the port controls every device
+	AnonymousNone     Anonymous = "none"     // from nowhere: everybody has to log in
 )
 
 // UnmarshalText takes one of the choices.
 func (a *Anonymous) UnmarshalText(text []byte) error {
 	switch v := Anonymous(text); v {
-	case AnonymousLoopback, AnonymousAny:
+	case AnonymousLoopback, AnonymousAny, AnonymousNone:
 		*a = v
 		return nil
 	}
-	return &KeyError{Text: fmt.Sprintf("is %.32q", text), Allowed: `"loopback", "any"`}
+	return &KeyError{Text: fmt.Sprintf("is %.32q", text), Allowed: `"loopback", "any", "none"`}
 }
 
 // MQTT is the table [mqtt].
@@ -111,6 +142,7 @@ type Limits struct {
 	Calls         int `toml:"calls"`          // in progress, of one session
 	Retained      int `toml:"retained"`       // last values kept, of the realm
 	RetainedBytes int `toml:"retained_bytes"` // bytes of the last values kept
+	Connections   int `toml:"connections"`    // open at a time
 }
 
 // Log is the table [log].
@@ -151,6 +183,10 @@ type mainFile struct {
 	Broker  map[string]mqtt.Config       `toml:"broker"`
 	Uplink  map[string]uplink.Config     `toml:"uplink"`
 	Role    map[string]router.RoleConfig `toml:"role"`
+	User    map[string]User              `toml:"user"`
+	Login   Login                        `toml:"login"`
+	Realm   Realm                        `toml:"realm"`
+	History []History                    `toml:"history"`
 	Limits  Limits                       `toml:"limits"`
 	Log     Log                          `toml:"log"`
 	Device  map[string]map[string]any    `toml:"device"`
@@ -238,6 +274,8 @@ func (l *loader) main(file string) *Config {
 	d.sameClient(m.Broker)
 	links(&d, "uplink", m.Uplink)
 	d.roles(&m)
+	d.users(&m)
+	d.realms(&m)
 	if realm := wamp.URI(m.Gateway.Realm); m.MQTT.Realm == "" {
 		m.MQTT.Realm = realm
 	} else if m.MQTT.Realm != realm {
@@ -247,6 +285,7 @@ func (l *loader) main(file string) *Config {
 	l.tables(doc, m.Device)
 	return &Config{
 		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Brokers: m.Broker, Uplinks: m.Uplink, Roles: m.Role,
+		Users: m.User, Login: m.Login, Realm: m.Realm, History: m.History,
 		Limits: m.Limits, Log: m.Log, positions: doc,
 	}
 }
@@ -285,10 +324,11 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	}
 	check(hub.ValidName(m.Gateway.Name), "gateway.name", fmt.Sprintf("%.80q is no name", m.Gateway.Name), "1 to 64 of a-z 0-9 _")
 	check(wamp.URI(m.Gateway.Realm).Valid(false, wamp.MatchExact), "gateway.realm", fmt.Sprintf("%.80q is no URI", m.Gateway.Realm), "parts without spaces or #, joined by dots")
-	if err := CheckListen(m.Listen.HTTP, m.Listen.Anonymous); err != nil {
+	if err := CheckListen(m.Listen.HTTP, m.Listen.Anonymous, len(m.User)); err != nil {
 		errs = append(errs, &KeyError{"listen.http", err.Text, err.Allowed})
 	}
-	if err := CheckListen(m.MQTT.Listen, m.Listen.Anonymous); err != nil {
+	// MQTT clients do not log in.
+	if err := CheckListen(m.MQTT.Listen, m.Listen.Anonymous, NoLogin); err != nil {
 		errs = append(errs, &KeyError{"mqtt.listen", err.Text, err.Allowed})
 	}
 	check(filepath.IsLocal(m.Listen.Unix) || filepath.IsAbs(m.Listen.Unix) || m.Listen.Unix == "",
@@ -300,16 +340,28 @@ func (m *mainFile) validate() (errs []*KeyError) {
 		{"message_bytes", m.Limits.MessageBytes}, {"queue_bytes", m.Limits.QueueBytes},
 		{"subscriptions", m.Limits.Subscriptions}, {"registrations", m.Limits.Registrations},
 		{"calls", m.Limits.Calls}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
+		{"connections", m.Limits.Connections},
 	} {
 		check(n.value >= 0, "limits."+n.key, fmt.Sprintf("is %d", n.value), "0 (the default) or more")
+	}
+	check(m.Limits.MessageBytes == 0 || m.Limits.MessageBytes >= 512 && m.Limits.MessageBytes <= 1<<24,
+		"limits.message_bytes", fmt.Sprintf("is %d", m.Limits.MessageBytes), "0 (the default), or 512 to 16777216")
+	check(m.Listen.PingInterval >= 0, "listen.ping_interval", "is negative", `0 (the default), or a duration such as "10s"`)
+	check((m.Listen.TLS.Cert == "") == (m.Listen.TLS.Key == ""), "listen.tls.key", "only one of cert and key is there", "both, or neither")
+	for i, name := range m.Listen.Hosts {
+		check(name != "" && !strings.ContainsAny(name, "/: "), fmt.Sprintf("listen.hosts[%d]", i), fmt.Sprintf("%.80q is no host", name), "a name without port")
 	}
 	return errs
 }
 
+// NoLogin tells CheckListen of a listener whose clients cannot log in.
+const NoLogin = -1
+
 // CheckListen checks a TCP address to listen on, "" being none. An address that
 // other machines reach is refused unless anonymous clients are expressly
-// admitted from anywhere.
-func CheckListen(addr string, anonymous Anonymous) *KeyError {
+// admitted from anywhere, or there are users and those who come from there have to
+// log in; NoLogin says that nobody can log in there.
+func CheckListen(addr string, anonymous Anonymous, users int) *KeyError {
 	if addr == "" {
 		return nil
 	}
@@ -321,12 +373,16 @@ func CheckListen(addr string, anonymous Anonymous) *KeyError {
 		return &KeyError{Text: fmt.Sprintf("%.80q has no port number", addr), Allowed: "a port from 0 to 65535"}
 	}
 	ip, err := netip.ParseAddr(host)
-	if local := host == "localhost" || err == nil && ip.IsLoopback(); local || anonymous == AnonymousAny {
+	if local := host == "localhost" || err == nil && ip.IsLoopback(); local || anonymous == AnonymousAny || users > 0 {
 		return nil
+	}
+	allowed := "127.0.0.1, [::1] or localhost; or"
+	if users != NoLogin {
+		allowed += " users who log in, [user.NAME]; or"
 	}
 	return &KeyError{
 		Text:    fmt.Sprintf("%s is reachable from other machines, and whoever reaches it controls every device", addr),
-		Allowed: `127.0.0.1, [::1] or localhost; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
+		Allowed: allowed + `, where everybody on the network is trusted, anonymous = "any" in [listen]`,
 	}
 }
 

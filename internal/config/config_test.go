@@ -173,12 +173,12 @@ level = "loud"
 		`gantry.toml:1: schema: is 2; allowed: 1`,
 		`gantry.toml:3: gateway.name: "My Gateway" is no name; allowed: 1 to 64 of a-z 0-9 _`,
 		`gantry.toml:4: gateway.realm: "a b" is no URI; allowed: parts without spaces or #, joined by dots`,
-		`gantry.toml:6: listen.http: :8080 is reachable from other machines, and whoever reaches it controls every device; allowed: 127.0.0.1, [::1] or localhost; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
+		`gantry.toml:6: listen.http: :8080 is reachable from other machines, and whoever reaches it controls every device; allowed: 127.0.0.1, [::1] or localhost; or users who log in, [user.NAME]; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
 		`gantry.toml:7: listen.unix: "../x" leaves the state directory; allowed: a name in the state directory, or an absolute path`,
-		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any"`,
+		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any", "none"`,
 		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
-		`gantry.toml:13: other: unknown key; allowed: broker, device, gateway, limits, listen, log, mqtt, role, schema, uplink`,
+		`gantry.toml:13: other: unknown key; allowed: broker, device, gateway, history, limits, listen, log, login, mqtt, realm, role, schema, uplink, user`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
@@ -292,6 +292,70 @@ points = { t = "temp", rh = { path = "hum", unit = "%" } }
 	}
 }
 
+func TestUsersAndRealmsAreChecked(t *testing.T) {
+	t.Parallel()
+	key := strings.Repeat("ab", 32)
+	_, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[listen]
+http = "0.0.0.0:8080"
+hosts = ["a/b"]
+[listen.tls]
+cert = "/x"
+[login]
+find = "wamp.x"
+[role.viewer]
+rules = [{ uri = "a", allow = ["call"] }]
+[user.ann]
+role = "vewer"
+keys = ["` + key + `", "zz"]
+[user.bob]
+role = "viewer"
+password = "env:X"
+stored = "env:Y"
+keys = ["` + key + `"]
+certificates = ["00"]
+realms = ["a b"]
+[user.cy]
+[realm]
+also = ["x", "x", "y z"]
+on_demand = "a b"
+overflow = "never"
+retained_ttl = "-1s"
+[[history]]
+topic = "t"
+max_bytes = 5
+[[history]]
+topic = "t"
+[[history]]
+topic = ""
+match = "wild"
+`})
+	want := []string{
+		`gantry.toml:4: listen.hosts[0]: "a/b" is no host; allowed: a name without port`,
+		`gantry.toml:5: listen.tls.key: only one of cert and key is there; allowed: both, or neither`,
+		`gantry.toml:8: login.find: "wamp.x" is no procedure; allowed: a URI outside of wamp.`,
+		`gantry.toml:12: user.ann.role: "vewer" is no role, did you mean viewer?; allowed: "viewer"`,
+		`gantry.toml:13: user.ann.keys[1]: is no Ed25519 public key; allowed: 32 bytes in hex or base64`,
+		`gantry.toml:17: user.bob.stored: is there beside password; allowed: one of them`,
+		`gantry.toml:18: user.bob.keys[0]: is that of user ann; allowed: a key of its own`,
+		`gantry.toml:19: user.bob.certificates[0]: is no fingerprint; allowed: the SHA-256 of the certificate, 64 hex digits`,
+		`gantry.toml:20: user.bob.realms[0]: "a b" is no URI; allowed: parts without spaces or #, joined by dots`,
+		`gantry.toml:21: user.cy.role: is missing; allowed: the name of a role`,
+		`gantry.toml:21: user.cy.password: is missing; allowed: password, stored, keys or certificates`,
+		`gantry.toml:23: realm.also[1]: "x" is there already; allowed: each realm once`,
+		`gantry.toml:23: realm.also[2]: "y z" is no realm; allowed: parts without spaces or #, joined by dots`,
+		`gantry.toml:24: realm.on_demand: "a b" begins no URI; allowed: parts without spaces or #, joined by dots`,
+		`gantry.toml:25: realm.overflow: is "never"; allowed: drop_oldest, latest, drop_newest, disconnect`,
+		`gantry.toml:26: realm.retained_ttl: is negative; allowed: 0, or a duration such as "24h"`,
+		`gantry.toml:29: history[0].max_bytes: is 5; allowed: bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)`,
+		`gantry.toml:31: history[1].topic: "t" is there already; allowed: each topic once`,
+		`gantry.toml:34: history[2].match: is "wild"; allowed: exact, prefix, wildcard`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestMissingFiles(t *testing.T) {
 	t.Parallel()
 	for name, want := range map[string]string{
@@ -312,15 +376,15 @@ func TestListenAddresses(t *testing.T) {
 		"": true, "127.0.0.1:0": true, "[::1]:8080": true, "localhost:8080": true, "127.7.7.7:1": true,
 		":8080": false, "0.0.0.0:8080": false, "192.168.1.2:8080": false, "gateway.local:8080": false,
 	} {
-		if err := config.CheckListen(addr, config.AnonymousLoopback); (err == nil) != ok {
+		if err := config.CheckListen(addr, config.AnonymousLoopback, config.NoLogin); (err == nil) != ok {
 			t.Errorf("%q for this machine: %v", addr, err)
 		}
-		if err := config.CheckListen(addr, config.AnonymousAny); err != nil {
+		if err := config.CheckListen(addr, config.AnonymousAny, config.NoLogin); err != nil {
 			t.Errorf("%q for any: %v", addr, err)
 		}
 	}
 	for _, addr := range []string{"8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "::1:80:x"} {
-		if config.CheckListen(addr, config.AnonymousAny) == nil {
+		if config.CheckListen(addr, config.AnonymousAny, config.NoLogin) == nil {
 			t.Errorf("%q accepted", addr)
 		}
 	}

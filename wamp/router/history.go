@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -343,52 +344,65 @@ func (w *historyWalk) walk(take func(*happened) (bool, error)) error {
 
 // each reads the log batch by batch, forwards or backwards.
 func (w *historyWalk) each(f func(*happened) (bool, error)) error {
-	at := uint64(0)
 	if w.query.reverse {
-		at = w.log.Last()
+		return w.backwards(f)
 	}
-	for {
-		after, limit := at, historyBatch
-		if w.query.reverse {
-			if at == 0 {
-				return nil
-			}
-			after = at - min(at, historyBatch)
-			limit = int(at - after)
-		}
-		var batch []happened
-		var bad error
-		next, err := w.log.Read(context.Background(), after, limit, func(seq uint64, record []byte) {
-			if w.query.reverse && seq > at {
-				return // what was there has been dropped, and newer ones came
-			}
-			h, err := parseHappened(record)
-			if err != nil {
-				bad = fmt.Errorf("record %d: %w", seq, err)
-				return
-			}
-			batch = append(batch, h)
-		})
-		if err := cmp.Or(err, bad); err != nil {
+	for at := uint64(0); ; {
+		batch, next, err := w.read(at, historyBatch, math.MaxUint64)
+		if err != nil || next == at {
 			return err
 		}
+		at = next
 		for i := range batch {
-			if w.query.reverse {
-				i = len(batch) - 1 - i
-			}
 			if more, err := f(&batch[i]); !more || err != nil {
 				return err
 			}
 		}
-		switch {
-		case w.query.reverse && len(batch) == 0 && next > at:
-			return nil // everything older has been dropped
-		case w.query.reverse:
-			at = after
-		case next == at:
-			return nil
-		default:
-			at = next
-		}
 	}
+}
+
+func (w *historyWalk) backwards(f func(*happened) (bool, error)) error {
+	for end := w.log.Last(); end > 0; {
+		after := end - min(end, historyBatch)
+		var batch []happened
+		// A read may stop short of what it was asked for.
+		for at := after; at < end; {
+			part, next, err := w.read(at, int(end-at), end)
+			if err != nil {
+				return err
+			}
+			if next == at {
+				break
+			}
+			at = next
+			batch = append(batch, part...)
+		}
+		if len(batch) == 0 {
+			return nil // everything older has been dropped
+		}
+		for i := range batch {
+			if more, err := f(&batch[len(batch)-1-i]); !more || err != nil {
+				return err
+			}
+		}
+		end = after
+	}
+	return nil
+}
+
+// read returns the events of at most limit records after a number, those up to
+// until, and up to where it has read.
+func (w *historyWalk) read(after uint64, limit int, until uint64) (batch []happened, next uint64, err error) {
+	var bad error
+	next, err = w.log.Read(context.Background(), after, limit, func(seq uint64, record []byte) {
+		h, err := parseHappened(record)
+		if err != nil {
+			bad = fmt.Errorf("record %d: %w", seq, err)
+			return
+		}
+		if seq <= until { // others came in the place of dropped ones
+			batch = append(batch, h)
+		}
+	})
+	return batch, next, cmp.Or(err, bad)
 }

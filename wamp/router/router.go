@@ -156,6 +156,8 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 		}
 		return nil, wamp.NewError(wamp.ErrURIProtocolViolation, "the first message must be HELLO, not "+m.Type().String(), nil)
 	}
+	// The login reads further messages, and this one is lent until then.
+	hello = wamp.Clone(hello).(*wamp.Hello)
 	var demanded *RealmConfig
 	if r.find(hello.Realm) == nil {
 		if demanded = r.demand(hello.Realm); demanded == nil {

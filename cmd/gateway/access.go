@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/internal/config"
+	"gantry/wamp"
+	"gantry/wamp/auth"
+	"gantry/wamp/client"
+	"gantry/wamp/router"
+	"gantry/wamp/serialize"
+	"gantry/wamp/transport"
+)
+
+// newAuthenticator makes who may join of the configured users. Secrets are read
+// here, once.
+func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
+	l := g.cfg.Listen
+	cfg := router.LoginConfig{
+		AnonymousRole: l.AnonymousRole, AnonymousAnywhere: l.Anonymous == config.AnonymousAny, NoAnonymous: l.Anonymous == config.AnonymousNone,
+		Log: g.log.With("room", "login"),
+	}
+	var principals []auth.Principal
+	for _, name := range slices.Sorted(maps.Keys(g.cfg.Users)) {
+		u := g.cfg.Users[name]
+		for _, c := range u.Certificates {
+			cfg.Certificates = append(cfg.Certificates, router.Certificate{Fingerprint: strings.ReplaceAll(c, ":", ""), AuthID: name, Role: u.Role})
+		}
+		p, err := principalOf(name, u)
+		if err != nil {
+			return nil, fmt.Errorf("user %s: %w", name, err)
+		}
+		if p != nil {
+			principals = append(principals, *p)
+		}
+	}
+	if g.cfg.Login.Find != "" {
+		cfg.Find = g.finder.find
+		g.finder.procedure = wamp.URI(g.cfg.Login.Find)
+	}
+	if len(principals) > 0 || cfg.Find != nil {
+		decoy, err := decoySecret(g.state)
+		if err != nil {
+			return nil, err
+		}
+		if cfg.Verifier, err = auth.New(auth.Config{Principals: principals, AllowPlainTickets: g.cfg.Login.PlainTickets, DecoySecret: decoy}); err != nil {
+			return nil, err
+		}
+	}
+	return router.NewAuthenticator(cfg)
+}
+
+// principalOf returns a user's proofs; nil when there are none but certificates.
+func principalOf(name string, u config.User) (*auth.Principal, error) {
+	p := &auth.Principal{AuthID: name, Role: u.Role}
+	for _, r := range u.Realms {
+		p.Realms = append(p.Realms, wamp.URI(r))
+	}
+	for _, k := range u.Keys {
+		key, err := auth.ParsePublicKey(k)
+		if err != nil {
+			return nil, err
+		}
+		p.Keys = append(p.Keys, key)
+	}
+	switch {
+	case !u.Password.IsZero():
+		text, err := u.Password.Reveal()
+		if err != nil {
+			return nil, err
+		}
+		if err := withPassword(p, text); err != nil {
+			return nil, err
+		}
+	case !u.Stored.IsZero():
+		text, err := u.Stored.Reveal()
+		if err != nil {
+			return nil, err
+		}
+		if err := withStored(p, strings.Fields(text)); err != nil {
+			return nil, err
+		}
+	}
+	if p.Ticket == nil && p.CRA == nil && p.SCRAM == nil && len(p.Keys) == 0 {
+		return nil, nil
+	}
+	return p, p.Validate()
+}
+
+// withPassword lets a principal log in with a password, by every method.
+func withPassword(p *auth.Principal, text string) error {
+	if text == "" {
+		return errors.New("the password is empty")
+	}
+	secret := auth.NewSecret(text)
+	p.Ticket, p.CRA = auth.PlainTicket(secret), auth.PlainCRA(secret)
+	salt := make([]byte, 16)
+	if _, err := rand.Read(salt); err != nil {
+		return err
+	}
+	var err error
+	p.SCRAM, err = auth.DeriveSCRAM(secret, auth.Params{KDF: auth.PBKDF2, Salt: salt, Iterations: 4096, KeyLen: 32})
+	return err
+}
+
+// withStored lets a principal log in by stored forms.
+func withStored(p *auth.Principal, forms []string) (err error) {
+	for _, form := range forms {
+		switch {
+		case strings.HasPrefix(form, "TICKET-"):
+			p.Ticket, err = auth.ParseTicket(form)
+		case strings.HasPrefix(form, "WAMPCRA-"):
+			p.CRA, err = auth.ParseCRA(form)
+		case strings.HasPrefix(form, "SCRAM-"):
+			p.SCRAM, err = auth.ParseSCRAM(form)
+		default:
+			return errors.New("a stored form is none of TICKET-, WAMPCRA-, SCRAM-")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// decoySecret keeps the answers for authids that do not exist the same over
+// restarts.
+func decoySecret(state string) (auth.Secret, error) {
+	file := filepath.Join(state, "decoy.key")
+	b, err := os.ReadFile(file)
+	if err == nil && len(b) >= 32 {
+		return auth.NewSecret(string(b)), nil
+	}
+	b = make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return auth.Secret{}, err
+	}
+	if err := os.MkdirAll(state, 0o750); err != nil {
+		return auth.Secret{}, fmt.Errorf("state directory: %w", err)
+	}
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		return auth.Secret{}, fmt.Errorf("state directory: %w", err)
+	}
+	return auth.NewSecret(string(b)), nil
+}
+
+// finder asks a procedure for users that the configuration does not have.
+type finder struct {
+	procedure wamp.URI
+	session   atomic.Pointer[client.Session] // nil until Run has made it
+}
+
+// findTimeout bounds the answer of the procedure.
+const findTimeout = 5 * time.Second
+
+// find calls the procedure with realm, authid and details.
+func (f *finder) find(ctx context.Context, realm wamp.URI, authid string) (*auth.Principal, error) {
+	s := f.session.Load()
+	if s == nil {
+		return nil, errNotStarted
+	}
+	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	defer cancel()
+	result, err := s.Call(ctx, f.procedure, wamp.CallOptions{}, wamp.Args(string(realm), authid, wamp.Dict{}))
+	if err != nil {
+		return nil, err
+	}
+	var answer *struct {
+		Role     string   `cbor:"role"`
+		Password string   `cbor:"password"`
+		Stored   []string `cbor:"stored"`
+		Keys     []string `cbor:"keys"`
+	}
+	if err := serialize.Arg(result, 0, &answer); err != nil || answer == nil {
+		return nil, err
+	}
+	p := &auth.Principal{AuthID: authid, Role: answer.Role, Realms: []wamp.URI{realm}}
+	if answer.Password != "" {
+		if err := withPassword(p, answer.Password); err != nil {
+			return nil, err
+		}
+	}
+	if err := withStored(p, answer.Stored); err != nil {
+		return nil, err
+	}
+	for _, k := range answer.Keys {
+		var key ed25519.PublicKey
+		if key, err = auth.ParsePublicKey(k); err != nil {
+			return nil, err
+		}
+		p.Keys = append(p.Keys, key)
+	}
+	if p.Role == router.RoleTrusted {
+		return nil, errors.New("the role trusted is the gateway's own")
+	}
+	return p, p.Validate()
+}
+
+// startFinder joins the session that looks users up, if one is needed.
+func (r *run) startFinder(ctx context.Context) error {
+	if r.finder.procedure == "" {
+		return nil
+	}
+	s, err := r.join(ctx, "login", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	r.finder.session.Store(s)
+	return nil
+}
+
+// keyPair is a certificate and its key, read again when their files change.
+type keyPair struct {
+	cert, key string
+
+	mu      sync.Mutex // guards what follows
+	pair    *tls.Certificate
+	changed [2]time.Time // of the files, when pair was read
+	looked  time.Time
+}
+
+// keyPairAge is how long the files are not looked at again.
+const keyPairAge = 2 * time.Second
+
+// get returns the present certificate. A pair of files that cannot be read, as
+// while they are being replaced, leaves the old one in use.
+func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pair != nil && time.Since(k.looked) < keyPairAge {
+		return k.pair, nil
+	}
+	var now [2]time.Time
+	for i, file := range []string{k.cert, k.key} {
+		if info, err := os.Stat(file); err == nil {
+			now[i] = info.ModTime()
+		}
+	}
+	k.looked = time.Now()
+	if k.pair != nil && now == k.changed {
+		return k.pair, nil
+	}
+	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
+	if err != nil {
+		if k.pair != nil {
+			return k.pair, nil
+		}
+		return nil, err
+	}
+	k.pair, k.changed = &pair, now
+	return k.pair, nil
+}
+
+// tlsConfig returns the configuration for listen.tls; nil without one.
+func (g *Gateway) tlsConfig() (*tls.Config, error) {
+	t := g.cfg.Listen.TLS
+	if t.Cert == "" {
+		return nil, nil
+	}
+	pair := &keyPair{cert: t.Cert, key: t.Key}
+	if _, err := pair.get(nil); err != nil {
+		return nil, fmt.Errorf("listen.tls: %w", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+	for _, u := range g.cfg.Users {
+		if len(u.Certificates) > 0 {
+			// Whoever signed them: users are known by fingerprint.
+			c.ClientAuth = tls.RequestClientCert
+		}
+	}
+	return c, nil
+}
+
+// checkHost says whether a Host header may be meant for this gateway. A web page
+// of somebody else's domain that points to this machine is told apart by it.
+func checkHost(names []string) func(host string) bool {
+	return func(host string) bool {
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+		if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+			return true
+		}
+		name, err := os.Hostname()
+		own := err == nil && (strings.EqualFold(host, name) || strings.EqualFold(host, name+".local"))
+		return own || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) })
+	}
+}
+
+// newServers makes the servers of the network listeners and of the Unix socket,
+// which needs no encryption.
+func (g *Gateway) newServers() error {
+	l := g.cfg.Listen
+	encryption, err := g.tlsConfig()
+	if err != nil {
+		return err
+	}
+	cfg := transport.ServerConfig{
+		Options: transport.Options{
+			MaxMessage: g.cfg.Limits.MessageBytes, Queue: g.cfg.Limits.QueueBytes,
+			PingInterval: l.PingInterval, QuietRawSocket: l.QuietRawSocket,
+			Batched: l.Batched, Deflate: l.Deflate,
+		},
+		MaxConns: g.cfg.Limits.Connections,
+		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
+	}
+	if g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport")); err != nil {
+		return err
+	}
+	cfg.TLS = nil
+	g.local, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport"))
+	return err
+}
