@@ -40,6 +40,21 @@ func PayloadFromMQTT(b []byte) wamp.Payload {
 	return wamp.Args(bytes.Clone(b))
 }
 
+// mqttScheme says that a payload is what an MQTT client sent, in a form that only
+// it knows (AP "Payload Passthru Mode").
+const mqttScheme = "mqtt"
+
+// Foreign returns the passthru attributes for a payload of PayloadFromMQTT: those
+// of scheme mqtt for binary, which is neither JSON nor text, and nil for any other.
+func Foreign(p wamp.Payload) *wamp.Passthru {
+	if args, _ := p.GoValues(); len(args) == 1 {
+		if _, binary := args[0].([]byte); binary {
+			return &wamp.Passthru{Scheme: mqttScheme}
+		}
+	}
+	return nil
+}
+
 // isJSON tells by the ends of b whether it may be a JSON value that is passed on
 // as one.
 func isJSON(b []byte) bool {

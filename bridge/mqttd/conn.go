@@ -440,10 +440,12 @@ func (c *conn) join(p *packets.ConnectPacket, clientID string) {
 		},
 	}}
 	if p.WillFlag {
+		payload := bridge.PayloadFromMQTT(p.WillMessage)
 		c.will = &wamp.Publish{
-			Topic: bridge.URIFromTopic(p.WillTopic), Payload: bridge.PayloadFromMQTT(p.WillMessage),
+			Topic: bridge.URIFromTopic(p.WillTopic), Payload: payload,
 			Options: wamp.PublishOptions{
 				IncludeMe: true,
+				Passthru:  bridge.Foreign(payload),
 				Retain:    p.WillRetain && len(p.WillMessage) > 0,
 				Unretain:  p.WillRetain && len(p.WillMessage) == 0,
 			},

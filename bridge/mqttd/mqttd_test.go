@@ -14,6 +14,7 @@ import (
 	"gantry/bridge"
 	"gantry/bridge/mqttd"
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 )
 
 func TestConnect(t *testing.T) {
@@ -508,4 +509,26 @@ func FuzzConnection(f *testing.F) {
 			_ = p.Details()
 		}
 	})
+}
+
+func TestForeignPayloadsAreMarked(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mqttd.Config{}, false)
+	s := w.session()
+	events := make(chan *wamp.Event, 2)
+	if _, err := s.Subscribe(t.Context(), "raw", wamp.SubscribeOptions{}, func(ev *wamp.Event) { events <- ev }); err != nil {
+		t.Fatal(err)
+	}
+	m := w.mqtt()
+	m.connect("c", nil)
+	m.publish("raw", "21.5", 0, false, 0)
+	m.publish("raw", "\x00\xff", 0, false, 0)
+	if ev := <-events; ev.Details.Passthru != nil {
+		t.Errorf("a number came as %+v", ev.Details.Passthru)
+	}
+	ev := <-events
+	args, _, err := serialize.Values(ev.Payload)
+	if err != nil || len(args) != 1 || string(args[0].([]byte)) != "\x00\xff" || ev.Details.Passthru == nil || ev.Details.Passthru.Scheme != "mqtt" {
+		t.Errorf("binary came as %v, %+v, %v", args, ev.Details.Passthru, err)
+	}
 }

@@ -140,6 +140,7 @@ func (s *session) ask(r request) wamp.ID {
 // published turns a PUBLISH of the client into one of the router.
 func (s *session) published(p *packets.PublishPacket) {
 	m := &wamp.Publish{Topic: bridge.URIFromTopic(p.TopicName), Payload: bridge.PayloadFromMQTT(p.Payload)}
+	m.Options.Passthru = bridge.Foreign(m.Payload)
 	m.Options.IncludeMe = true // MQTT clients receive what they publish themselves
 	m.Options.Retain = p.Retain && len(p.Payload) > 0
 	m.Options.Unretain = p.Retain && len(p.Payload) == 0 // MQTT-3.3.1-10
