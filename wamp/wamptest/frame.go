@@ -2,7 +2,9 @@ package wamptest
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -104,7 +106,10 @@ func (rawWire) control(kind byte) byte {
 	return 0
 }
 
-type wsWire struct{ path string }
+type wsWire struct {
+	path    string
+	batched bool
+}
 
 // Upgrade is a request that opens a WebSocket with one subprotocol.
 func Upgrade(path, subprotocol string) []byte {
@@ -113,14 +118,18 @@ func Upgrade(path, subprotocol string) []byte {
 }
 
 func (w wsWire) handshake(c net.Conn, f wamp.Format) error {
-	if _, err := c.Write(Upgrade(w.path, "wamp.2."+f.String())); err != nil {
+	subprotocol := "wamp.2." + f.String()
+	if w.batched {
+		subprotocol += ".batched"
+	}
+	if _, err := c.Write(Upgrade(w.path, subprotocol)); err != nil {
 		return err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(single{c}), nil)
 	if err != nil {
 		return err
 	}
-	if got := resp.Header.Get("Sec-WebSocket-Protocol"); resp.StatusCode != 101 || got != "wamp.2."+f.String() {
+	if got := resp.Header.Get("Sec-WebSocket-Protocol"); resp.StatusCode != 101 || got != subprotocol {
 		return fmt.Errorf("websocket handshake answered by %s, subprotocol %q", resp.Status, got)
 	}
 	return nil
@@ -204,4 +213,35 @@ func (wsWire) control(kind byte) byte {
 		return 'c'
 	}
 	return 0
+}
+
+// appendToBatch adds a message to a batch (AP "Message Batching").
+func appendToBatch(batch []byte, f wamp.Format, message []byte) []byte {
+	if f == wamp.JSON {
+		return append(append(batch, message...), separator)
+	}
+	return append(binary.BigEndian.AppendUint32(batch, uint32(len(message))), message...)
+}
+
+// separator stands behind each message of a JSON batch.
+const separator = 0x1E
+
+func splitBatch(f wamp.Format, b []byte) ([][]byte, error) {
+	var messages [][]byte
+	for len(b) > 0 {
+		var n, skip int
+		switch {
+		case f == wamp.JSON: // the last octet tells the separator
+			n, skip = bytes.IndexByte(b, b[len(b)-1]), 1
+		case len(b) >= 4:
+			n, b = int(binary.BigEndian.Uint32(b)), b[4:]
+		default:
+			n = -1
+		}
+		if n < 0 || n+skip > len(b) {
+			return nil, errors.New("a batch that is cut short")
+		}
+		messages, b = append(messages, b[:n]), b[n+skip:]
+	}
+	return messages, nil
 }

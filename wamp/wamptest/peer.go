@@ -20,6 +20,9 @@ import (
 type Link struct {
 	Transport string      // "websocket", "rawsocket" or "pipe"
 	Format    wamp.Format // NoFormat for the pipe
+	// Batched speaks the WebSocket subprotocol that puts several messages into a
+	// frame; each message sent is a batch of one.
+	Batched bool
 }
 
 // String returns a name for subtests, such as websocket-cbor.
@@ -27,7 +30,11 @@ func (l Link) String() string {
 	if l.Format == wamp.NoFormat {
 		return l.Transport
 	}
-	return l.Transport + "-" + l.Format.String()
+	s := l.Transport + "-" + l.Format.String()
+	if l.Batched {
+		s += "-batched"
+	}
+	return s
 }
 
 // Links returns all ways: both network transports in every serializer, and the
@@ -42,7 +49,7 @@ func NetworkLinks() []Link {
 	var links []Link
 	for _, tr := range []string{"websocket", "rawsocket"} {
 		for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
-			links = append(links, Link{tr, f})
+			links = append(links, Link{Transport: tr, Format: f})
 		}
 	}
 	return links
@@ -69,6 +76,7 @@ type Peer struct {
 	wire wire
 	pipe wamp.Peer
 	json *serialize.Decoder // of documents for the pipe
+	rest [][]byte           // messages of a batch that have not been taken yet
 	last int64
 	vars map[string]any
 }
@@ -104,7 +112,7 @@ func OverLimited(t testing.TB, c net.Conn, l Link, limit int) *Peer {
 	p.Conn = c
 	switch l.Transport {
 	case "websocket":
-		p.wire = wsWire{path: transport.WebSocketPath}
+		p.wire = wsWire{path: transport.WebSocketPath, batched: l.Batched}
 	case "rawsocket":
 		e := byte(0)
 		for 512<<e < limit {
@@ -172,21 +180,42 @@ func (p *Peer) Unset(names ...string) {
 func (p *Peer) Send(docs ...string) {
 	p.t.Helper()
 	for _, doc := range docs {
-		v, err := parse(doc)
-		if err != nil {
-			p.t.Fatalf("document %s: %v", doc, err)
-		}
-		v = p.fill(v)
+		v := p.filled(doc)
 		if p.pipe != nil {
 			p.pass(doc, v)
 			continue
 		}
-		b, err := serialize.AppendValue(nil, p.Link.Format, v)
-		if err != nil {
-			p.t.Fatalf("document %s: %v", doc, err)
-		}
-		p.SendPayload(b)
+		p.SendPayload(p.bytes(doc, v))
 	}
+}
+
+// SendBatch sends documents as messages in one frame.
+func (p *Peer) SendBatch(docs ...string) {
+	p.t.Helper()
+	var batch []byte
+	for _, doc := range docs {
+		batch = appendToBatch(batch, p.Link.Format, p.bytes(doc, p.filled(doc)))
+	}
+	p.SendFrame(Frame{Kind: p.wire.regular(p.Link.Format), Payload: batch})
+}
+
+// filled reads a document and replaces the special texts.
+func (p *Peer) filled(doc string) any {
+	p.t.Helper()
+	v, err := parse(doc)
+	if err != nil {
+		p.t.Fatalf("document %s: %v", doc, err)
+	}
+	return p.fill(v)
+}
+
+func (p *Peer) bytes(doc string, v any) []byte {
+	p.t.Helper()
+	b, err := serialize.AppendValue(nil, p.Link.Format, v)
+	if err != nil {
+		p.t.Fatalf("document %s: %v", doc, err)
+	}
+	return b
 }
 
 // pass hands a document to the pipe as a message.
@@ -207,9 +236,30 @@ func (p *Peer) pass(doc string, v any) {
 	}
 }
 
+// SendMessage sends a message as it is, without special texts.
+func (p *Peer) SendMessage(m wamp.Message) {
+	p.t.Helper()
+	if p.pipe != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), Deadline)
+		defer cancel()
+		if err := p.pipe.Send(ctx, m); err != nil {
+			p.t.Fatalf("%s: send %s: %v", p.Name, m.Type(), err)
+		}
+		return
+	}
+	b, err := serialize.Append(nil, p.Link.Format, m)
+	if err != nil {
+		p.t.Fatalf("%s: send %s: %v", p.Name, m.Type(), err)
+	}
+	p.SendPayload(b)
+}
+
 // SendPayload sends one frame that says it is a message.
 func (p *Peer) SendPayload(b []byte) {
 	p.t.Helper()
+	if p.Link.Batched {
+		b = appendToBatch(nil, p.Link.Format, b)
+	}
 	p.SendFrame(Frame{Kind: p.wire.regular(p.Link.Format), Payload: b})
 }
 
@@ -241,6 +291,11 @@ func (p *Peer) next() (any, error) {
 	}
 	_ = p.Conn.SetReadDeadline(time.Now().Add(Deadline))
 	for {
+		if len(p.rest) > 0 {
+			b := p.rest[0]
+			p.rest = p.rest[1:]
+			return p.values(b)
+		}
 		f, err := p.wire.read(p.Conn)
 		if err != nil {
 			return nil, err
@@ -266,8 +321,17 @@ func (p *Peer) next() (any, error) {
 		if f.Kind != p.wire.regular(p.Link.Format) {
 			p.t.Fatalf("%s: frame of type %d, expected messages of type %d", p.Name, f.Kind, p.wire.regular(p.Link.Format))
 		}
-		return serialize.ParseValue(p.Link.Format, f.Payload, serialize.Limits{Depth: 64, Elements: 1 << 20, Bytes: 1 << 26})
+		if !p.Link.Batched {
+			return p.values(f.Payload)
+		}
+		if p.rest, err = splitBatch(p.Link.Format, f.Payload); err != nil {
+			p.t.Fatalf("%s: received %x: %v", p.Name, f.Payload, err)
+		}
 	}
+}
+
+func (p *Peer) values(b []byte) (any, error) {
+	return serialize.ParseValue(p.Link.Format, b, serialize.Limits{Depth: 64, Elements: 1 << 20, Bytes: 1 << 26})
 }
 
 func (p *Peer) nextOfPipe() (any, error) {
@@ -360,9 +424,11 @@ func (p *Peer) Join(realm string) wamp.ID {
 		// takes over what the other has.
 		authid = `"authid": "$authid", `
 	}
-	p.Send(`[1, "` + realm + `", {` + authid + `"roles": {"publisher": {}, "subscriber": {},
-		"caller": {"features": {"progressive_call_invocations": true}},
-		"callee": {"features": {"call_canceling": true, "progressive_call_results": true, "progressive_call_invocations": true}}}}]`)
+	p.Send(`[1, "` + realm + `", {` + authid + `"roles": {
+		"publisher": {"features": {"payload_passthru_mode": true}}, "subscriber": {"features": {"payload_passthru_mode": true}},
+		"caller": {"features": {"progressive_call_invocations": true, "payload_passthru_mode": true}},
+		"callee": {"features": {"call_canceling": true, "progressive_call_results": true, "progressive_call_invocations": true,
+			"payload_passthru_mode": true}}}}]`)
 	p.Unset("session")
 	p.Expect(`[2, "$session", {"...": 0}]`)
 	return p.Var("session")
