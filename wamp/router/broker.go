@@ -264,6 +264,10 @@ func (b *broker) leave(s *session) {
 }
 
 func (b *broker) publish(s *session, m *wamp.Publish) {
+	if passesThrough(m.Options.Passthru) && !s.features.publisherPassthru {
+		s.violation("a PUBLISH with ppt_scheme of a publisher that has not announced payload_passthru_mode")
+		return
+	}
 	ack := m.Options.Acknowledge
 	if !m.Topic.Valid(b.cfg.StrictURIs, wamp.MatchExact) || m.Topic.Reserved() {
 		if ack {

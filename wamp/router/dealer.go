@@ -269,6 +269,10 @@ func (d *dealer) call(s *session, m *wamp.Call, again bool) {
 		s.violation("a progressive CALL of a caller that has not announced progressive_call_invocations")
 		return
 	}
+	if passesThrough(m.Options.Passthru) && !s.features.callerPassthru {
+		s.violation("a CALL with ppt_scheme of a caller that has not announced payload_passthru_mode")
+		return
+	}
 	if !m.Procedure.Valid(d.cfg.StrictURIs, wamp.MatchExact) {
 		s.refuse(wamp.TypeCall, m.Request, wamp.ErrURIInvalidURI, "the procedure is no valid URI: "+string(m.Procedure))
 		return
@@ -333,6 +337,10 @@ func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*
 		}
 		if m.Options.Progress && !c.session.features.calleeChunks {
 			d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "the callee of "+string(m.Procedure)+" takes no progressive invocations")
+			return
+		}
+		if passesThrough(m.Options.Passthru) && !c.session.features.calleePassthru {
+			d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "the callee of "+string(m.Procedure)+" does not know payload_passthru_mode")
 			return
 		}
 		err := d.invoke(s, m, reg, c, tried, own)
@@ -530,6 +538,11 @@ func (s *session) answered(id wamp.ID) (c *call, ok bool) {
 }
 
 func (d *dealer) yield(s *session, m *wamp.Yield) {
+	passes := passesThrough(m.Options.Passthru)
+	if passes && !s.features.calleePassthru {
+		s.violation("a YIELD with ppt_scheme of a callee that has not announced payload_passthru_mode")
+		return
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, ok := s.answered(m.Request)
@@ -538,6 +551,14 @@ func (d *dealer) yield(s *session, m *wamp.Yield) {
 		return
 	}
 	if c == nil || m.Options.Progress && !c.progress {
+		return
+	}
+	if passes && !c.caller.features.callerPassthru {
+		// There is no ERROR that answers a YIELD, and the caller waits.
+		if m.Options.Progress {
+			d.interrupt(c, wamp.CancelKillNoWait, wamp.ErrURICanceled)
+		}
+		d.fail(c, wamp.ErrURIFeatureNotSupported, "the result is for callers that know payload_passthru_mode")
 		return
 	}
 	res := &d.result
@@ -615,7 +636,7 @@ func (d *dealer) failed(s *session, m *wamp.ErrorReply) {
 	}
 	caller, request := c.caller, c.request
 	d.finish(c)
-	reply := &wamp.ErrorReply{RequestType: wamp.TypeCall, Request: request, URI: m.URI, Payload: m.Payload}
+	reply := &wamp.ErrorReply{RequestType: wamp.TypeCall, Request: request, URI: m.URI, Details: passedOn(m.Details), Payload: m.Payload}
 	if !m.URI.Valid(false, wamp.MatchExact) {
 		reply.URI = wamp.ErrURIRuntimeError
 	}

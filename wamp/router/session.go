@@ -54,6 +54,9 @@ type features struct {
 	calleeReroute          bool
 	registrationRevocation bool
 	subscriptionRevocation bool
+	// payload_passthru_mode; that of a subscriber is not asked for: an event to one
+	// without it is the subscriber's to make out.
+	publisherPassthru, callerPassthru, calleePassthru bool
 }
 
 // roles lists what the router announces in WELCOME.
@@ -87,17 +90,20 @@ func parseFeatures(details wamp.Dict) (f features, ok bool) {
 		switch name {
 		case "publisher":
 			ok = true
+			f.publisherPassthru = is("payload_passthru_mode")
 		case "subscriber":
 			ok = true
 			f.subscriptionRevocation = is("subscription_revocation")
 		case "caller":
 			ok = true
 			f.callerChunks = is("progressive_call_invocations")
+			f.callerPassthru = is("payload_passthru_mode")
 		case "callee":
 			ok = true
 			f.calleeCanceling = is("call_canceling") || is("call_cancelling")
 			f.calleeChunks = is("progressive_call_invocations") && f.calleeCanceling
 			f.calleeReroute = is("call_reroute")
+			f.calleePassthru = is("payload_passthru_mode")
 			f.registrationRevocation = is("registration_revocation")
 		}
 	}
