@@ -127,16 +127,30 @@ func (s *session) send(m wamp.Message) {
 }
 
 func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text string) {
-	s.send(&wamp.ErrorReply{RequestType: t, Request: request, URI: uri, Payload: wamp.Args(text)})
+	m := &wamp.ErrorReply{RequestType: t, Request: request, URI: uri, Payload: wamp.Args(text)}
+	err := s.offer(m)
+	if errors.Is(err, wamp.ErrTooLarge) {
+		// The text repeats a long URI of the peer's own.
+		m.Payload = wamp.Payload{}
+		err = s.offer(m)
+	}
+	if err != nil {
+		s.lost(err)
+	}
 }
 
-// lost ends a session whose queue did not take an answer.
+// lost ends a session that an answer could not be queued for.
 func (s *session) lost(err error) {
 	if errors.Is(err, wamp.ErrClosed) {
 		return
 	}
-	s.realm.slow.Add(1)
-	s.end(&wamp.Abort{Reason: errURISlowConsumer, Details: wamp.Dict{"message": "an answer could not be queued: " + err.Error()}})
+	reason := errURISlowConsumer
+	if errors.Is(err, wamp.ErrTooLarge) {
+		reason = wamp.ErrURIPayloadSizeExceeded
+	} else {
+		s.realm.slow.Add(1)
+	}
+	s.end(&wamp.Abort{Reason: reason, Details: wamp.Dict{"message": "an answer could not be queued: " + err.Error()}})
 }
 
 // errURISlowConsumer is the reason given to a session that does not read.
