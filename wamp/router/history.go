@@ -258,10 +258,13 @@ func (a *metaArgs) query() query {
 	return q
 }
 
-// takes reports whether a time and topic are asked for.
+// takes reports whether a time and topic are asked for. Times are compared as they
+// are told, in milliseconds: otherwise what happened at a time would also have
+// happened after it.
 func (q *query) takes(h *happened) bool {
-	return (q.from.IsZero() || !h.at.Before(q.from)) && (q.after.IsZero() || h.at.After(q.after)) &&
-		(q.before.IsZero() || h.at.Before(q.before)) && (q.until.IsZero() || !h.at.After(q.until)) &&
+	at := h.at.Truncate(time.Millisecond)
+	return (q.from.IsZero() || !at.Before(q.from)) && (q.after.IsZero() || at.After(q.after)) &&
+		(q.before.IsZero() || at.Before(q.before)) && (q.until.IsZero() || !at.After(q.until)) &&
 		(q.topic == "" || q.topic == h.topic)
 }
 
