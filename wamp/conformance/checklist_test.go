@@ -4,9 +4,13 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -24,24 +28,33 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const realm = "realm1"
 
 // TestChecklist has one entry for each rule. The numbers are those of the list
-// that the router is built by; where one is missing the router does not have the
-// feature.
+// that the router is built by.
 func TestChecklist(t *testing.T) {
 	t.Parallel()
-	for _, group := range [][]item{uris, sessions, serializers, framing, pubsub, rpc} {
-		for _, it := range group {
-			t.Run(it.name, func(t *testing.T) {
-				t.Parallel()
-				it.run(t)
-			})
-		}
+	keepTable(t)
+	for _, it := range checklist() {
+		t.Run(it.name, func(t *testing.T) {
+			t.Parallel()
+			if it.run == nil {
+				t.Skip(it.elsewhere)
+			}
+			it.run(t)
+		})
 	}
 }
 
 // item is one rule.
 type item struct {
-	name string // number and short name
-	run  func(t *testing.T)
+	name      string // number and short name
+	run       func(t *testing.T)
+	elsewhere string // what tests it in place of run
+}
+
+// checklist returns all items by their numbers.
+func checklist() []item {
+	all := slices.Concat(uris, sessions, serializers, framing, pubsub, stored, rpc, passthru, logins, metaAPI, refusals, traps)
+	slices.SortFunc(all, func(a, b item) int { return cmp.Compare(a.name, b.name) })
+	return all
 }
 
 // config is what an item needs that is not the default.
@@ -49,6 +62,10 @@ type config struct {
 	realm  router.RealmConfig
 	hello  time.Duration
 	server transport.Options
+	login  router.LoginConfig
+	tls    *tls.Config  // peers connect with TLS
+	far    bool         // peers come from another machine
+	log    slog.Handler // of the router
 }
 
 // world is a router with a server in front.
@@ -56,6 +73,7 @@ type world struct {
 	t    *testing.T
 	link wamptest.Link // how peers connect unless said otherwise
 	addr string
+	tls  bool
 	*router.Router
 	stopRouter func() // ends the router, not the server; may be called twice
 }
@@ -69,11 +87,22 @@ func start(t *testing.T, l wamptest.Link, cfg config) *world {
 	if cfg.server == (transport.Options{}) {
 		cfg.server = hasty
 	}
-	r, err := router.New(router.Config{Realms: []router.RealmConfig{cfg.realm}, HelloTimeout: cfg.hello}, nil)
+	login, err := router.NewAuthenticator(cfg.login)
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := transport.NewServer(transport.ServerConfig{Options: cfg.server}, r.Accept, nil)
+	if cfg.log == nil {
+		cfg.log = slog.DiscardHandler
+	}
+	r, err := router.New(router.Config{Realms: []router.RealmConfig{cfg.realm}, HelloTimeout: cfg.hello, Authenticate: login}, slog.New(cfg.log))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept := r.Accept
+	if cfg.far {
+		accept = func(ctx context.Context, p wamp.Peer) { r.Accept(ctx, farPeer{p}) }
+	}
+	srv, err := transport.NewServer(transport.ServerConfig{Options: cfg.server, TLS: cfg.tls}, accept, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +119,8 @@ func start(t *testing.T, l wamptest.Link, cfg config) *world {
 			t.Error(err)
 		}
 	})
-	w := &world{t: t, link: l, addr: ln.Addr().String(), Router: r, stopRouter: rcancel}
+	w := &world{t: t, link: l, addr: ln.Addr().String(), tls: cfg.tls != nil, Router: r, stopRouter: rcancel}
+	ranOver(t, l)
 	t.Cleanup(func() {
 		cancel()
 		all.Wait()
@@ -100,6 +130,15 @@ func start(t *testing.T, l wamptest.Link, cfg config) *world {
 		}
 	})
 	return w
+}
+
+// farPeer is a peer that seems to be on another machine.
+type farPeer struct{ wamp.Peer }
+
+func (p farPeer) Info() wamp.PeerInfo {
+	info := p.Peer.Info()
+	info.Local, info.Remote = false, "192.0.2.1:4711"
+	return info
 }
 
 // over runs f against a fresh router by each of links, side by side.
@@ -139,8 +178,13 @@ func (w *world) connect() *wamptest.Peer { return w.connectBy(w.link) }
 
 func (w *world) connectBy(l wamptest.Link) *wamptest.Peer {
 	w.t.Helper()
+	ranOver(w.t, l)
 	if l.Transport == "pipe" {
 		return wamptest.Pipe(w.t, w.Accept)
+	}
+	if w.tls {
+		p, _ := w.secure(l, nil)
+		return p
 	}
 	return wamptest.Dial(w.t, "tcp", w.addr, l)
 }

@@ -8,15 +8,15 @@ import (
 )
 
 var pubsub = []item{
-	{"38_publisher_exclusion", publisherExclusion},
-	{"39_empty_eligible_is_nobody", emptyEligible},
-	{"40_lists_combine_by_and", listsCombine},
-	{"41_one_event_per_subscription", oneEventPerSubscription},
-	{"42_subscribing_twice", subscribingTwice},
-	{"43_unsubscribe_what_is_not_held", unsubscribeUnknown},
-	{"44_order_of_events", orderOfEvents},
-	{"45_acknowledged_publish", acknowledgedPublish},
-	{"46_retained_events", retainedEvents},
+	{name: "38_publisher_exclusion", run: publisherExclusion},
+	{name: "39_empty_eligible_is_nobody", run: emptyEligible},
+	{name: "40_lists_combine_by_and", run: listsCombine},
+	{name: "41_one_event_per_subscription", run: oneEventPerSubscription},
+	{name: "42_subscribing_twice", run: subscribingTwice},
+	{name: "43_unsubscribe_what_is_not_held", run: unsubscribeUnknown},
+	{name: "44_order_of_events", run: orderOfEvents},
+	{name: "45_acknowledged_publish", run: acknowledgedPublish},
+	{name: "46_retained_events", run: retainedEvents},
 }
 
 func publisherExclusion(t *testing.T) {

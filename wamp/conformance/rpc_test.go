@@ -14,20 +14,20 @@ import (
 )
 
 var rpc = []item{
-	{"49_best_match", bestMatch},
-	{"50_policies_are_separate", policiesAreSeparate},
-	{"51_second_registration", secondRegistration},
-	{"52_shared_registrations", sharedRegistrations},
-	{"53_order_of_calls", orderOfCalls},
-	{"54_answers_of_strangers", answersOfStrangers},
-	{"55_callee_lost", calleeLost},
-	{"56_caller_lost", callerLost},
-	{"57_cancel_modes", cancelModes},
-	{"58_cancel_too_late", cancelTooLate},
-	{"59_call_timeout", callTimeout},
-	{"60_progressive_results", progressiveResults},
-	{"61_progressive_calls", progressiveCalls},
-	{"62_callee_with_full_queue", calleeWithFullQueue},
+	{name: "49_best_match", run: bestMatch},
+	{name: "50_policies_are_separate", run: policiesAreSeparate},
+	{name: "51_second_registration", run: secondRegistration},
+	{name: "52_shared_registrations", run: sharedRegistrations},
+	{name: "53_order_of_calls", run: orderOfCalls},
+	{name: "54_answers_of_strangers", run: answersOfStrangers},
+	{name: "55_callee_lost", run: calleeLost},
+	{name: "56_caller_lost", run: callerLost},
+	{name: "57_cancel_modes", run: cancelModes},
+	{name: "58_cancel_too_late", run: cancelTooLate},
+	{name: "59_call_timeout", run: callTimeout},
+	{name: "60_progressive_results", run: progressiveResults},
+	{name: "61_progressive_calls", run: progressiveCalls},
+	{name: "62_callee_with_full_queue", run: calleeWithFullQueue},
 }
 
 func bestMatch(t *testing.T) {

@@ -11,11 +11,12 @@ import (
 )
 
 var serializers = []item{
-	{"22_binary_in_json", binaryInJSON},
-	{"23_binary_survives_crossing", binaryCrossing},
-	{"24_numbers_survive_crossing", numberCrossing},
-	{"25_msgpack_forms", msgpackForms},
-	{"26_cbor_forms_and_limits", cborFormsAndLimits},
+	{name: "22_binary_in_json", run: binaryInJSON},
+	{name: "23_binary_survives_crossing", run: binaryCrossing},
+	{name: "24_numbers_survive_crossing", run: numberCrossing},
+	{name: "25_msgpack_forms", run: msgpackForms},
+	{name: "26_cbor_forms_and_limits", run: cborFormsAndLimits},
+	{name: "27_batches", run: batches},
 }
 
 var json, msgpack = wamptest.Link{Transport: "websocket", Format: wamp.JSON}, wamptest.Link{Transport: "rawsocket", Format: wamp.MsgPack}

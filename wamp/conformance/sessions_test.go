@@ -15,18 +15,18 @@ import (
 )
 
 var sessions = []item{
-	{"10_hello_first_and_once", helloFirstAndOnce},
-	{"11_roles_of_hello", rolesOfHello},
-	{"12_late_hello_and_realm", lateHelloAndRealm},
-	{"13_goodbye_answered_once", goodbyeAnsweredOnce},
-	{"14_abort_never_answered", abortNeverAnswered},
-	{"15_goodbye_ends_transport", goodbyeEndsTransport},
-	{"16_malformed_messages", malformedMessages},
-	{"17_unexpected_answers", unexpectedAnswers},
-	{"18_unknown_and_null_options", unknownAndNullOptions},
-	{"19_empty_arguments", emptyArguments},
-	{"20_frame_type_of_subprotocol", frameType},
-	{"21_subprotocol_choice", subprotocolChoice},
+	{name: "10_hello_first_and_once", run: helloFirstAndOnce},
+	{name: "11_roles_of_hello", run: rolesOfHello},
+	{name: "12_late_hello_and_realm", run: lateHelloAndRealm},
+	{name: "13_goodbye_answered_once", run: goodbyeAnsweredOnce},
+	{name: "14_abort_never_answered", run: abortNeverAnswered},
+	{name: "15_goodbye_ends_transport", run: goodbyeEndsTransport},
+	{name: "16_malformed_messages", run: malformedMessages},
+	{name: "17_unexpected_answers", run: unexpectedAnswers},
+	{name: "18_unknown_and_null_options", run: unknownAndNullOptions},
+	{name: "19_empty_arguments", run: emptyArguments},
+	{name: "20_frame_type_of_subprotocol", run: frameType},
+	{name: "21_subprotocol_choice", run: subprotocolChoice},
 }
 
 func helloFirstAndOnce(t *testing.T) {
@@ -344,6 +344,9 @@ func frameType(t *testing.T) {
 
 func subprotocolChoice(t *testing.T) {
 	w := start(t, wamptest.Link{}, config{})
+	for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
+		ranOver(t, wamptest.Link{Transport: "websocket", Format: f})
+	}
 	for offer, want := range map[string]string{
 		"wamp.2.json, wamp.2.cbor":                "wamp.2.json",
 		"wamp.2.cbor, wamp.2.json":                "wamp.2.cbor",

@@ -12,15 +12,15 @@ import (
 )
 
 var uris = []item{
-	{"01_loose_uris", looseURIs},
-	{"02_strict_uris", strictURIs},
-	{"03_empty_parts", emptyParts},
-	{"04_invalid_uri_error", invalidURIError},
-	{"05_reserved_uris", reservedURIs},
-	{"06_ids_in_range", idsInRange},
-	{"07_random_global_ids", randomIDs},
-	{"08_client_request_ids", clientRequestIDs},
-	{"09_invocation_ids", invocationIDs},
+	{name: "01_loose_uris", run: looseURIs},
+	{name: "02_strict_uris", run: strictURIs},
+	{name: "03_empty_parts", run: emptyParts},
+	{name: "04_invalid_uri_error", run: invalidURIError},
+	{name: "05_reserved_uris", run: reservedURIs},
+	{name: "06_ids_in_range", run: idsInRange},
+	{name: "07_random_global_ids", run: randomIDs},
+	{name: "08_client_request_ids", run: clientRequestIDs},
+	{name: "09_invocation_ids", run: invocationIDs},
 }
 
 // requests are the requests that name a URI, with their type codes.
