@@ -155,7 +155,7 @@ func (l *lane) push(m wamp.Message, wait bool) (<-chan struct{}, error) {
 	if l.ended || l.gone {
 		return nil, wamp.ErrClosed
 	}
-	if !l.lossless && l.full() && !(parting(m) && l.n < l.count+partingReserve) {
+	if !l.lossless && !l.takes(m) {
 		if !wait {
 			return nil, wamp.ErrQueueFull
 		}
@@ -174,14 +174,22 @@ func (l *lane) push(m wamp.Message, wait bool) (<-chan struct{}, error) {
 	return nil, nil
 }
 
-// partingReserve is how many parting messages fit into a full lane.
+// partingReserve is how many of the messages that end a session fit into a full
+// lane.
 const partingReserve = 4
 
-// parting reports whether m ends the session: such a message has a place even in
-// a full queue.
-func parting(m wamp.Message) bool {
-	t := m.Type()
-	return t == wamp.TypeAbort || t == wamp.TypeGoodbye
+// takes reports whether there is room for m. Events leave some for the answers
+// that a session waits for.
+func (l *lane) takes(m wamp.Message) bool {
+	switch m.Type() {
+	case wamp.TypeAbort, wamp.TypeGoodbye:
+		return l.n < l.count+partingReserve
+	case wamp.TypeEvent:
+		return !l.full() && (l.n == 0 || l.n < l.count-l.count/8)
+	}
+	// Bytes are counted for payloads, of which answers may have large ones; one
+	// message over the mark is always taken.
+	return l.n < l.count && (l.bytes == 0 || l.held < l.bytes+l.bytes/8)
 }
 
 func (l *lane) grow() {

@@ -45,6 +45,19 @@ func (q *queue) full(n, reserve int) bool {
 	return q.size > 0 && q.size+n > q.limit+reserve
 }
 
+// reserve returns how far over the limit m may go: the messages that end a session
+// a little, events not even up to it. A subscriber that reads slowly must not lose
+// the answers that it waits for, which would end its session.
+func (q *queue) reserve(m wamp.Message) int {
+	switch m.Type() {
+	case wamp.TypeAbort, wamp.TypeGoodbye:
+		return controlReserve
+	case wamp.TypeEvent:
+		return -q.limit / 8
+	}
+	return 0
+}
+
 // state returns why nothing can be queued. q.mu is held.
 func (q *queue) state() error {
 	if q.closing || q.parted || q.err != nil {
@@ -87,10 +100,7 @@ func (q *queue) put(m wamp.Message) (kick bool, err error) {
 	if err := q.state(); err != nil {
 		return false, err
 	}
-	reserve := 0
-	if parting(m) {
-		reserve = controlReserve
-	}
+	reserve := q.reserve(m)
 	if q.full(1, reserve) {
 		return false, wamp.ErrQueueFull
 	}
@@ -131,7 +141,7 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 		}
 		frame = bytes.Clone(b[start:])
 		s.SetFrame(q.framing.encoding, frame)
-		if q.full(len(frame), 0) {
+		if q.full(len(frame), q.reserve(s)) {
 			q.undo(start)
 			return false, wamp.ErrQueueFull
 		}
@@ -141,7 +151,7 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 	switch {
 	case q.framing.tooLarge(len(frame)):
 		return false, wamp.ErrTooLarge
-	case q.full(len(frame), 0):
+	case q.full(len(frame), q.reserve(s)):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference:
 		q.refer(frame)
@@ -201,7 +211,7 @@ func (q *queue) roomLocked() <-chan struct{} {
 // settle tells those who wait what has changed. q.mu is held.
 func (q *queue) settle() {
 	over := q.err != nil || q.closing
-	if q.room != nil && (over || q.size < q.limit) {
+	if q.room != nil && (over || q.size <= q.limit-q.limit/8) {
 		close(q.room)
 		q.room = nil
 	}

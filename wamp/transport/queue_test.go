@@ -254,3 +254,33 @@ func model(json bool, b []byte) (ms []string, ok bool) {
 	}
 	return ms, len(ms) > 0
 }
+
+// A queue that is full of events still takes answers.
+func TestAnswersFitBehindEvents(t *testing.T) {
+	t.Parallel()
+	q := &queue{limit: 8000}
+	q.framing.frameWS(wamp.JSON, unbatched, websocket.Text, true)
+	put := func(m wamp.Message) error {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		_, err := q.put(m)
+		return err
+	}
+	event := &wamp.Event{Subscription: 1, Publication: 1, Payload: wamp.Args(strings.Repeat("x", 100))}
+	for _, m := range []wamp.Message{event, &wamp.Shared{Msg: event}} {
+		n := 0
+		for ; put(m) == nil; n++ {
+			if n > 100 {
+				t.Fatal("events have no end")
+			}
+		}
+		if !errors.Is(put(m), wamp.ErrQueueFull) {
+			t.Errorf("a full queue says %v", put(m))
+		}
+	}
+	for i := range 10 {
+		if err := put(&wamp.Result{Request: wamp.ID(i + 1)}); err != nil {
+			t.Fatalf("answer %d: %v", i, err)
+		}
+	}
+}
