@@ -71,13 +71,17 @@ func sessionIDs(sessions []*session) wamp.List {
 
 var errNoSuchSession = wamp.NewError(wamp.ErrURINoSuchSession, "no other session with this ID has joined the realm", nil)
 
+// sessionGet adds to what the specification lists what the session has said and
+// heard.
 func (m *meta) sessionGet(_ *session, a *metaArgs) (any, *wamp.Error) {
 	id := a.id(0, "session")
 	s := m.realm.session(id)
 	if s == nil {
 		return nil, cmp.Or(a.wrong, errNoSuchSession)
 	}
-	return s.details(), nil
+	d := s.details()
+	d["traffic"] = wamp.Dict{"received": s.received.Load(), "sent": s.sent.Load(), "dropped": s.dropped.Load()}
+	return d, nil
 }
 
 // farewell reads the keyword arguments reason and message of the kill procedures.

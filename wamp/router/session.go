@@ -37,7 +37,8 @@ type session struct {
 	lastInvocation wamp.ID
 	cut            cutCalls
 
-	dropped atomic.Uint64 // events that this session's queue could not take
+	// Messages received, queued, and events that the queue could not take.
+	received, sent, dropped atomic.Uint64
 
 	gone       atomic.Bool // nothing is sent to it any more
 	mu         sync.Mutex  // guards ended, testaments and the use of closers
@@ -115,7 +116,11 @@ func (s *session) offer(m wamp.Message) error {
 	if s.gone.Load() {
 		return wamp.ErrClosed
 	}
-	return s.peer.TrySend(m)
+	err := s.peer.TrySend(m)
+	if err == nil {
+		s.sent.Add(1)
+	}
+	return err
 }
 
 // send queues a message that the session waits for. One that cannot take it is
@@ -215,6 +220,7 @@ func (s *session) serve(done <-chan struct{}) {
 			}
 			return
 		}
+		s.received.Add(1)
 		if !s.handle(m) {
 			return
 		}
