@@ -196,7 +196,7 @@ func (b *broker) sendRetained(s *session, sub *subscription) {
 		if sub.match != wamp.MatchExact {
 			ev.Details.Topic = topic
 		}
-		b.deliver(s, sub, &ev, &ev, topic)
+		b.delivered.Add(b.deliver(s, sub, &ev, &ev, topic))
 	})
 }
 
@@ -320,6 +320,7 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	} else if m.Options.Retain {
 		b.retained.put(m.Topic, id, details, m)
 	}
+	queued := uint64(0)
 	p.hits = b.subscriptions.match(p.hits[:0], m.Topic)
 	for _, sub := range p.hits {
 		if s == nil && !sub.topic.Reserved() {
@@ -342,13 +343,14 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 			if to == s && !m.Options.IncludeMe || !receives(to, m.Options.Filter) || sharded && !sub.nkeys.takes(to, node) {
 				continue
 			}
-			b.deliver(to, sub, msg, &p.event, m.Topic)
+			queued += b.deliver(to, sub, msg, &p.event, m.Topic)
 			if to.gate != nil && s != nil {
 				s.hold(to.gate)
 			}
 		}
 	}
 	b.mu.RUnlock()
+	b.delivered.Add(queued)
 	clear(p.hits)
 	p.event, p.shared = wamp.Event{}, wamp.Shared{}
 	b.scratch.Put(p)

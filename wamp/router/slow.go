@@ -126,16 +126,26 @@ func (l *backlog) forget(subscription wamp.ID) {
 }
 
 // deliver queues an event at a session, or keeps it for later when its queue is
-// full.
-func (b *broker) deliver(to *session, sub *subscription, msg wamp.Message, ev *wamp.Event, topic wamp.URI) {
+// full. It returns 1 for an event that was queued: publications add them up, since
+// a counter that all of them share costs more than a short event.
+func (b *broker) deliver(to *session, sub *subscription, msg wamp.Message, ev *wamp.Event, topic wamp.URI) (queued uint64) {
 	l := to.backlog.Load()
 	if l == nil || !l.waiting() {
-		err := to.offer(msg)
-		if err != wamp.ErrQueueFull {
+		switch err := to.offer(msg); err {
+		case nil:
+			return 1
+		case wamp.ErrQueueFull:
+		default:
 			b.count(to, err)
-			return
+			return 0
 		}
 	}
+	b.postpone(to, l, sub, ev, topic)
+	return 0
+}
+
+// postpone deals with an event that a queue has no room for.
+func (b *broker) postpone(to *session, l *backlog, sub *subscription, ev *wamp.Event, topic wamp.URI) {
 	policy := to.overflow[sub.id]
 	if policy == wamp.OverflowDefault {
 		policy = b.cfg.Overflow
