@@ -382,7 +382,7 @@ func (v *service) upgrade(w http.ResponseWriter, r *http.Request, c *webConn) {
 		if v.start(p) {
 			return
 		}
-		p.fail(wamp.ErrClosed)
+		_ = p.Close() // the client, which has its answer already, is told why
 		err = wamp.ErrClosed
 	}
 	v.log.Debug("websocket refused", "remote", r.RemoteAddr, "error", err)
