@@ -29,10 +29,10 @@ type DialConfig struct {
 	// MsgPack, JSON. RawSocket, where only one can be offered, is dialled again
 	// with the next one when the other side refuses it.
 	Formats []wamp.Format
-	// TLS is used for wss and rss; nil means the system's certificates. The server
+	// TLS is used for wss, rss and lps; nil means the system's certificates. The server
 	// name is that of the URL unless set.
 	TLS *tls.Config
-	// Header is sent with a WebSocket handshake.
+	// Header is sent with a WebSocket handshake and with every request of long-poll.
 	Header http.Header
 	// Timeout bounds the whole of Dial; 0 means DefaultDialTimeout.
 	Timeout time.Duration
@@ -46,9 +46,12 @@ type DialConfig struct {
 //	rs://HOST:PORT               RawSocket over TCP
 //	rss://HOST:PORT              the same over TLS
 //	rs+unix:///SOCKET            the same over a Unix socket
+//	lp://HOST[:PORT][/PATH]      HTTP long-poll; without a path, LongPollPath
+//	lps://HOST[:PORT][/PATH]     the same over TLS
+//	lp+unix:///SOCKET[:/PATH]    the same over a Unix socket
 //
 // When the other side answers but does not agree, the error wraps a
-// *websocket.HandshakeError or a *RawSocketError.
+// *websocket.HandshakeError, a *RawSocketError or a *LongPollError.
 func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error) {
 	d := &dialler{cfg: cfg}
 	var err error
@@ -74,14 +77,20 @@ func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error)
 		}
 		return d.websocket(ctx, u.String(), nil)
 	case "ws+unix":
-		socket, path, found := strings.Cut(u.Path, ":")
-		if !found {
-			path = WebSocketPath
+		over, dial := onSocket(u, "ws", WebSocketPath)
+		return d.websocket(ctx, over.String(), dial)
+	case "lp", "lps":
+		web := *u
+		if web.Scheme = "http"; u.Scheme == "lps" {
+			web.Scheme = "https"
 		}
-		return d.websocket(ctx, (&url.URL{Scheme: "ws", Host: "localhost", Path: path, RawQuery: u.RawQuery}).String(),
-			func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-			})
+		if web.Path == "" {
+			web.Path = LongPollPath
+		}
+		return d.longpoll(ctx, &web, nil)
+	case "lp+unix":
+		over, dial := onSocket(u, "http", LongPollPath)
+		return d.longpoll(ctx, over, dial)
 	case "rs", "rss":
 		if u.Port() == "" || u.Path != "" && u.Path != "/" {
 			return nil, fmt.Errorf("dial %s: expected %s://HOST:PORT", u.Redacted(), u.Scheme)
@@ -90,12 +99,28 @@ func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error)
 	case "rs+unix":
 		return d.rawsocket(ctx, u, "unix", u.Path)
 	}
-	return nil, fmt.Errorf("dial %s: scheme is %q, expected ws, wss, ws+unix, rs, rss or rs+unix", u.Redacted(), u.Scheme)
+	return nil, fmt.Errorf("dial %s: scheme is %q, expected ws, wss, rs, rss, lp, lps, ws+unix, rs+unix or lp+unix", u.Redacted(), u.Scheme)
+}
+
+// dialFunc opens a network connection; nil means the usual way.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// onSocket takes a URL with the path of a Unix socket apart: what is asked for
+// behind it, and how to reach it.
+func onSocket(u *url.URL, scheme, path string) (*url.URL, dialFunc) {
+	socket, rest, found := strings.Cut(u.Path, ":")
+	if found {
+		path = rest
+	}
+	return &url.URL{Scheme: scheme, Host: "localhost", Path: path, RawQuery: u.RawQuery},
+		func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		}
 }
 
 type dialler struct{ cfg DialConfig }
 
-func (d *dialler) websocket(ctx context.Context, rawURL string, dial func(context.Context, string, string) (net.Conn, error)) (wamp.Peer, error) {
+func (d *dialler) websocket(ctx context.Context, rawURL string, dial dialFunc) (wamp.Peer, error) {
 	var c *wsConn
 	ws, err := (&websocket.Dialer{
 		Config: beneath(&d.cfg.Options, func(conn net.Conn) net.Conn {

@@ -1,6 +1,6 @@
 // Package transport carries WAMP messages: over WebSocket, over RawSocket (TCP
-// and Unix sockets) and, inside the process, through a pipe. Every connection
-// becomes a [wamp.Peer]. [Server] serves all network transports on one listener,
+// and Unix sockets), in HTTP requests (long-poll) and, inside the process, through
+// a pipe. Every connection becomes a [wamp.Peer]. [Server] serves all network transports on one listener,
 // [Dial] opens them by URL, and [Pipe] returns two peers joined in memory.
 //
 // # How bytes leave
@@ -16,6 +16,10 @@
 // before they block for more input (see turns), so that a request is read,
 // routed and answered without switching goroutines. Everything else is drained
 // by a goroutine that is started for the purpose and ends with the queue.
+//
+// A queue of WebSocket may put several messages into one frame
+// ([Options.Batched]): what comes joins the last frame until that is written. With
+// long-poll the queue waits for a request of the client to carry it.
 //
 // # How bytes arrive
 //

@@ -68,7 +68,7 @@ func serve(t testing.TB, network string, cfg transport.ServerConfig, accept func
 
 // url returns the URL that reaches the server by a link.
 func (s *server) url(l wamptest.Link) string {
-	scheme := map[string]string{"websocket": "ws", "rawsocket": "rs"}[l.Transport]
+	scheme := map[string]string{"websocket": "ws", "rawsocket": "rs", "longpoll": "lp"}[l.Transport]
 	if s.network == "unix" {
 		return scheme + "+unix://" + s.addr
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,8 @@ type ServerConfig struct {
 	MaxConns int
 	// Path is where WebSocket is spoken; "" means WebSocketPath.
 	Path string
+	// LongPoll is how WAMP is spoken in plain HTTP requests.
+	LongPoll LongPollConfig
 	// HTTP serves all other paths; nil answers 404.
 	HTTP http.Handler
 	// Origins are the web pages that may connect besides those of the host itself;
@@ -75,6 +78,9 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	if cfg.Path == "" {
 		cfg.Path = WebSocketPath
 	}
+	if cfg.LongPoll, err = cfg.LongPoll.withDefaults(); err != nil {
+		return nil, fmt.Errorf("transport server: %w", err)
+	}
 	if cfg.HTTP == nil {
 		cfg.HTTP = http.NotFoundHandler()
 	}
@@ -100,6 +106,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		open:   map[closer]struct{}{},
 		web:    &webListener{conns: make(chan net.Conn), done: ctx.Done(), addr: ln.Addr()},
 	}
+	v.polls = &polls{v: v, peers: map[string]*pollPeer{}}
 	v.ws = &websocket.Server{
 		Config:       beneath(&s.cfg.Options, v.take),
 		Subprotocols: subprotocols(s.cfg.Formats, s.cfg.Batched),
@@ -141,6 +148,8 @@ type service struct {
 	ws  *websocket.Server
 	web *webListener
 	wg  sync.WaitGroup // everything started, except what http.Server starts
+
+	polls *polls
 
 	mu     sync.Mutex // guards what follows
 	open   map[closer]struct{}
@@ -355,6 +364,10 @@ func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if v.cfg.CheckHost != nil && !v.cfg.CheckHost(r.Host) {
 		http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
+		return
+	}
+	if path, ok := strings.CutPrefix(r.URL.Path, v.cfg.LongPoll.Path+"/"); ok && !v.cfg.LongPoll.Off {
+		v.polls.serve(w, r, c, path)
 		return
 	}
 	if r.URL.Path != v.cfg.Path {

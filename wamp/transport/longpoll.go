@@ -1,0 +1,239 @@
+package transport
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"gantry/wamp"
+	"gantry/wamp/websocket"
+)
+
+// LongPollPath is where a Server speaks HTTP long-poll unless configured
+// otherwise, and where Dial asks when the URL has no path.
+const LongPollPath = "/lp"
+
+// Defaults of LongPollConfig.
+const (
+	DefaultLongPollSessions = 128
+	// DefaultLongPollWait is what Crossbar.io has; browsers' clients give up after
+	// 12 s.
+	DefaultLongPollWait = 10 * time.Second
+	DefaultLongPollIdle = 30 * time.Second
+)
+
+// LongPollConfig is how a Server speaks WAMP in plain HTTP requests, for clients
+// behind proxies that let nothing else through (AP "HTTP Longpoll Transport").
+type LongPollConfig struct {
+	// Off switches the transport off.
+	Off bool
+	// Path is what comes before /open, /ID/send, /ID/receive and /ID/close; ""
+	// means LongPollPath.
+	Path string
+	// MaxSessions bounds the sessions at a time of each Serve; 0 means
+	// DefaultLongPollSessions. More are refused with status 503.
+	MaxSessions int
+	// Wait is how long a receive request without messages is kept; 0 means
+	// DefaultLongPollWait. It must be less than Idle.
+	Wait time.Duration
+	// Idle is how long a session lasts after the last request of its client; 0
+	// means DefaultLongPollIdle.
+	Idle time.Duration
+}
+
+func (c LongPollConfig) withDefaults() (LongPollConfig, error) {
+	if c.Path == "" {
+		c.Path = LongPollPath
+	}
+	if c.MaxSessions < 0 || c.Wait < 0 || c.Idle < 0 {
+		return c, errors.New("long-poll: sessions, wait and idle may not be negative")
+	}
+	c.MaxSessions = orDefault(c.MaxSessions, DefaultLongPollSessions)
+	if c.Wait == 0 {
+		c.Wait = DefaultLongPollWait
+	}
+	if c.Idle == 0 {
+		c.Idle = DefaultLongPollIdle
+	}
+	switch {
+	case c.Path[0] != '/' || len(c.Path) == 1 || c.Path[len(c.Path)-1] == '/':
+		return c, fmt.Errorf("long-poll: path is %q, expected /NAME", c.Path)
+	case c.Wait >= c.Idle:
+		return c, fmt.Errorf("long-poll: a receive waits %v, expected less than the %v after which a session is idle", c.Wait, c.Idle)
+	}
+	return c, nil
+}
+
+// Bounds of the requests that carry no messages.
+const (
+	maxOpenBody  = 4 << 10
+	maxEmptyBody = 1 << 10
+	maxProtocols = 32
+)
+
+// polls are the long-poll sessions of one Serve.
+type polls struct {
+	v *service
+
+	// mu guards peers. It is taken with a peer's lock held, never the other way
+	// round.
+	mu    sync.Mutex
+	peers map[string]*pollPeer
+}
+
+// serve answers a request for path, which is what follows LongPollConfig.Path.
+func (s *polls) serve(w http.ResponseWriter, r *http.Request, c *webConn, path string) {
+	w.Header().Set("Cache-Control", "no-store")
+	if !s.origin(w, r) {
+		return
+	}
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST, OPTIONS")
+		http.Error(w, "long-poll requests are POST", http.StatusMethodNotAllowed)
+		return
+	}
+	if path == "open" {
+		s.open(w, r, c)
+		return
+	}
+	id, verb, _ := strings.Cut(path, "/")
+	p := s.peer(id)
+	if p == nil {
+		http.Error(w, "no such transport", http.StatusNotFound)
+		return
+	}
+	switch verb {
+	case "send":
+		p.serveSend(w, r)
+	case "receive":
+		p.serveReceive(w, r)
+	case "close":
+		p.serveClose(w, r)
+	default:
+		http.Error(w, "expected send, receive or close", http.StatusNotFound)
+	}
+}
+
+// origin answers requests of web pages that may not connect, and what a browser
+// asks before it lets a page of another host do so. It reports whether to go on.
+func (s *polls) origin(w http.ResponseWriter, r *http.Request) bool {
+	if !websocket.AllowOrigin(r, s.v.cfg.Origins) {
+		http.Error(w, "origin is not allowed", http.StatusForbidden)
+		return false
+	}
+	origin := r.Header.Get("Origin")
+	if origin == "" {
+		return true
+	}
+	h := w.Header()
+	h.Add("Vary", "Origin")
+	h.Set("Access-Control-Allow-Origin", origin)
+	for _, o := range s.v.cfg.Origins {
+		if strings.EqualFold(o, origin) { // "*" stands for pages, not for their users
+			h.Set("Access-Control-Allow-Credentials", "true")
+		}
+	}
+	if r.Method != http.MethodOptions {
+		return true
+	}
+	h.Set("Access-Control-Allow-Methods", "POST")
+	h.Set("Access-Control-Allow-Headers", "Content-Type")
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return false
+}
+
+func (s *polls) peer(id string) *pollPeer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peers[id]
+}
+
+func (s *polls) remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, id)
+}
+
+// add takes p in unless there are too many.
+func (s *polls) add(p *pollPeer) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.peers) >= s.v.cfg.LongPoll.MaxSessions {
+		return false
+	}
+	s.peers[p.id] = p
+	return true
+}
+
+// openRequest and openAnswer are the bodies of opening a session.
+type openRequest struct {
+	Protocols []string `json:"protocols"`
+}
+
+type openAnswer struct {
+	Protocol  string `json:"protocol"`
+	Transport string `json:"transport"`
+}
+
+// open starts a session. A batched protocol is agreed on whether Options.Batched
+// is set or not: here it saves requests.
+func (s *polls) open(w http.ResponseWriter, r *http.Request, c *webConn) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxOpenBody))
+	var req openRequest
+	if err == nil {
+		err = json.Unmarshal(body, &req)
+	}
+	if err != nil || len(req.Protocols) > maxProtocols {
+		http.Error(w, `expected a body of at most 4 KiB like {"protocols": ["wamp.2.json"]}`, http.StatusBadRequest)
+		return
+	}
+	for _, name := range req.Protocols {
+		if f, k := s.v.cfg.parseSubprotocol(name, s.v.cfg.Formats); f != wamp.NoFormat {
+			s.start(w, newPollPeer(s, c.Conn, f, k), name)
+			return
+		}
+	}
+	http.Error(w, "protocol must be one of: "+strings.Join(subprotocols(s.v.cfg.Formats, true), ", "), http.StatusBadRequest)
+}
+
+func (s *polls) start(w http.ResponseWriter, p *pollPeer, protocol string) {
+	p.id = rand.Text() // 128 bits or more: who knows it has opened the session
+	if !s.add(p) {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, "too many long-poll sessions", http.StatusServiceUnavailable)
+		return
+	}
+	if !s.v.enter(p) {
+		p.fail(wamp.ErrClosed)
+		http.Error(w, "the server stops", http.StatusServiceUnavailable)
+		return
+	}
+	p.watch()
+	go func() {
+		defer s.v.wg.Done()
+		defer s.v.leave(p)
+		s.v.accept(s.v.ctx, p)
+		_ = p.Close()
+	}()
+	answer, err := json.Marshal(openAnswer{Protocol: protocol, Transport: p.id})
+	if err != nil {
+		panic("transport: " + err.Error()) // two texts
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(answer) // a client that is gone makes no more requests
+}
+
+// contentType is what a body with messages in format f says it is.
+func contentType(f wamp.Format) string {
+	if f == wamp.JSON {
+		return "application/json; charset=utf-8"
+	}
+	return "application/octet-stream"
+}
