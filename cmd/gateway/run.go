@@ -286,55 +286,6 @@ func (r *run) start(ctx context.Context) error {
 	return nil
 }
 
-// listen opens the ports, so that a taken one ends the start before a device
-// has been touched.
-func (r *run) listen(ctx context.Context) error {
-	var lc net.ListenConfig
-	open := func(network, addr, key string) (net.Listener, error) {
-		ln, err := lc.Listen(ctx, network, addr)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", key, err)
-		}
-		r.listeners = append(r.listeners, ln)
-		return ln, nil
-	}
-	if r.mqttd != nil {
-		ln, err := open("tcp", r.cfg.MQTT.Listen, "mqtt.listen")
-		if err != nil {
-			return err
-		}
-		r.addrs.MQTT = ln.Addr().String()
-	}
-	if r.cfg.Listen.HTTP != "" {
-		ln, err := open("tcp", r.cfg.Listen.HTTP, "listen.http")
-		if err != nil {
-			return err
-		}
-		r.addrs.HTTP = ln.Addr().String()
-	}
-	if r.cfg.Listen.Unix == "" {
-		return nil
-	}
-	path := r.cfg.Listen.Unix
-	if !filepath.IsAbs(path) {
-		path = filepath.Join(r.state, path)
-	}
-	// What a killed gateway left; the store's lock says that it is gone.
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
-		if err := os.Remove(path); err != nil {
-			return fmt.Errorf("listen.unix: %w", err)
-		}
-	}
-	if _, err := open("unix", path, "listen.unix"); err != nil {
-		return err
-	}
-	if err := os.Chmod(path, 0o660); err != nil {
-		return fmt.Errorf("listen.unix: %w", err)
-	}
-	r.addrs.Unix = path
-	return nil
-}
-
 // join makes an in-process session of a stage that outlives it.
 func (r *run) join(ctx context.Context, name string, pipe transport.PipeConfig) (*client.Session, error) {
 	mine, routers := transport.Pipe(pipe)

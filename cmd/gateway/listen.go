@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"gantry/wamp/transport"
+)
+
+// listen opens the ports, so that a taken one ends the start before a device
+// has been touched.
+func (r *run) listen(ctx context.Context) error {
+	var lc net.ListenConfig
+	open := func(network, addr, key string) (net.Listener, error) {
+		ln, err := lc.Listen(ctx, network, addr)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", key, err)
+		}
+		r.listeners = append(r.listeners, ln)
+		return ln, nil
+	}
+	if r.mqttd != nil {
+		ln, err := open("tcp", r.cfg.MQTT.Listen, "mqtt.listen")
+		if err != nil {
+			return err
+		}
+		r.addrs.MQTT = ln.Addr().String()
+	}
+	if r.cfg.Listen.HTTP != "" {
+		ln, err := open("tcp", r.cfg.Listen.HTTP, "listen.http")
+		if err != nil {
+			return err
+		}
+		r.addrs.HTTP = ln.Addr().String()
+	}
+	if r.cfg.Listen.Unix == "" {
+		return nil
+	}
+	path := r.cfg.Listen.Unix
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(r.state, path)
+	}
+	// What a killed gateway left; the store's lock says that it is gone.
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return fmt.Errorf("listen.unix: %w", err)
+		}
+	}
+	if _, err := open("unix", path, "listen.unix"); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		return fmt.Errorf("listen.unix: %w", err)
+	}
+	r.addrs.Unix = path
+	return nil
+}
+
+// keyPair is a certificate and its key, read again when their files change.
+type keyPair struct {
+	cert, key string
+
+	mu      sync.Mutex // guards what follows
+	pair    *tls.Certificate
+	changed [2]time.Time // of the files, when pair was read
+	looked  time.Time
+}
+
+// keyPairAge is how long the files are not looked at again.
+const keyPairAge = 2 * time.Second
+
+// get returns the present certificate. A pair of files that cannot be read, as
+// while they are being replaced, leaves the old one in use.
+func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.pair != nil && time.Since(k.looked) < keyPairAge {
+		return k.pair, nil
+	}
+	var now [2]time.Time
+	for i, file := range []string{k.cert, k.key} {
+		if info, err := os.Stat(file); err == nil {
+			now[i] = info.ModTime()
+		}
+	}
+	k.looked = time.Now()
+	if k.pair != nil && now == k.changed {
+		return k.pair, nil
+	}
+	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
+	if err != nil {
+		if k.pair != nil {
+			return k.pair, nil
+		}
+		return nil, err
+	}
+	k.pair, k.changed = &pair, now
+	return k.pair, nil
+}
+
+// tlsConfig returns the configuration for listen.tls; nil without one.
+func (g *Gateway) tlsConfig() (*tls.Config, error) {
+	t := g.cfg.Listen.TLS
+	if t.Cert == "" {
+		return nil, nil
+	}
+	pair := &keyPair{cert: t.Cert, key: t.Key}
+	if _, err := pair.get(nil); err != nil {
+		return nil, fmt.Errorf("listen.tls: %w", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+	for _, u := range g.cfg.Users {
+		if len(u.Certificates) > 0 {
+			// Whoever signed them: users are known by fingerprint.
+			c.ClientAuth = tls.RequestClientCert
+		}
+	}
+	return c, nil
+}
+
+// checkHost says whether a Host header may be meant for this gateway. A web page
+// of somebody else's domain that points to this machine is told apart by it.
+func checkHost(names []string) func(host string) bool {
+	return func(host string) bool {
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		host = strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+		if _, err := netip.ParseAddr(host); err == nil || host == "localhost" || strings.HasSuffix(host, ".localhost") {
+			return true
+		}
+		name, err := os.Hostname()
+		own := err == nil && (strings.EqualFold(host, name) || strings.EqualFold(host, name+".local"))
+		return own || slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, host) })
+	}
+}
+
+// newServers makes the servers of the network listeners and of the Unix socket,
+// which needs no encryption.
+func (g *Gateway) newServers() error {
+	l := g.cfg.Listen
+	encryption, err := g.tlsConfig()
+	if err != nil {
+		return err
+	}
+	cfg := transport.ServerConfig{
+		Options: transport.Options{
+			MaxMessage: g.cfg.Limits.MessageBytes, Queue: g.cfg.Limits.QueueBytes,
+			PingInterval: l.PingInterval, QuietRawSocket: l.QuietRawSocket,
+			Batched: l.Batched, Deflate: l.Deflate,
+		},
+		MaxConns: g.cfg.Limits.Connections,
+		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
+	}
+	if g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport")); err != nil {
+		return err
+	}
+	cfg.TLS = nil
+	g.local, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport"))
+	return err
+}
