@@ -8,6 +8,12 @@ import (
 	"strings"
 )
 
+// Secret is a password that is kept elsewhere.
+type Secret interface {
+	// Reveal reads it.
+	Reveal() (string, error)
+}
+
 // RulesConfig holds the rules between MQTT and a realm. The same rules are for
 // messages of an external broker and for those of the gateway's own listener.
 type RulesConfig struct {

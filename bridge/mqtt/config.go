@@ -28,7 +28,7 @@ type Config struct {
 	// User is the user name. "" = none.
 	User string `toml:"user"`
 	// Password is read at each connect; nil = none.
-	Password Secret `toml:"password"`
+	Password bridge.Secret `toml:"password"`
 	// KeepAlive is the longest silence before a ping, in whole seconds from 1 s to
 	// 1 h; a broker that is gone is noticed within twice that. Default 8 s.
 	KeepAlive time.Duration `toml:"keep_alive"`
@@ -55,12 +55,6 @@ type TLS struct {
 	// "" = none; both or neither.
 	Cert string `toml:"cert"`
 	Key  string `toml:"key"`
-}
-
-// Secret is a password that is kept elsewhere.
-type Secret interface {
-	// Reveal reads it.
-	Reveal() (string, error)
 }
 
 // schemes are those of URL, with the port that each stands for.

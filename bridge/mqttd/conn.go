@@ -427,8 +427,8 @@ func (c *conn) join(p *packets.ConnectPacket, clientID string) {
 	}
 	c.hello = &wamp.Hello{Realm: c.srv.cfg.Realm, Details: wamp.Dict{
 		"roles": wamp.Dict{
-			"publisher":  wamp.Dict{"features": wamp.Dict{"publisher_exclusion": true}},
-			"subscriber": wamp.Dict{"features": wamp.Dict{"pattern_based_subscription": true, "event_retention": true}},
+			"publisher":  wamp.Dict{"features": wamp.Dict{"publisher_exclusion": true, "payload_passthru_mode": true}},
+			"subscriber": wamp.Dict{"features": wamp.Dict{"pattern_based_subscription": true, "event_retention": true, "payload_passthru_mode": true}},
 		},
 		"authmethods": wamp.List{"anonymous"},
 		"authid":      authID,

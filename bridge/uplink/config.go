@@ -19,6 +19,16 @@ type Config struct {
 	URL string `toml:"url"`
 	// Realm is the realm to join there. Default: the gateway's own.
 	Realm string `toml:"realm"`
+	// User is who the gateway is there. "" = nobody: it joins as anonymous.
+	User string `toml:"user"`
+	// Password proves it, by scram or wampcra.
+	Password bridge.Secret `toml:"password"`
+	// Key is an Ed25519 private key in hex that proves it, by cryptosign; the
+	// alternative to Password.
+	Key bridge.Secret `toml:"key"`
+	// CA is a file with the certificates that the far router's must be signed by,
+	// with wss and rss. "" = those of the system.
+	CA string `toml:"ca"`
 	// Serializer is cbor, msgpack or json. Default cbor.
 	Serializer string `toml:"serializer"`
 	// Forward lists the event classes that go up: point, batch, state, alarm, job.
@@ -103,6 +113,9 @@ func (c Config) Validate() error {
 	checkURL(c.URL, check)
 	check(c.Realm == "" || wamp.URI(c.Realm).Valid(false, wamp.MatchExact), "realm",
 		fmt.Sprintf("%.80q is no URI", c.Realm), "parts without spaces or #, joined by dots")
+	check(c.User == "" || c.Password != nil || c.Key != nil, "password", "is missing", "password or key, where there is a user")
+	check(c.Password == nil || c.Key == nil, "key", "is there beside password", "one of them")
+	check(c.Password == nil || c.User != "", "user", "is missing", "the user whose password it is")
 	oneOf("serializer", c.Serializer, serializers)
 	for i, class := range c.Forward {
 		oneOf(fmt.Sprintf("forward[%d]", i), class, forwardClasses)

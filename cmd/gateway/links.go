@@ -12,6 +12,7 @@ import (
 	"gantry/bridge/uplink"
 	"gantry/store"
 	"gantry/wamp"
+	"gantry/wamp/auth"
 	"gantry/wamp/client"
 	"gantry/wamp/transport"
 )
@@ -64,11 +65,18 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 			return err
 		}
 		dial := transport.DialConfig{Formats: []wamp.Format{formats[cfg.Serializer]}}
+		if dial.TLS, err = trust(cfg.CA); err != nil {
+			return fmt.Errorf("uplink %s: %w", q.name, err)
+		}
+		proofs, err := uplinkProofs(cfg)
+		if err != nil {
+			return fmt.Errorf("uplink %s: %w", q.name, err)
+		}
 		q.uplink, err = uplink.New(q.name, cfg, uplink.Deps{
 			Origin:  origin,
 			Local:   q.session,
 			Dial:    func(ctx context.Context) (wamp.Peer, error) { return transport.Dial(ctx, cfg.URL, dial) },
-			Session: client.SessionConfig{Realm: r.realm(), AuthID: r.cfg.Gateway.Name},
+			Session: client.SessionConfig{Realm: r.realm(), AuthID: r.cfg.Gateway.Name, Auth: proofs},
 			Queue:   q.outbox, DeadLetters: q.dead,
 		}, r.log.With("room", "uplink"))
 		if err != nil {
@@ -92,6 +100,25 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 	}
 	_, err = uplink.ServeStatus(ctx, s, r.cfg.Gateway.Name, all)
 	return err
+}
+
+// uplinkProofs returns what an uplink logs in with; nil for an anonymous one.
+func uplinkProofs(cfg uplink.Config) (*auth.Client, error) {
+	switch {
+	case cfg.Key != nil:
+		text, err := cfg.Key.Reveal()
+		if err != nil {
+			return nil, err
+		}
+		return keyProof(cfg.User, text)
+	case cfg.Password != nil:
+		text, err := cfg.Password.Reveal()
+		if err != nil {
+			return nil, err
+		}
+		return passwordProofs(cfg.User, text), nil
+	}
+	return nil, nil
 }
 
 var formats = map[string]wamp.Format{"cbor": wamp.CBOR, "msgpack": wamp.MsgPack, "json": wamp.JSON}

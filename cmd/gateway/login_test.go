@@ -242,3 +242,61 @@ func mustDial(t *testing.T, url string) wamp.Peer {
 	}
 	return peer
 }
+
+// TestUplinkLogsIn connects two gateways as one would over the open net: the far
+// one admits the near one to its own names only.
+func TestUplinkLogsIn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := func(name string) string { return filepath.Join(dir, name) }
+	writeCert(t, path("cert.pem"), path("key.pem"), "hq")
+	code, public, errs := cli(t, "", nil, "user", "key", path("field.key"))
+	if code != exitOK {
+		t.Fatalf("user key: %d, %q", code, errs)
+	}
+	if err := os.WriteFile(path("ann.password"), []byte("correct horse\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+gateway.name = "hq"
+mqtt.listen = ""
+[listen]
+anonymous = "none"
+tls = { cert = %q, key = %q }
+[role.gateway]
+rules = [{ uri = "gantry.{authid}.", match = "prefix", allow = ["publish", "register"] }]
+[role.operator]
+rules = [{ uri = "gantry.", match = "prefix", allow = ["call", "subscribe"] }]
+[user.field]
+role = "gateway"
+keys = [%q]
+[user.ann]
+role = "operator"
+password = "file:%s"
+`, path("cert.pem"), path("key.pem"), strings.TrimSpace(public), path("ann.password"))}), t.TempDir())
+	field := startProgram(t, writeFiles(t, map[string]string{
+		"devices.d/sim.toml": "[device.greenhouse]\ndriver = \"sim\"\n",
+		"gantry.toml": fmt.Sprintf(`schema = 1
+gateway.name = "field"
+mqtt.listen = ""
+[uplink.hq]
+url = %q
+user = "field"
+key = "file:%s"
+ca = %q
+`, strings.Replace(hq.url, "ws://", "wss://", 1), path("field.key"), path("cert.pem"))}), t.TempDir())
+	seen := keep(t, field.join(), "gantry.field.state.", wamp.SubscribeOptions{GetRetained: true})
+	seen.await(t, "uplink", func(e event) bool { return e.topic == "gantry.field.state.uplink_hq.link" && e.value == "online" })
+
+	flags := []string{"--url", "rs+unix://" + filepath.Join(hq.state, "gantry.sock"), "--user", "ann", "--password-file", path("ann.password")}
+	code, out, errs := cli(t, "", nil, append([]string{"subscribe", "--retained", "--count", "1", "gantry.field.point.greenhouse.temperature"}, flags...)...)
+	if code != exitOK || !strings.Contains(out, "greenhouse.temperature") {
+		t.Errorf("subscribe at the far gateway: %d, %q, %q", code, out, errs)
+	}
+	code, out, errs = cli(t, "", nil, append([]string{"call", "gantry.field.get.greenhouse.temperature", "--json"}, flags...)...)
+	if code != exitOK || !strings.Contains(out, `"q":"good"`) {
+		t.Errorf("call at the far gateway: %d, %q, %q", code, out, errs)
+	}
+	field.stop()
+	hq.stop()
+}

@@ -28,19 +28,43 @@ import (
 type dialer func(ctx context.Context, url, ca string) (wamp.Peer, error)
 
 func dialRouter(ctx context.Context, url, ca string) (wamp.Peer, error) {
-	var cfg transport.DialConfig
-	if ca != "" {
-		pem, err := os.ReadFile(ca)
-		if err != nil {
-			return nil, err
-		}
-		pool := x509.NewCertPool()
-		if !pool.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%s holds no certificate", ca)
-		}
-		cfg.TLS = &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}
+	trusted, err := trust(ca)
+	if err != nil {
+		return nil, err
 	}
-	return transport.Dial(ctx, url, cfg)
+	return transport.Dial(ctx, url, transport.DialConfig{TLS: trusted})
+}
+
+// trust returns a configuration that trusts the certificates in a file; nil, which
+// trusts those of the system, without one.
+func trust(ca string) (*tls.Config, error) {
+	if ca == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", ca)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool}, nil
+}
+
+// keyProof logs in with an Ed25519 private key in hex.
+func keyProof(user, text string) (*auth.Client, error) {
+	key, err := auth.ParsePrivateKey(auth.NewSecret(strings.TrimSpace(text)))
+	if err != nil {
+		return nil, err
+	}
+	return auth.NewClient(user, &auth.Cryptosign{Key: key}), nil
+}
+
+// passwordProofs logs in with a password, by the methods that do not tell it.
+func passwordProofs(user, password string) *auth.Client {
+	secret := auth.NewSecret(password)
+	return auth.NewClient(user, &auth.SCRAM{Password: secret}, &auth.CRA{Secret: secret})
 }
 
 // Where commands look for the router unless they are told.
@@ -86,11 +110,11 @@ func (a *app) proofs(r *remote) (*auth.Client, error) {
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--key-file: %w", err)}
 		}
-		key, err := auth.ParsePrivateKey(auth.NewSecret(strings.TrimSpace(string(b))))
+		proof, err := keyProof(r.user, string(b))
 		if err != nil {
 			return nil, usageError{fmt.Errorf("--key-file: %w", err)}
 		}
-		return auth.NewClient(r.user, &auth.Cryptosign{Key: key}), nil
+		return proof, nil
 	}
 	password := a.getenv("GANTRY_PASSWORD")
 	if r.passwordFile != "" {
@@ -103,8 +127,7 @@ func (a *app) proofs(r *remote) (*auth.Client, error) {
 	if password == "" {
 		return nil, usageError{errors.New("--user needs a password: GANTRY_PASSWORD or --password-file")}
 	}
-	secret := auth.NewSecret(password)
-	return auth.NewClient(r.user, &auth.SCRAM{Password: secret}, &auth.CRA{Secret: secret}), nil
+	return passwordProofs(r.user, password), nil
 }
 
 // with joins the router, hands the session to fn and leaves again.
