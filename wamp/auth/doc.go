@@ -76,7 +76,8 @@
 // which also build AuthMessage without the GS2 header, leave the nonce out of
 // AUTHENTICATE, put the verifier under scram_server_signature, and call Argon2
 // "argon2id-13", whose key is base64 text (Argon2id13Text). Both are spoken, told
-// apart by these names; channel binding is there with "wamp-scram" only.
+// apart by these names, and a principal may have a form of its password for each
+// (Principal.SCRAMField); channel binding is there with "wamp-scram" only.
 //
 // Sources: AP "Authentication" and its chapters, RFC 5802, 7677, 8032, 9106 and
 // 9266.

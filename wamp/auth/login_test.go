@@ -63,6 +63,8 @@ func everybody(t testing.TB) []auth.Principal {
 			CRA: must[*auth.StoredCRA](t)(auth.DeriveCRA(secret, "salt123", 1000, 32))},
 		{AuthID: "carol, = o'\"Hara", Role: "viewer", SCRAM: must[*auth.StoredSCRAM](t)(auth.DeriveSCRAM(secret, argon2))},
 		{AuthID: "frank", Role: "viewer", SCRAM: must[*auth.StoredSCRAM](t)(auth.DeriveSCRAM(secret, field))},
+		{AuthID: "erin", Role: "viewer", SCRAM: must[*auth.StoredSCRAM](t)(auth.DeriveSCRAM(secret, argon2)),
+			SCRAMField: must[*auth.StoredSCRAM](t)(auth.DeriveSCRAM(secret, field))},
 		{AuthID: "dave", Role: "device", Realms: []wamp.URI{"gantry"}, Keys: []ed25519.PublicKey{auth.PublicKey(seedOf(2)), auth.PublicKey(seedOf(3))}},
 	}
 }
@@ -103,6 +105,32 @@ func login(t testing.TB, v *auth.Verifier, c *auth.Client, client, router auth.L
 		}
 	}
 	return id, refusal
+}
+
+// TestEachDialectOfSCRAMHasItsKDF logs in somebody whose password is stored for
+// both.
+func TestEachDialectOfSCRAMHasItsKDF(t *testing.T) {
+	t.Parallel()
+	v := verifier(t, nil)
+	for method, kdf := range map[string]string{auth.MethodSCRAM: "argon2id13", auth.MethodSCRAMField: "argon2id-13"} {
+		c := auth.NewClient("erin", &auth.SCRAM{Password: auth.NewSecret(password)})
+		h := hello(t, c, plain)
+		h.Details["authmethods"] = wamp.List{method}
+		x, refusal := v.Begin(auth.Request{Hello: h, Link: plain, Session: 1, Now: noon})
+		if refusal != nil {
+			t.Fatal(refusal)
+		}
+		if got := x.Challenge(); got.AuthMethod != method || got.Extra["kdf"] != kdf {
+			t.Errorf("%s: challenged by %s with %v", method, got.AuthMethod, got.Extra)
+		}
+		a, err := c.Challenge(x.Challenge())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, refusal := x.Finish(a, noon); refusal != nil || id.AuthMethod != method {
+			t.Errorf("%s: %+v, %v", method, id, refusal)
+		}
+	}
 }
 
 func TestEveryMethodAdmitsThoseWhoKnow(t *testing.T) {

@@ -34,6 +34,10 @@ type Principal struct {
 	Ticket *StoredTicket
 	CRA    *StoredCRA
 	SCRAM  *StoredSCRAM
+	// SCRAMField is the same password for MethodSCRAMField: the only KDF that
+	// Autobahn carries out is Argon2id13Text, which no other client knows. Where one
+	// of the two is nil, the other serves both.
+	SCRAMField *StoredSCRAM
 	// Keys are the Ed25519 public keys that cryptosign takes for it.
 	Keys []ed25519.PublicKey
 }
@@ -45,12 +49,13 @@ func (p *Principal) Validate() error {
 		return fmt.Errorf("principal %q: the authid must be text of 1 to %d bytes", p.AuthID, maxAuthID)
 	case p.Role == "":
 		return fmt.Errorf("principal %q: no role", p.AuthID)
-	case p.Ticket == nil && p.CRA == nil && p.SCRAM == nil && len(p.Keys) == 0:
+	case p.Ticket == nil && p.CRA == nil && p.scram(MethodSCRAM) == nil && len(p.Keys) == 0:
 		return fmt.Errorf("principal %q: no method; known: ticket, wampcra, scram, cryptosign", p.AuthID)
-	case p.Ticket != nil && p.Ticket.hash.Empty(), p.CRA != nil && p.CRA.key.Empty(), p.SCRAM != nil && p.SCRAM.storedKey.Empty():
+	case p.Ticket != nil && p.Ticket.hash.Empty(), p.CRA != nil && p.CRA.key.Empty(), p.SCRAM != nil && p.SCRAM.storedKey.Empty(),
+		p.SCRAMField != nil && p.SCRAMField.storedKey.Empty():
 		return fmt.Errorf("principal %q: an empty secret", p.AuthID)
 	}
-	if p.SCRAM != nil {
+	if p.scram(MethodSCRAM) != nil {
 		if _, err := prepare(p.AuthID); err != nil {
 			return fmt.Errorf("principal %q: authid: %w", p.AuthID, err)
 		}
@@ -79,11 +84,23 @@ func (p *Principal) offers(method string) bool {
 	case MethodCRA:
 		return p.CRA != nil
 	case MethodSCRAM, MethodSCRAMField:
-		return p.SCRAM != nil
+		return p.scram(method) != nil
 	case MethodCryptosign:
 		return len(p.Keys) > 0
 	}
 	return false
+}
+
+// scram returns what a spelling of SCRAM is checked with, nil if nothing is there.
+func (p *Principal) scram(method string) *StoredSCRAM {
+	first, second := p.SCRAM, p.SCRAMField
+	if method == MethodSCRAMField {
+		first, second = second, first
+	}
+	if first == nil {
+		return second
+	}
+	return first
 }
 
 // costs are a Params without the salt itself.
@@ -101,9 +118,10 @@ func costsOf(p *Params) costs {
 // shape is what a peer can see of a principal without a proof: which methods it
 // has, at what costs, and the role that wampcra's challenge tells.
 type shape struct {
-	role                             string
-	hasTicket, hasCRA, hasKeys       bool
-	ticketCosts, craCosts, scramCost costs
+	role                       string
+	hasTicket, hasCRA, hasKeys bool
+	ticketCosts, craCosts      costs
+	scramCosts, fieldCosts     costs
 }
 
 func shapeOf(p *Principal) shape {
@@ -115,7 +133,10 @@ func shapeOf(p *Principal) shape {
 		s.craCosts = costs{true, PBKDF2, p.CRA.iterations, 0, p.CRA.keyLen, len(p.CRA.salt)}
 	}
 	if p.SCRAM != nil {
-		s.scramCost = costsOf(&p.SCRAM.params)
+		s.scramCosts = costsOf(&p.SCRAM.params)
+	}
+	if p.SCRAMField != nil {
+		s.fieldCosts = costsOf(&p.SCRAMField.params)
 	}
 	return s
 }
@@ -141,7 +162,7 @@ func newDecoys(secret []byte, principals []Principal) *decoys {
 	}
 	if len(d.shapes) == 0 {
 		p := Params{KDF: PBKDF2, Iterations: DefaultLimits().MinIterations, KeyLen: sha256.Size, Salt: make([]byte, 16)}
-		d.shapes = []shape{{role: "user", hasTicket: true, hasCRA: true, hasKeys: true, scramCost: costsOf(&p)}}
+		d.shapes = []shape{{role: "user", hasTicket: true, hasCRA: true, hasKeys: true, scramCosts: costsOf(&p)}}
 	}
 	for _, s := range d.shapes {
 		d.names = append(d.names, fmt.Sprintf("%+v", s))
@@ -202,9 +223,13 @@ func (d *decoys) principal(authid string, keyed bool) *Principal {
 			p.CRA.salt = encodeBase64(d.bytes("wampcra salt", authid, c.saltLen))[:c.saltLen]
 		}
 	}
-	if s.scramCost.on {
-		p.SCRAM = &StoredSCRAM{params: d.params("scram", authid, s.scramCost), storedKey: secret("scram stored"), server: secret("scram server")}
+	scram := func(what string, c costs) *StoredSCRAM {
+		if !c.on {
+			return nil
+		}
+		return &StoredSCRAM{params: d.params(what, authid, c), storedKey: secret(what + " stored"), server: secret(what + " server")}
 	}
+	p.SCRAM, p.SCRAMField = scram("scram", s.scramCosts), scram("scram field", s.fieldCosts)
 	if s.hasKeys {
 		p.Keys = []ed25519.PublicKey{d.bytes("cryptosign", authid, ed25519.PublicKeySize)}
 	}

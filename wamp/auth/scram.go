@@ -245,7 +245,7 @@ func (x *Exchange) beginSCRAM(extra wamp.Dict, r *Request) *Refusal {
 	if err != nil {
 		return violation("authid: " + err.Error())
 	}
-	stored := x.principal.SCRAM
+	stored := x.principal.scram(x.id.AuthMethod)
 	p := &scramProof{stored: stored, messages: scramMessages{authid: authid, clientNonce: clientNonce, nonce: clientNonce + encodeBase64(own),
 		salt: stored.params.Salt, iterations: stored.params.Iterations, binding: binding, cbind: cbind, field: x.id.AuthMethod == MethodSCRAMField}}
 	challenge := wamp.Dict{"nonce": p.messages.nonce, "salt": encodeBase64(stored.params.Salt), "kdf": stored.params.KDF.String(),
