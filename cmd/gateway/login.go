@@ -92,7 +92,7 @@ func principalOf(name string, u config.User) (*auth.Principal, error) {
 			return nil, err
 		}
 	}
-	if p.Ticket == nil && p.CRA == nil && p.SCRAM == nil && len(p.Keys) == 0 {
+	if p.Ticket == nil && p.CRA == nil && p.SCRAM == nil && p.SCRAMField == nil && len(p.Keys) == 0 {
 		return nil, nil
 	}
 	return p, p.Validate()
@@ -122,6 +122,8 @@ func withStored(p *auth.Principal, forms []string) (err error) {
 			p.Ticket, err = auth.ParseTicket(form)
 		case strings.HasPrefix(form, "WAMPCRA-"):
 			p.CRA, err = auth.ParseCRA(form)
+		case strings.HasPrefix(form, "SCRAM-ARGON2ID-13$"):
+			p.SCRAMField, err = auth.ParseSCRAM(form)
 		case strings.HasPrefix(form, "SCRAM-"):
 			p.SCRAM, err = auth.ParseSCRAM(form)
 		default:

@@ -74,7 +74,7 @@ func TestUsersLogInOverTLS(t *testing.T) {
 	writeCert(t, path("cert.pem"), path("key.pem"), "gateway")
 	fingerprint := writeCert(t, path("client.pem"), path("client.key"), "device")
 	code, stored, errs := cli(t, "correct horse\n", nil, "user", "hash")
-	if code != exitOK || strings.Count(stored, "\n") != 3 {
+	if code != exitOK || strings.Count(stored, "\n") != 4 || !strings.Contains(stored, "SCRAM-ARGON2ID-13$") {
 		t.Fatalf("user hash: %d, %q, %q", code, stored, errs)
 	}
 	code, public, errs := cli(t, "", nil, "user", "key", path("cy.key"))

@@ -91,7 +91,14 @@ func storedForms(password auth.Secret) ([]string, error) {
 		_, _ = rand.Read(b) // it never fails
 		return b
 	}
-	scram, err := auth.DeriveSCRAM(password, auth.Params{KDF: auth.Argon2id13, Salt: salt(), Iterations: 3, Memory: 16384, KeyLen: 32})
+	argon2 := func(kdf auth.KDF) auth.Params {
+		return auth.Params{KDF: kdf, Salt: salt(), Iterations: 3, Memory: 16384, KeyLen: 32}
+	}
+	scram, err := auth.DeriveSCRAM(password, argon2(auth.Argon2id13))
+	if err != nil {
+		return nil, err
+	}
+	field, err := auth.DeriveSCRAM(password, argon2(auth.Argon2id13Text))
 	if err != nil {
 		return nil, err
 	}
@@ -99,11 +106,11 @@ func storedForms(password auth.Secret) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	ticket, err := auth.HashTicket(password, auth.Params{KDF: auth.Argon2id13, Salt: salt(), Iterations: 3, Memory: 16384, KeyLen: 32})
+	ticket, err := auth.HashTicket(password, argon2(auth.Argon2id13))
 	if err != nil {
 		return nil, err
 	}
-	return []string{scram.Text(), cra.Text(), ticket.Text()}, nil
+	return []string{scram.Text(), field.Text(), cra.Text(), ticket.Text()}, nil
 }
 
 func (a *app) userKeyCommand() *cobra.Command {
