@@ -110,8 +110,12 @@ role = "viewer"
 certificates = [%q]
 `, path("cert.pem"), path("key.pem"), path("ann.stored"), path("bob.password"), strings.TrimSpace(public), fingerprint)})
 	field := startProgram(t, config, t.TempDir())
-	url := strings.Replace(field.url, "ws://", "wss://", 1)
-	raw := "rss://" + strings.TrimSuffix(strings.TrimPrefix(field.url, "ws://"), "/ws")
+	url := field.url
+	addr, ok := strings.CutPrefix(strings.TrimSuffix(url, "/ws"), "wss://")
+	if !ok {
+		t.Fatalf("the program says that it is at %s", url)
+	}
+	raw := "rss://" + addr
 	call := func(env map[string]string, flags ...string) (int, string) {
 		t.Helper()
 		code, out, errs := cli(t, "", env, append([]string{"call", "--ca", path("cert.pem"), "wamp.session.count"}, flags...)...)
@@ -131,7 +135,7 @@ certificates = [%q]
 		{nil, []string{"--url", url}, exitNoRouter, "wamp.error.no_matching_auth_method"},
 		{nil, []string{"--user", "ann", "--url", url}, exitUsage, "GANTRY_PASSWORD"},
 		{map[string]string{"GANTRY_PASSWORD": "wrong"}, []string{"--user", "ann", "--url", url}, exitNoRouter, "wamp.error.authentication_failed"},
-		{nil, []string{"--url", field.url}, exitNoRouter, ""},
+		{nil, []string{"--url", "ws://" + addr + "/ws"}, exitNoRouter, ""},
 	} {
 		if code, text := call(c.env, c.flags...); code != c.code || !strings.Contains(text, c.want) {
 			t.Errorf("%v: code %d, %s", c.flags, code, text)
@@ -173,7 +177,7 @@ certificates = [%q]
 
 	// A renewed certificate is used for the next connection.
 	serial := func() string {
-		conn, err := tls.Dial("tcp", strings.TrimSuffix(strings.TrimPrefix(field.url, "ws://"), "/ws"), &tls.Config{InsecureSkipVerify: true})
+		conn, err := tls.Dial("tcp", addr, &tls.Config{InsecureSkipVerify: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -284,7 +288,7 @@ url = %q
 user = "field"
 key = "file:%s"
 ca = %q
-`, strings.Replace(hq.url, "ws://", "wss://", 1), path("field.key"), path("cert.pem"))}), t.TempDir())
+`, hq.url, path("field.key"), path("cert.pem"))}), t.TempDir())
 	seen := keep(t, field.join(), "gantry.field.state.", wamp.SubscribeOptions{GetRetained: true})
 	seen.await(t, "uplink", func(e event) bool { return e.topic == "gantry.field.state.uplink_hq.link" && e.value == "online" })
 

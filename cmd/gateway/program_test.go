@@ -44,7 +44,7 @@ type program struct {
 }
 
 var (
-	saidURL  = regexp.MustCompile(`WAMP +(ws://\S+)`)
+	saidURL  = regexp.MustCompile(`WAMP +(wss?://\S+)`)
 	saidMQTT = regexp.MustCompile(`MQTT +(\S+)`)
 )
 

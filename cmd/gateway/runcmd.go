@@ -135,9 +135,11 @@ func welcome(g *Gateway, program string, lookPath func(string) (string, error)) 
 	var b strings.Builder
 	at := g.Addresses()
 	fmt.Fprintf(&b, "\nGantry %s is ready: gateway %s, realm %s\n", version, g.cfg.Gateway.Name, g.cfg.Gateway.Realm)
-	flags := remoteWords(at, g.cfg.Gateway.Realm)
+	secure := g.cfg.Listen.TLS.Cert != ""
+	flags := remoteWords(at, secure, g.cfg.Gateway.Realm)
 	if at.HTTP != "" {
-		fmt.Fprintf(&b, "  WAMP   ws://%s/ws   rs://%s\n", at.HTTP, at.HTTP)
+		ws, rs := schemes(secure)
+		fmt.Fprintf(&b, "  WAMP   %s%s/ws   %s%s\n", ws, at.HTTP, rs, at.HTTP)
 	}
 	if at.Unix != "" {
 		fmt.Fprintf(&b, "         rs+unix://%s\n", at.Unix)
@@ -163,15 +165,25 @@ func welcome(g *Gateway, program string, lookPath func(string) (string, error)) 
 	return b.String()
 }
 
+// schemes returns how the URLs of the port of listen.http begin.
+func schemes(secure bool) (ws, rs string) {
+	if secure {
+		return "wss://", "rss://"
+	}
+	return "ws://", "rs://"
+}
+
 // remoteWords returns the flags by which the other commands find this gateway;
-// none where the defaults do.
-func remoteWords(at Addresses, realm string) string {
+// none where the defaults do. They do not pass through TLS where there is another
+// way: a certificate is seldom for the address that the gateway listens on.
+func remoteWords(at Addresses, secure bool, realm string) string {
 	words := ""
 	switch {
-	case at.HTTP == "" && at.Unix != "":
+	case at.Unix != "" && (at.HTTP == "" || secure):
 		words += " --url " + shellWord("rs+unix://"+at.Unix)
-	case at.HTTP != defaultAddress:
-		words += " --url ws://" + at.HTTP + "/ws"
+	case at.HTTP != defaultAddress || secure:
+		ws, _ := schemes(secure)
+		words += " --url " + ws + at.HTTP + "/ws"
 	}
 	if realm != defaultRealm {
 		words += " --realm " + shellWord(realm)
