@@ -39,13 +39,15 @@ var arrows = []arrow{
 	{"bridge/*", []string{"bridge", "bridge/internal/*", "wamp", "wamp/serialize", "wamp/client"}, "one world each; they know each other through rules only"},
 	{"store", nil, "keeps bytes and does not know what they mean"},
 	{"systemd", nil, "talks to the service manager"},
+	{"internal/anteroom", nil, "a leaf that anybody may use"},
 	{"internal/backoff", nil, "a leaf that anybody may use"},
+	{"internal/ratelog", nil, "a leaf that anybody may use"},
 	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
 	{"cmd/gateway", []string{"*"}, "the composition root, the only place that knows everyone"},
 }
 
 // leaves may be imported by anybody.
-var leaves = []string{"internal/backoff"}
+var leaves = []string{"internal/anteroom", "internal/backoff", "internal/ratelog"}
 
 // testOnly are the rooms that no product code imports.
 var testOnly = []string{"wamp/wamptest", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil"}
