@@ -154,12 +154,13 @@ func (g *Gateway) newServers() error {
 	}
 	cfg := transport.ServerConfig{
 		Options: transport.Options{
-			MaxMessage: g.cfg.Limits.MessageBytes, Queue: g.cfg.Limits.QueueBytes,
+			MaxMessage: g.cfg.Limits.MessageBytes, MaxHello: g.cfg.Limits.HelloBytes, Queue: g.cfg.Limits.QueueBytes,
+			Linger:       frontLimit / 2, // so that nobody who does not read holds up the shutdown
 			PingInterval: l.PingInterval, QuietRawSocket: l.QuietRawSocket,
 			Batched: l.Batched, Deflate: l.Deflate,
 		},
-		MaxConns: g.cfg.Limits.Connections,
-		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
+		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen,
+		HTTP: g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}
 	if g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport")); err != nil {
 		return err

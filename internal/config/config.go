@@ -143,6 +143,8 @@ type Limits struct {
 	Retained      int `toml:"retained"`       // last values kept, of the realm
 	RetainedBytes int `toml:"retained_bytes"` // bytes of the last values kept
 	Connections   int `toml:"connections"`    // open at a time
+	HalfOpen      int `toml:"half_open"`      // of those, not logged in
+	HelloBytes    int `toml:"hello_bytes"`    // largest message before the login
 }
 
 // Log is the table [log].
@@ -341,6 +343,8 @@ func (m *mainFile) validate() (errs []*KeyError) {
 		{"subscriptions", m.Limits.Subscriptions}, {"registrations", m.Limits.Registrations},
 		{"calls", m.Limits.Calls}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
 		{"connections", m.Limits.Connections},
+		{"half_open", m.Limits.HalfOpen},
+		{"hello_bytes", m.Limits.HelloBytes},
 	} {
 		check(n.value >= 0, "limits."+n.key, fmt.Sprintf("is %d", n.value), "0 (the default) or more")
 	}

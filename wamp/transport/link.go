@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -22,6 +23,7 @@ type link struct {
 	opts  *Options
 	raw   syscall.RawConn // conn without the waiting; nil if that is not possible
 	turns *turns          // nil at a client
+	visit *visit          // nil at a client
 
 	// The reading side, owned by whoever holds recv.
 	recv    sync.Mutex
@@ -234,6 +236,9 @@ func (l *link) writeAll(segs [][]byte) error {
 		}
 		n, err := l.conn.Write(s)
 		if err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				l.visit.refuse(stuck, nil)
+			}
 			return err
 		}
 		if segs[0] = segs[0][n:]; len(segs[0]) == 0 {
@@ -396,19 +401,20 @@ func (l *link) readSome() (int, error) {
 
 // keepalive pings a silent peer and drops one that stays silent.
 func (l *link) keepalive() {
-	silent := time.Since(l.started) - time.Duration(l.heard.Load())
+	quiet := time.Since(l.started) - time.Duration(l.heard.Load())
 	interval := l.opts.PingInterval
 	limit := interval + l.opts.PingTimeout
-	if silent >= limit {
+	if quiet >= limit {
+		l.visit.refuse(silent, nil)
 		l.fail(errSilent)
 		return
 	}
-	next := interval - silent
+	next := interval - quiet
 	if next <= 0 {
 		if err := l.ping(); errors.Is(err, wamp.ErrClosed) {
 			return
 		}
-		next = min(interval, limit-silent)
+		next = min(interval, limit-quiet)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()

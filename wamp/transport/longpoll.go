@@ -108,6 +108,9 @@ func (s *polls) serve(w http.ResponseWriter, r *http.Request, c *webConn, path s
 		http.Error(w, "no such transport", http.StatusNotFound)
 		return
 	}
+	if p.joined.Load() {
+		c.visit.settle()
+	}
 	switch verb {
 	case "send":
 		p.serveSend(w, r)
@@ -196,16 +199,17 @@ func (s *polls) open(w http.ResponseWriter, r *http.Request, c *webConn) {
 	}
 	for _, name := range req.Protocols {
 		if f, k := s.v.cfg.parseSubprotocol(name, s.v.cfg.Formats); f != wamp.NoFormat {
-			s.start(w, newPollPeer(s, c.Conn, f, k), name)
+			s.start(w, c, newPollPeer(s, c.Conn, f, k), name)
 			return
 		}
 	}
 	http.Error(w, "protocol must be one of: "+strings.Join(subprotocols(s.v.cfg.Formats, true), ", "), http.StatusBadRequest)
 }
 
-func (s *polls) start(w http.ResponseWriter, p *pollPeer, protocol string) {
+func (s *polls) start(w http.ResponseWriter, c *webConn, p *pollPeer, protocol string) {
 	p.id = rand.Text() // 128 bits or more: who knows it has opened the session
 	if !s.add(p) {
+		s.v.refuse(overLimit, c.visit.remote, errors.New("too many long-poll sessions"))
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, "too many long-poll sessions", http.StatusServiceUnavailable)
 		return
@@ -216,8 +220,16 @@ func (s *polls) start(w http.ResponseWriter, p *pollPeer, protocol string) {
 		return
 	}
 	p.watch()
+	guest := s.v.anteroom.Enter(c.RemoteAddr(), func() {
+		s.v.refuse(notWelcomed, c.visit.remote, nil)
+		p.fail(errCrowded)
+	})
+	p.mu.Lock()
+	p.welcomed = guest.Leave
+	p.mu.Unlock()
 	go func() {
 		defer s.v.wg.Done()
+		defer guest.Leave()
 		defer s.v.leave(p)
 		s.v.accept(s.v.ctx, p)
 		_ = p.Close()

@@ -3,6 +3,7 @@ package transport_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // server is a transport.Server under test.
 type server struct {
+	*transport.Server
 	network, addr string
 	// peers receives the peers that arrive when there is no accept function of
 	// the test's own. Unbuffered: each waits to be taken.
@@ -31,6 +33,12 @@ type server struct {
 // serve runs a server on network, "tcp" or "unix". A nil accept hands the peers
 // to the test; they stay open until it closes them or the server stops.
 func serve(t testing.TB, network string, cfg transport.ServerConfig, accept func(context.Context, wamp.Peer)) *server {
+	t.Helper()
+	return serveLogged(t, network, cfg, accept, nil)
+}
+
+// serveLogged is serve with a log.
+func serveLogged(t testing.TB, network string, cfg transport.ServerConfig, accept func(context.Context, wamp.Peer), log *slog.Logger) *server {
 	t.Helper()
 	addr := "127.0.0.1:0"
 	if network == "unix" {
@@ -50,10 +58,14 @@ func serve(t testing.TB, network string, cfg transport.ServerConfig, accept func
 			}
 		}
 	}
-	srv, err := transport.NewServer(cfg, accept, nil)
+	if cfg.MaxHello == 0 {
+		cfg.MaxHello = 1 << 24 // most tests join no realm
+	}
+	srv, err := transport.NewServer(cfg, accept, log)
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Server = srv
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {

@@ -12,6 +12,7 @@ import (
 // Defaults of Options.
 const (
 	DefaultMaxMessage       = 1 << 20
+	DefaultMaxHello         = 16 << 10
 	DefaultQueue            = 1 << 20
 	DefaultPingInterval     = 5 * time.Second
 	DefaultPingTimeout      = 10 * time.Second
@@ -27,6 +28,9 @@ type Options struct {
 	// after inflating. RawSocket announces the next lower power of two. A batch of
 	// smaller messages may have 64 KiB even if that is more.
 	MaxMessage int
+	// MaxHello is the largest message received by a server before it has welcomed
+	// the client to a realm, since strangers need no large ones.
+	MaxHello int
 	// MaxDepth and MaxElements bound what a message may contain; 0 means the
 	// defaults of serialize.Limits.
 	MaxDepth, MaxElements int
@@ -70,7 +74,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MaxMessage < 1<<9 || o.MaxMessage > 1<<24 {
 		return o, fmt.Errorf("largest message is %d bytes, allowed are 512 to 16777216", o.MaxMessage)
 	}
-	if o.Queue < 0 || o.MaxDepth < 0 || o.MaxElements < 0 || o.DeflateFrom < 0 {
+	o.MaxHello = orDefault(o.MaxHello, DefaultMaxHello)
+	if o.MaxHello < 0 || o.Queue < 0 || o.MaxDepth < 0 || o.MaxElements < 0 || o.DeflateFrom < 0 {
 		return o, fmt.Errorf("queue, depth, elements and the size to compress from may not be negative")
 	}
 	if o.Separator != 0 && o.Separator != SeparatorRS && o.Separator != SeparatorCAN {
@@ -95,6 +100,22 @@ func (o Options) withDefaults() (Options, error) {
 		o.PingInterval = DefaultPingInterval
 	}
 	return o, nil
+}
+
+// largest returns the limit of messages, max for those that are known.
+func (o *Options) largest(max int, stranger bool) int {
+	if stranger {
+		return min(max, o.MaxHello)
+	}
+	return max
+}
+
+// largestOf returns the largest frame of a WebSocket.
+func (o *Options) largestOf(k batching) int {
+	if k != unbatched {
+		return o.largestFrame()
+	}
+	return o.MaxMessage
 }
 
 func (o *Options) limits(message int) serialize.Limits {

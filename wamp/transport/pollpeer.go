@@ -16,6 +16,9 @@ import (
 // errIdle is the reason why a session without requests has ended.
 var errIdle = errors.New("the other side makes no more requests")
 
+// errCrowded is the reason why a session that has not joined a realm had to go.
+var errCrowded = errors.New("too many others have not joined either")
+
 // pollPeer is the server's end of a long-poll connection. A send request hands
 // its body to Recv and is answered when the last message of it has been decoded:
 // who does not read holds up who sends. A receive request takes what waits.
@@ -24,7 +27,7 @@ type pollPeer struct {
 	polls   *polls
 	id      string
 	decoder *serialize.Decoder
-	limit   int64 // of the body of a send request
+	limit   int // of the body of a send request
 	info    wamp.PeerInfo
 
 	// sends and receives have room for the token of the one request of their kind
@@ -63,7 +66,7 @@ func newPollPeer(s *polls, conn net.Conn, f wamp.Format, k batching) *pollPeer {
 	p := &pollPeer{
 		polls:    s,
 		decoder:  serialize.NewDecoder(f, opts.limits(opts.MaxMessage)),
-		limit:    int64(opts.MaxMessage),
+		limit:    opts.MaxMessage,
 		info:     peerInfo(conn, "longpoll", f, 1<<24),
 		sends:    make(chan struct{}, 1),
 		receives: make(chan struct{}, 1),
@@ -74,7 +77,7 @@ func newPollPeer(s *polls, conn net.Conn, f wamp.Format, k batching) *pollPeer {
 		heard:    time.Now(),
 	}
 	if k != unbatched {
-		p.limit = int64(opts.largestFrame())
+		p.limit = opts.largestFrame()
 	}
 	p.init(opts, f, k)
 	p.notify = func(bool) { p.signal() }
@@ -142,6 +145,7 @@ func (p *pollPeer) Recv() (wamp.Message, error) {
 			m, err := p.decoder.Decode(b)
 			if err != nil {
 				p.rest = batch{}
+				p.polls.v.refuse(malformed, p.info.Remote, err)
 			}
 			if len(p.rest.rest) == 0 {
 				p.got.result <- err
@@ -244,21 +248,22 @@ func (p *pollPeer) busy(w http.ResponseWriter) {
 // what is wrong with the body is in the delivery.
 func (p *pollPeer) readSend(w http.ResponseWriter, r *http.Request) (delivery, error) {
 	d := delivery{result: make(chan error, 1)}
-	if r.ContentLength > p.limit {
-		d.err = &wamp.ProtocolError{Text: "long-poll: message is over the limit"}
+	limit := int64(p.polls.v.cfg.largest(p.limit, !p.joined.Load()))
+	if r.ContentLength > limit {
+		d.err = p.violation(tooLarge, "message is over the limit")
 		return d, nil
 	}
 	body := getBuffer(smallBuffer)
-	err := readAll(body, http.MaxBytesReader(w, r.Body, p.limit))
+	err := readAll(body, http.MaxBytesReader(w, r.Body, limit))
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
-		d.err = &wamp.ProtocolError{Text: "long-poll: message is over the limit"}
+		d.err = p.violation(tooLarge, "message is over the limit")
 	case err != nil:
 		body.release()
 		return d, err
 	case len(body.b) == 0:
-		d.err = &wamp.ProtocolError{Text: "long-poll: send request holds no message"}
+		d.err = p.violation(malformed, "send request holds no message")
 	case p.batching == unbatched:
 		d.body, d.batch = body, batch{unbatched, body.b}
 		return d, nil
@@ -269,10 +274,17 @@ func (p *pollPeer) readSend(w http.ResponseWriter, r *http.Request) (delivery, e
 			p.follow(b.kind)
 			return d, nil
 		}
-		d.err = &wamp.ProtocolError{Text: "long-poll: " + err.Error()}
+		d.err = p.violation(malformed, err.Error())
 	}
 	body.release()
 	return d, nil
+}
+
+// violation counts and returns what is wrong with a request.
+func (p *pollPeer) violation(why reason, text string) error {
+	err := &wamp.ProtocolError{Text: "long-poll: " + text}
+	p.polls.v.refuse(why, p.info.Remote, err)
+	return err
 }
 
 // follow writes batches with the separator that the client uses.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -24,6 +25,9 @@ const (
 type queue struct {
 	framing framing
 	limit   int // bytes, see Options.Queue
+	// welcomed is called, with mu held, when WELCOME is sent; nil at a client.
+	welcomed func()
+	joined   atomic.Bool // WELCOME has been sent
 
 	mu      sync.Mutex // guards what follows
 	segs    [][]byte   // what goes before tail
@@ -99,6 +103,12 @@ func (q *queue) seal() {
 func (q *queue) put(m wamp.Message) (kick bool, err error) {
 	if err := q.state(); err != nil {
 		return false, err
+	}
+	if _, ok := m.(*wamp.Welcome); ok {
+		q.joined.Store(true)
+		if q.welcomed != nil {
+			q.welcomed()
+		}
 	}
 	reserve := q.reserve(m)
 	if q.full(1, reserve) {

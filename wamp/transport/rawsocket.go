@@ -231,10 +231,14 @@ func (p *rawPeer) Recv() (wamp.Message, error) {
 		switch kind {
 		case rawPing:
 			if err := p.pong(body); err != nil {
-				return nil, p.violation(err.Error())
+				return nil, p.violation(malformed, err.Error())
 			}
 		case rawRegular:
-			return p.decoder.Decode(body)
+			m, err := p.decoder.Decode(body)
+			if err != nil {
+				p.visit.refuse(malformed, err)
+			}
+			return m, err
 		}
 	}
 }
@@ -249,10 +253,10 @@ func (p *rawPeer) frame() (kind byte, body []byte, err error) {
 	}
 	kind, n, err := rawLength(p.unread())
 	if err != nil {
-		return 0, nil, p.violation(err.Error())
+		return 0, nil, p.violation(malformed, err.Error())
 	}
-	if n > p.max {
-		return 0, nil, p.violation(fmt.Sprintf("frame of %d bytes is over the limit of %d", n, p.max))
+	if limit := p.opts.largest(p.max, p.visit != nil && !p.joined.Load()); n > limit {
+		return 0, nil, p.violation(tooLarge, fmt.Sprintf("frame of %d bytes is over the limit of %d", n, limit))
 	}
 	p.want = rawHeader + n
 	for len(p.unread()) < p.want {
@@ -273,8 +277,9 @@ func (p *rawPeer) cut(err error) error {
 }
 
 // violation makes the connection unusable for receiving.
-func (p *rawPeer) violation(text string) error {
+func (p *rawPeer) violation(why reason, text string) error {
 	p.broken = &wamp.ProtocolError{Text: "rawsocket: " + text}
+	p.visit.refuse(why, p.broken)
 	return p.broken
 }
 

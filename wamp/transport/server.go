@@ -14,12 +14,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gantry/internal/anteroom"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 	"gantry/wamp/websocket"
 )
 
 // DefaultMaxConns is how many connections a Server holds at a time.
 const DefaultMaxConns = 1024
+
+// DefaultMaxHalfOpen is how many of them may be about to log in.
+const DefaultMaxHalfOpen = 256
 
 // ServerConfig configures a Server. The zero value means the defaults.
 type ServerConfig struct {
@@ -30,6 +35,11 @@ type ServerConfig struct {
 	// plain HTTP included. More are refused: RawSocket with error 4, HTTP with
 	// status 503.
 	MaxConns int
+	// MaxHalfOpen bounds those of them that have not been welcomed to a realm. The
+	// one that has waited longest makes room for a new one, among those of the
+	// address that most are from. 0 means DefaultMaxHalfOpen, but a quarter of
+	// MaxConns at most (and at least 16).
+	MaxHalfOpen int
 	// Path is where WebSocket is spoken; "" means WebSocketPath.
 	Path string
 	// LongPoll is how WAMP is spoken in plain HTTP requests.
@@ -57,8 +67,13 @@ type Server struct {
 	cfg    ServerConfig
 	accept func(ctx context.Context, p wamp.Peer)
 	log    *slog.Logger
-	conns  atomic.Int64
 	turns  *turns // of all listeners, whose peers send to each other
+
+	anteroom *anteroom.Room
+	rare     *ratelog.Log
+	conns    atomic.Int64 // open now
+	accepted atomic.Uint64
+	refused  [reasons]atomic.Uint64
 }
 
 // NewServer returns a Server that calls accept with the peer of each connection,
@@ -75,6 +90,7 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 		return nil, errors.New("transport server: no function to accept peers")
 	}
 	cfg.MaxConns = orDefault(cfg.MaxConns, DefaultMaxConns)
+	cfg.MaxHalfOpen = orDefault(cfg.MaxHalfOpen, min(DefaultMaxHalfOpen, max(cfg.MaxConns/4, 16)))
 	if cfg.Path == "" {
 		cfg.Path = WebSocketPath
 	}
@@ -91,7 +107,10 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, accept: accept, log: log, turns: newTurns()}, nil
+	return &Server{
+		cfg: cfg, accept: accept, log: log, turns: newTurns(),
+		anteroom: anteroom.New(cfg.MaxHalfOpen), rare: ratelog.New(log, 0, nil),
+	}, nil
 }
 
 // Serve accepts connections from ln until ctx ends. Then it closes ln and all
@@ -175,7 +194,7 @@ func (v *service) acceptAll(ln net.Listener) error {
 		}
 		// Too many open files, most likely: waiting frees some.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		v.log.Warn("connection not accepted", "error", err, "pause_ms", pause.Milliseconds())
+		v.rare.Warn("connection not accepted", "error", err, "pause_ms", pause.Milliseconds())
 		select {
 		case <-time.After(pause):
 		case <-v.ctx.Done():
@@ -189,20 +208,23 @@ func (v *service) acceptAll(ln net.Listener) error {
 const refusers = 16
 
 func (v *service) admit(conn net.Conn) {
+	v.accepted.Add(1)
 	n := v.conns.Add(1)
-	switch {
-	case n > int64(v.cfg.MaxConns+refusers):
+	if n > int64(v.cfg.MaxConns+refusers) {
+		v.refuse(overLimit, remoteText(conn.RemoteAddr()), nil)
 		v.conns.Add(-1)
 		_ = conn.Close()
 		return
-	case !v.enter(conn):
-		v.conns.Add(-1)
+	}
+	visitor := v.receive(conn)
+	if !v.enter(conn) {
+		visitor.done()
 		_ = conn.Close()
 		return
 	}
 	go func() {
 		defer v.wg.Done()
-		v.greet(conn, n > int64(v.cfg.MaxConns))
+		v.greet(conn, visitor, n > int64(v.cfg.MaxConns))
 	}()
 }
 
@@ -238,7 +260,7 @@ func (v *service) closeAll() {
 }
 
 // greet serves a connection up to the end of the handshake.
-func (v *service) greet(conn net.Conn, refuse bool) {
+func (v *service) greet(conn net.Conn, visitor *visit, refuse bool) {
 	limit := v.cfg.HandshakeTimeout
 	if refuse {
 		limit = min(limit, time.Second)
@@ -258,27 +280,28 @@ func (v *service) greet(conn net.Conn, refuse bool) {
 	switch {
 	case err != nil:
 	case refuse:
+		visitor.refuse(overLimit, nil)
 		err = refuseConn(conn, first[0])
 		v.dismiss(conn)
 	case first[0] == rawMagic:
-		if err = v.startRaw(conn, raw); err == nil {
+		if err = v.startRaw(conn, raw, visitor); err == nil {
 			return
 		}
 		if errors.As(err, &refusal) {
 			v.dismiss(conn)
 		}
 	default:
-		w := &webConn{Conn: conn, first: first, held: true, release: func() { v.conns.Add(-1) }}
+		w := &webConn{Conn: conn, first: first, held: true, visit: visitor, due: time.Now().Add(limit)}
 		if err = conn.SetDeadline(time.Time{}); err == nil && v.web.hand(w) {
 			v.leave(raw)
 			return
 		}
 	}
-	if err != nil && v.ctx.Err() == nil {
-		v.log.Debug("connection refused", "remote", conn.RemoteAddr().String(), "error", err)
+	if v.ctx.Err() == nil {
+		visitor.handshakeFailed(err)
 	}
 	v.leave(raw)
-	v.conns.Add(-1)
+	visitor.done()
 	_ = conn.Close()
 }
 
@@ -312,7 +335,7 @@ func (v *service) dismiss(conn net.Conn) {
 const maxScrap = 64 << 10
 
 // startRaw finishes the RawSocket handshake and starts the session.
-func (v *service) startRaw(conn, raw net.Conn) error {
+func (v *service) startRaw(conn, raw net.Conn, visitor *visit) error {
 	f, maxSend, err := rawAccept(conn, v.cfg.Formats, v.cfg.MaxMessage)
 	if err != nil {
 		return err
@@ -321,7 +344,8 @@ func (v *service) startRaw(conn, raw net.Conn) error {
 		return err
 	}
 	p := newRawPeer(conn, f, maxSend, &v.cfg.Options, v.turns)
-	if !v.start(p) {
+	p.visit, p.welcomed = visitor, visitor.settle
+	if !v.start(p, visitor) {
 		p.fail(wamp.ErrClosed)
 		return wamp.ErrClosed
 	}
@@ -331,17 +355,17 @@ func (v *service) startRaw(conn, raw net.Conn) error {
 
 // start runs the session of p. It has a goroutine with a fresh stack: that of the
 // handshake has grown, and sessions are many.
-func (v *service) start(p wamp.Peer) bool {
+func (v *service) start(p wamp.Peer, visitor *visit) bool {
 	if !v.enter(p) {
 		return false
 	}
-	go v.session(p)
+	go v.session(p, visitor)
 	return true
 }
 
-func (v *service) session(p wamp.Peer) {
+func (v *service) session(p wamp.Peer, visitor *visit) {
 	defer v.wg.Done()
-	defer v.conns.Add(-1)
+	defer visitor.done()
 	defer v.leave(p)
 	v.accept(v.ctx, p)
 	_ = p.Close()
@@ -358,11 +382,13 @@ func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer v.wg.Done()
+	c.asked.Store(true)
 	if tc, ok := c.Conn.(*tls.Conn); ok && r.TLS == nil {
 		state := tc.ConnectionState()
 		r.TLS = &state
 	}
 	if v.cfg.CheckHost != nil && !v.cfg.CheckHost(r.Host) {
+		v.refuse(badHandshake, c.visit.remote, errors.New("this server does not go by the name asked for; add it to listen.hosts"))
 		http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
 		return
 	}
@@ -383,6 +409,7 @@ func (v *service) take(conn net.Conn) net.Conn {
 	from.taken = true
 	c := &wsConn{}
 	c.init(from.Conn, &v.cfg.Options, v.turns)
+	c.visit, c.welcomed = from.visit, from.visit.settle
 	return c
 }
 
@@ -392,15 +419,15 @@ func (v *service) upgrade(w http.ResponseWriter, r *http.Request, c *webConn) {
 	if err == nil {
 		f, k := v.cfg.parseSubprotocol(ws.Subprotocol(), v.cfg.Formats)
 		p := newWSPeer(ws, ws.NetConn().(*wsConn), f, k, true)
-		if v.start(p) {
+		if v.start(p, c.visit) {
 			return
 		}
 		_ = p.Close() // the client, which has its answer already, is told why
 		err = wamp.ErrClosed
 	}
-	v.log.Debug("websocket refused", "remote", r.RemoteAddr, "error", err)
+	c.visit.handshakeFailed(err)
 	if c.taken {
-		c.done()
+		c.visit.done()
 	}
 }
 
@@ -439,11 +466,12 @@ func (l *webListener) Addr() net.Addr { return l.addr }
 // webConn is a connection of the HTTP server, with its first octet put back.
 type webConn struct {
 	net.Conn
-	first   [1]byte
-	held    bool // first has not been read yet
-	taken   bool // by a WebSocket; the HTTP server does not close it any more
-	once    sync.Once
-	release func() // counts the connection off
+	first [1]byte
+	held  bool // first has not been read yet
+	taken bool // by a WebSocket; the HTTP server does not close it any more
+	visit *visit
+	due   time.Time   // when the first request should have come
+	asked atomic.Bool // it has
 }
 
 // Read returns the first octet, then the rest.
@@ -456,10 +484,11 @@ func (c *webConn) Read(b []byte) (int, error) {
 	return c.Conn.Read(b)
 }
 
-func (c *webConn) done() { c.once.Do(c.release) }
-
 // Close ends the connection, unless it has been taken over.
 func (c *webConn) Close() error {
-	c.done()
+	if !c.asked.Load() && !time.Now().Before(c.due) {
+		c.visit.refuse(noHandshake, nil)
+	}
+	c.visit.done()
 	return c.Conn.Close()
 }

@@ -142,6 +142,7 @@ type wsPeer struct {
 	decoder  *serialize.Decoder
 	op       websocket.Opcode // the only type of message
 	server   bool
+	strict   bool    // the messages before WELCOME must be small
 	lent     *buffer // holds the last message; nil if there is none
 	batch    batch   // what is left in it
 	get      func() []byte
@@ -173,9 +174,8 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server 
 		p.lent = getBuffer(smallBuffer)
 		return p.lent.b
 	}
-	if k != unbatched {
-		ws.SetMaxMessage(opts.largestFrame())
-	}
+	p.strict = server
+	ws.SetMaxMessage(opts.largest(opts.largestOf(k), p.strict))
 	c.framing.frameWS(f, k, p.op, server)
 	if ws.Deflated() {
 		c.framing.deflate = opts.DeflateFrom
@@ -235,6 +235,7 @@ func (p *wsPeer) Recv() (wamp.Message, error) {
 	m, err := p.decoder.Decode(p.batch.next())
 	if err != nil {
 		p.code, p.closeMsg = websocket.CloseProtocolError, "not a WAMP message"
+		p.visit.refuse(malformed, err)
 	}
 	return m, err
 }
@@ -242,6 +243,10 @@ func (p *wsPeer) Recv() (wamp.Message, error) {
 // fetch waits for the next frame with messages.
 func (p *wsPeer) fetch() error {
 	p.giveBack()
+	if p.strict && p.joined.Load() {
+		p.strict = false
+		p.ws.SetMaxMessage(p.opts.largestOf(p.batch.kind))
+	}
 	op, b, err := p.ws.ReadInto(p.get)
 	if p.lent != nil && b != nil {
 		p.lent.b = b
@@ -252,6 +257,7 @@ func (p *wsPeer) fetch() error {
 	if op != p.op {
 		p.code, p.closeMsg = websocket.CloseUnsupportedData, "wrong type of frame for the subprotocol"
 		p.broken = &wamp.ProtocolError{Text: "websocket: " + frameName(op) + " frame, subprotocol " + p.ws.Subprotocol() + " has " + frameName(p.op) + " frames"}
+		p.visit.refuse(malformed, p.broken)
 		return p.broken
 	}
 	if p.batch.kind == unbatched {
@@ -262,6 +268,7 @@ func (p *wsPeer) fetch() error {
 	if err != nil {
 		p.code, p.closeMsg = websocket.CloseProtocolError, err.Error()
 		p.broken = &wamp.ProtocolError{Text: "websocket: " + err.Error()}
+		p.visit.refuse(malformed, p.broken)
 		return p.broken
 	}
 	if next.kind != p.batch.kind && p.opts.Separator == 0 {
@@ -285,6 +292,7 @@ func (p *wsPeer) ended(err error) error {
 	var ce *websocket.CloseError
 	switch {
 	case errors.Is(err, websocket.ErrTooBig):
+		p.visit.refuse(tooLarge, nil)
 		p.code, p.closeMsg = websocket.CloseTooBig, "message is over the limit"
 		p.broken = &wamp.ProtocolError{Text: "websocket: message is over the limit"}
 	case errors.As(err, &ce) && ce.Normal():
@@ -297,6 +305,7 @@ func (p *wsPeer) ended(err error) error {
 		if p.broken = err; p.parted && !p.closing {
 			// The library has refused a frame and sent a close frame.
 			p.broken = &wamp.ProtocolError{Text: err.Error()}
+			p.visit.refuse(malformed, p.broken)
 		}
 	}
 	return p.broken
