@@ -40,6 +40,10 @@ func plain(w http.ResponseWriter, code int, text string) {
 
 // servePage says to a browser what this is.
 func (g *Gateway) servePage(w http.ResponseWriter, r *http.Request) {
+	scheme := "ws"
+	if r.TLS != nil {
+		scheme = "wss"
+	}
 	plain(w, http.StatusOK, fmt.Sprintf(`Gantry %s, an IoT edge gateway
 
 gateway  %s
@@ -48,8 +52,8 @@ WAMP     WebSocket on /ws, RawSocket on the same port (wamp.2.json, .msgpack, .c
 health   /healthz /readyz
 metrics  /metrics
 
-gantry devices --url ws://%s/ws --realm %s
-`, version, g.cfg.Gateway.Name, g.cfg.Gateway.Realm, clean(r.Host), g.cfg.Gateway.Realm))
+gantry devices --url %s://%s/ws --realm %s
+`, version, g.cfg.Gateway.Name, g.cfg.Gateway.Realm, scheme, clean(r.Host), g.cfg.Gateway.Realm))
 }
 
 // metrics writes what the rooms count.

@@ -61,7 +61,13 @@ func (r *run) listen(ctx context.Context) error {
 	if err := os.Chmod(path, 0o660); err != nil {
 		return fmt.Errorf("listen.unix: %w", err)
 	}
-	r.addrs.Unix = path
+	// Absolute for whoever connects from another directory; a socket's own path has
+	// room for 107 bytes only.
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return fmt.Errorf("listen.unix: %w", err)
+	}
+	r.addrs.Unix = abs
 	return nil
 }
 
