@@ -503,17 +503,37 @@ func progressiveCalls(t *testing.T) {
 		caller.Expect(`[8, 48, 2, {}, "my.enough"]`)
 		caller.Send(`[48, 2, {"progress": true}, "p.a", [2]]`, `[48, 2, {}, "p.a", [3]]`)
 		fences(caller, a, b)
+		caller = w.peer()
+		lateChunks(caller)
+		// Whatever a chunk says besides its ID and payload was said by the first.
+		a.Unset("inv", "reg")
+		register(a, "reg", `{}`, "p.single")
+		caller.Send(`[48, "+", {"progress": true}, "p.single"]`, `[48, "=", {"progress": true}, "not valid", [2]]`, `[48, "=", {}, "wamp.session.count", [3]]`)
+		a.Expect(`[68, "$inv", "$reg", {"progress": true}]`, `[68, "$inv", "$reg", {"progress": true}, [2]]`, `[68, "$inv", "$reg", {}, [3]]`)
+		a.Send(`[70, "$inv", {}]`)
+		caller.Expect(`[50, "=", {}]`)
 	})
 	t.Run("strict", func(t *testing.T) {
 		over(t, wamptest.Links(), config{realm: router.RealmConfig{StrictRequestIDs: true}}, func(w *world) {
 			callee, caller := w.peer(), w.peer()
 			register(callee, "reg", `{}`, "p.a")
-			caller.Send(`[48, 1, {"progress": true}, "p.a"]`, `[48, 2, {}, "p.a"]`, `[48, 1, {}, "p.a"]`)
+			caller.Send(`[48, "+", {"progress": true}, "p.a"]`, `[48, "+", {}, "p.a"]`, `[48, 1, {}, "p.a"]`)
 			callee.Expect(`[68, 1, "$reg", {"progress": true}]`, `[68, 2, "$reg", {}]`, `[68, 1, "$reg", {}]`)
-			caller.Send(`[48, 4, {"progress": true}, "p.a"]`) // above the last ID plus one
+			lateChunks(caller)
+			caller.Send(`[48, 99, {"progress": true}, "p.a"]`) // above the last ID plus one
 			caller.ExpectAbort(wamp.ErrURIProtocolViolation)
 		})
 	})
+}
+
+// lateChunks: a call that is refused is answered once, although its caller goes on
+// until it has got to know.
+func lateChunks(caller *wamptest.Peer) {
+	for _, procedure := range []string{"p.none", "not valid", "wamp.session.none"} {
+		caller.Send(fmt.Sprintf(`[48, "+", {"progress": true}, %q]`, procedure), fmt.Sprintf(`[48, "=", {"progress": true}, %q]`, procedure), fmt.Sprintf(`[48, "=", {}, %q]`, procedure))
+		caller.Expect(`[8, 48, "=", {}, "*", "..."]`)
+		caller.Fence()
+	}
 }
 
 func calleeWithFullQueue(t *testing.T) {

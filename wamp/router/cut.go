@@ -2,8 +2,8 @@ package router
 
 import "gantry/wamp"
 
-// cutCalls are the progressive calls that were answered before the caller had
-// sent the last chunk: what still arrives of them is dropped, for the caller could
+// cutCalls are the progressive calls that were answered, or refused, before the
+// caller had sent the last chunk: what still arrives of them is dropped, for the caller could
 // not know yet (AP "Progressive Call Invocations").
 type cutCalls struct {
 	requests map[wamp.ID]struct{}

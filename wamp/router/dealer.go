@@ -273,6 +273,39 @@ func (d *dealer) call(s *session, m *wamp.Call, again bool) {
 		s.violation("a CALL with ppt_scheme of a caller that has not announced payload_passthru_mode")
 		return
 	}
+	if again && d.chunk(s, m) {
+		return
+	}
+	d.begin(s, m)
+	if m.Options.Progress {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if s.calls[m.Request] == nil {
+			s.cut.note(m.Request) // it was refused, which the caller cannot know yet
+		}
+	}
+}
+
+// chunk deals with a CALL whose request ID has been used before, and reports
+// whether that is all. It comes before anything that could refuse the CALL: a call
+// in progress is answered by its callee, one that has ended not again.
+func (d *dealer) chunk(s *session, m *wamp.Call) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch c := s.calls[m.Request]; {
+	case c != nil:
+		d.continuation(s, c, m)
+	case s.cut.drops(m):
+	case d.cfg.StrictRequestIDs:
+		s.violation("request IDs must run 1, 2, 3 and so on")
+	default:
+		return false
+	}
+	return true
+}
+
+// begin routes the CALL that opens a call.
+func (d *dealer) begin(s *session, m *wamp.Call) {
 	if !m.Procedure.Valid(d.cfg.StrictURIs, wamp.MatchExact) {
 		s.refuse(wamp.TypeCall, m.Request, wamp.ErrURIInvalidURI, "the procedure is no valid URI: "+string(m.Procedure))
 		return
@@ -291,19 +324,6 @@ func (d *dealer) call(s *session, m *wamp.Call, again bool) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c := s.calls[m.Request]; c != nil {
-		d.continuation(s, c, m)
-		return
-	}
-	if again {
-		if s.cut.drops(m) {
-			return
-		}
-		if d.cfg.StrictRequestIDs {
-			s.violation("request IDs must run 1, 2, 3 and so on")
-			return
-		}
-	}
 	if refusal := sharding(&m.Options); refusal != nil {
 		d.refuse(s, m.Request, refusal.URI, refusal.Text)
 		return
@@ -403,6 +423,7 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee,
 	if err != nil {
 		return err
 	}
+	to.session.wrapped = to.session.wrapped || id < to.session.lastInvocation
 	to.session.lastInvocation = id
 	c := d.newCall()
 	if m.Options.Progress {
@@ -534,7 +555,7 @@ func (s *session) answered(id wamp.ID) (c *call, ok bool) {
 	if c = s.invocations[id]; c != nil {
 		return c, true
 	}
-	return nil, id <= s.lastInvocation
+	return nil, id <= s.lastInvocation || s.wrapped
 }
 
 func (d *dealer) yield(s *session, m *wamp.Yield) {
@@ -630,7 +651,7 @@ func (d *dealer) failed(s *session, m *wamp.ErrorReply) {
 	if c == nil {
 		return
 	}
-	if m.URI == wamp.ErrURIUnavailable && s.features.calleeReroute && !c.results {
+	if m.URI == wamp.ErrURIUnavailable && s.features.calleeReroute && !c.results && !c.killed {
 		d.reroute(c)
 		return
 	}

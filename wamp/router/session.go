@@ -35,6 +35,7 @@ type session struct {
 	calls          map[wamp.ID]*call // as caller, by CALL request
 	invocations    map[wamp.ID]*call // as callee, by INVOCATION request
 	lastInvocation wamp.ID
+	wrapped        bool // all invocation IDs have been used
 	cut            cutCalls
 
 	// Messages received, queued, and events that the queue could not take.
