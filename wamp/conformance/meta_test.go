@@ -37,7 +37,7 @@ func orderOfMetaEvents(t *testing.T) {
 			w.t.Helper()
 			p := w.peer()
 			watcher.Set(name, p.Var("session"))
-			join := `{"session": "$` + name + `", "authid": "*", "authrole": "*", "authmethod": "*", "authprovider": "*", "transport": "*"}`
+			join := `{"session": "$` + name + `", "authid": "*", "authrole": "*", "authmethod": "*", "authprovider": "*", "transport": "*", "...": 0}`
 			watcher.ExpectAny(`[36, "$joins", "*", {}, [`+join+`]]`, `[36, "$all", "*", {"topic": "wamp.session.on_join"}, [`+join+`]]`)
 			return p
 		}
@@ -227,7 +227,7 @@ func nothingIsNull(t *testing.T) {
 		calls(p, "wamp.session.count", ``, `, [2]`)
 		calls(p, "wamp.session.count", `, [["nobody"]]`, `, [0]`)
 		calls(p, "wamp.session.list", `, [["nobody"]]`, `, [[]]`)
-		calls(p, "wamp.session.get", `, ["$q"]`, `, [{"session": "$q", "authid": "*", "authrole": "*", "authmethod": "*", "authprovider": "*", "transport": {"...": 0}}]`)
+		calls(p, "wamp.session.get", `, ["$q"]`, `, [{"session": "$q", "authid": "*", "authrole": "*", "authmethod": "*", "authprovider": "*", "transport": {"...": 0}, "...": 0}]`)
 		refused(p, wamp.ErrURIInvalidArgument, "wamp.session.get", ``)
 		refused(p, wamp.ErrURINoSuchProcedure, "wamp.session.teleport", ``)
 	})
