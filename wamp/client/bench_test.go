@@ -27,7 +27,7 @@ func startBench(b *testing.B) *bench {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv, err := transport.NewServer(transport.ServerConfig{}, r.Accept, nil)
+	srv, err := transport.NewServer(transport.ServerConfig{Options: transport.Options{Batched: true}}, r.Accept, nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -48,16 +48,19 @@ type link struct {
 	name   string
 	scheme string // "" = in process
 	format wamp.Format
+	opts   transport.Options // of the client
 }
 
 func links() []link {
 	all := []link{{name: "pipe"}}
 	for _, scheme := range []string{"ws", "rs"} {
 		for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
-			all = append(all, link{scheme + "/" + f.String(), scheme, f})
+			all = append(all, link{scheme + "/" + f.String(), scheme, f, transport.Options{}})
 		}
 	}
-	return all
+	return append(all,
+		link{"batched/cbor", "ws", wamp.CBOR, transport.Options{Batched: true}},
+		link{"lp/cbor", "lp", wamp.CBOR, transport.Options{}})
 }
 
 func (w *bench) join(l link) *client.Session {
@@ -72,10 +75,8 @@ func (w *bench) join(l link) *client.Session {
 		go func() { defer close(done); w.router.Accept(ctx, r) }()
 		w.b.Cleanup(func() { <-done })
 		p = c
-	case "ws":
-		p, err = transport.Dial(ctx, "ws://"+w.addr+"/ws", transport.DialConfig{Formats: []wamp.Format{l.format}})
 	default:
-		p, err = transport.Dial(ctx, "rs://"+w.addr, transport.DialConfig{Formats: []wamp.Format{l.format}})
+		p, err = transport.Dial(ctx, l.scheme+"://"+w.addr, transport.DialConfig{Options: l.opts, Formats: []wamp.Format{l.format}})
 	}
 	if err != nil {
 		w.b.Fatal(err)
