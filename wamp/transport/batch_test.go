@@ -220,42 +220,40 @@ func TestASharedEventReachesEveryKindOfWebSocket(t *testing.T) {
 	for _, size := range []int{10, 3000, 100_000} {
 		want := strings.Repeat("x", size)
 		shared := &wamp.Shared{Msg: &wamp.Event{Subscription: 1, Publication: 2, Payload: wamp.Args(want)}}
-		for round := range 2 {
-			for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
-				for kind := range 6 {
-					cfg := transport.DialConfig{Formats: []wamp.Format{f}}
-					cfg.Batched = kind >= 2
-					cfg.Deflate = kind%2 == 1
-					if cfg.Separator = transport.SeparatorRS; kind >= 4 {
-						cfg.Separator = transport.SeparatorCAN
-					}
-					p, err := transport.Dial(t.Context(), "ws://"+s.addr, cfg)
-					if err != nil {
-						t.Fatal(err)
-					}
-					router := s.next(t)
-					if err := p.TrySend(&wamp.Published{Request: 1, Publication: 1}); err != nil {
-						t.Fatal(err)
-					}
-					if _, err := router.Recv(); err != nil {
-						t.Fatal(err)
-					}
-					if err := errors.Join(router.TrySend(shared), router.TrySend(shared)); err != nil {
-						t.Fatal(err)
-					}
-					for range 2 {
-						m, err := p.Recv()
-						if err != nil {
-							t.Fatalf("%s, kind %d, round %d: %v", f, kind, round, err)
-						}
-						var got string
-						if err := serialize.Arg(m.(*wamp.Event).Payload, 0, &got); err != nil || got != want {
-							t.Fatalf("%s, kind %d, round %d: %d characters of %d, %v", f, kind, round, len(got), size, err)
-						}
-					}
-					go func() { _ = router.Close() }()
-					_ = p.Close()
+		for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
+			for kind := range 6 {
+				cfg := transport.DialConfig{Formats: []wamp.Format{f}}
+				cfg.Batched = kind >= 2
+				cfg.Deflate = kind%2 == 1
+				if cfg.Separator = transport.SeparatorRS; kind >= 4 {
+					cfg.Separator = transport.SeparatorCAN
 				}
+				p, err := transport.Dial(t.Context(), "ws://"+s.addr, cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				router := s.next(t)
+				if err := p.TrySend(&wamp.Published{Request: 1, Publication: 1}); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := router.Recv(); err != nil {
+					t.Fatal(err)
+				}
+				if err := errors.Join(router.TrySend(shared), router.TrySend(shared)); err != nil {
+					t.Fatal(err)
+				}
+				for range 2 {
+					m, err := p.Recv()
+					if err != nil {
+						t.Fatalf("%s, kind %d: %v", f, kind, err)
+					}
+					var got string
+					if err := serialize.Arg(m.(*wamp.Event).Payload, 0, &got); err != nil || got != want {
+						t.Fatalf("%s, kind %d: %d characters of %d, %v", f, kind, len(got), size, err)
+					}
+				}
+				go func() { _ = router.Close() }()
+				_ = p.Close()
 			}
 		}
 	}

@@ -49,18 +49,18 @@ func TestAZipBombFailsTheTransportAtTheLimit(t *testing.T) { // not parallel: it
 		opts := batching
 		opts.MaxMessage, opts.Deflate = 1<<20, true
 		s := serve(t, "tcp", transport.ServerConfig{Options: opts}, nil)
+		frame, smaller := websocket.Deflate(bomb(f, 64<<20), 0)
+		if !smaller || len(frame) > 1<<19 {
+			t.Fatalf("the bomb has %d bytes on the wire", len(frame))
+		}
+		head := make([]byte, websocket.HeaderLen(len(frame), true))
+		websocket.PutHeader(head, opcode(f)|websocket.Deflated, len(frame), &[4]byte{})
 		for _, subprotocol := range []string{transport.Subprotocol(f), transport.BatchedSubprotocol(f)} {
 			c := plainWS(t, s, subprotocol, websocket.Config{Deflate: true})
 			router := s.next(t)
 			if !c.Deflated() {
 				t.Fatal("there is no compression")
 			}
-			frame, smaller := websocket.Deflate(bomb(f, 64<<20), 0)
-			if !smaller || len(frame) > 1<<19 {
-				t.Fatalf("the bomb has %d bytes on the wire", len(frame))
-			}
-			head := make([]byte, websocket.HeaderLen(len(frame), true))
-			websocket.PutHeader(head, opcode(f)|websocket.Deflated, len(frame), &[4]byte{})
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			if _, err := c.NetConn().Write(append(head, frame...)); err != nil {

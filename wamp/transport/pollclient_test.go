@@ -12,7 +12,9 @@ import (
 	"time"
 
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 	"gantry/wamp/transport"
+	"gantry/wamp/wamptest"
 )
 
 // script is a long-poll server that answers each kind of request in its own way;
@@ -72,24 +74,25 @@ func TestLongPollDialTellsWhatWasAnswered(t *testing.T) {
 
 func TestLongPollClientEndsWithWhatTheServerSays(t *testing.T) {
 	t.Parallel()
-	violation := new(*wamp.ProtocolError)
-	refusal := new(*transport.LongPollError)
+	violation := func(err error) bool { return errors.As(err, new(*wamp.ProtocolError)) }
+	refusal := func(err error) bool { return errors.As(err, new(*transport.LongPollError)) }
+	eof := func(err error) bool { return err == io.EOF }
+	cut := func(err error) bool { return errors.Is(err, io.ErrUnexpectedEOF) }
 	for name, c := range map[string]struct {
 		receive http.HandlerFunc
-		is      error
-		as      any
+		want    func(error) bool
 	}{
-		"gone":            {answer(410, ""), io.EOF, nil},
-		"unknown":         {answer(404, ""), nil, refusal},
-		"overtaken":       {answer(409, ""), nil, refusal},
-		"broken batch":    {answer(200, "[34,1,2]"), nil, violation},
-		"broken message":  {answer(200, "x\x1e"), nil, violation},
-		"over the limit":  {answer(200, strings.Repeat("x", 4<<20)), nil, violation},
-		"too long a body": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, io.LimitReader(endlessX{}, 1<<30)) }, nil, violation},
+		"gone":            {answer(410, ""), eof},
+		"unknown":         {answer(404, ""), refusal},
+		"overtaken":       {answer(409, ""), refusal},
+		"broken batch":    {answer(200, "[34,1,2]"), violation},
+		"broken message":  {answer(200, "x\x1e"), violation},
+		"over the limit":  {answer(200, strings.Repeat("x", 4<<20)), violation},
+		"too long a body": {func(w http.ResponseWriter, _ *http.Request) { _, _ = io.Copy(w, io.LimitReader(endlessX{}, 1<<30)) }, violation},
 		"cut body": {func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "100")
 			_, _ = io.WriteString(w, "[34,1,2]\x1e")
-		}, io.ErrUnexpectedEOF, nil},
+		}, cut},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -99,7 +102,7 @@ func TestLongPollClientEndsWithWhatTheServerSays(t *testing.T) {
 			}
 			defer func() { _ = p.Close() }()
 			m, err := p.Recv()
-			if c.is != nil && !errors.Is(err, c.is) || c.as != nil && !errors.As(err, c.as) {
+			if !c.want(err) {
 				t.Errorf("received %v, %v", m, err)
 			}
 		})
@@ -150,6 +153,38 @@ func TestLongPollClientPausesWithAServerThatDoesNotWait(t *testing.T) {
 	defer func() { _ = p.Close() }()
 	if _, err := p.Recv(); err != io.EOF || time.Since(began) < 200*time.Millisecond {
 		t.Errorf("%d requests in %v, then %v", n.Load(), time.Since(began), err)
+	}
+}
+
+// Long-poll keeps its messages in the frames of RawSocket, whichever of the two
+// makes them.
+func TestLongPollSharesFramesWithRawSocket(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "tcp", transport.ServerConfig{Options: hasty}, nil)
+	for _, size := range []int{10, 3000, 100_000} {
+		for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
+			for _, first := range []string{"rawsocket", "longpoll"} {
+				shared := &wamp.Shared{Msg: &wamp.Event{Subscription: 1, Publication: 2, Payload: wamp.Args(strings.Repeat("x", size))}}
+				for _, tr := range []string{first, "rawsocket", "longpoll"} {
+					p, router := s.dial(t, wamptest.Link{Transport: tr, Format: f}, hasty)
+					if err := errors.Join(router.TrySend(shared), router.TrySend(shared)); err != nil {
+						t.Fatal(err)
+					}
+					for range 2 {
+						m, err := p.Recv()
+						if err != nil {
+							t.Fatal(err)
+						}
+						var got string
+						if err := serialize.Arg(m.(*wamp.Event).Payload, 0, &got); err != nil || len(got) != size {
+							t.Fatalf("%s, %s: %d characters of %d, %v", tr, f, len(got), size, err)
+						}
+					}
+					go func() { _ = router.Close() }()
+					_ = p.Close()
+				}
+			}
+		}
 	}
 }
 

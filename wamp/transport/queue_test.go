@@ -90,7 +90,7 @@ func queueAndTake(t *testing.T, q *queue) {
 	var want []int
 	var shared []*wamp.Shared
 	pings := 0
-	for i := range 300 {
+	for i := range 120 {
 		size := []int{0, 10, 100, 1000, 3000, 20_000, 70_000}[r.IntN(7)]
 		var m wamp.Message = &wamp.Event{Subscription: 1, Publication: wamp.ID(i + 1), Payload: wamp.Args(strings.Repeat("x", size))}
 		switch r.IntN(4) {
