@@ -2,7 +2,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export VERSION
 
-.PHONY: build run test lint cross deb fuzz bench clean
+.PHONY: build run test lint cross deb fuzz bench bench-peers clean
 build:
 	.ci/build bin/gantry
 
@@ -26,6 +26,9 @@ fuzz:
 
 bench: build
 	.ci/bench
+
+bench-peers:
+	.ci/bench-peers
 
 clean:
 	rm -rf bin dist .tmp
