@@ -30,6 +30,8 @@ type dealer struct {
 	hits       []*registration
 	free       *call // finished calls, linked by next
 
+	random func(n int) int // draws from 0 to n-1
+
 	calls, refused atomic.Uint64
 }
 
@@ -81,7 +83,7 @@ type call struct {
 }
 
 func newDealer(cfg *RealmConfig, m *meta) *dealer {
-	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}}
+	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, random: rand.IntN}
 }
 
 func (d *dealer) register(s *session, m *wamp.Register) {
@@ -235,7 +237,7 @@ func (d *dealer) best(procedure wamp.URI) *registration {
 
 // pick chooses a callee among those that are neither at their concurrency limit
 // nor among those tried before; nil when there is none left.
-func (r *registration) pick(tried []*callee) *callee {
+func (d *dealer) pick(r *registration, tried []*callee) *callee {
 	count := len(r.callees)
 	if count == 0 {
 		return nil
@@ -245,7 +247,7 @@ func (r *registration) pick(tried []*callee) *callee {
 	case wamp.InvokeRoundRobin:
 		start = r.turn % count
 	case wamp.InvokeRandom:
-		start = rand.IntN(count)
+		start = d.random(count)
 	case wamp.InvokeLast:
 		start, step = count-1, count-1
 	}
@@ -345,7 +347,7 @@ func (d *dealer) begin(s *session, m *wamp.Call) {
 // that m is no borrowed message.
 func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*callee, own bool) {
 	for {
-		c := reg.pick(tried)
+		c := d.pick(reg, tried)
 		if m.Options.RunMode == runModePartition {
 			if c = reg.shard(m.Options.RKey); c == nil || c.busy() || slices.Contains(tried, c) {
 				c = nil

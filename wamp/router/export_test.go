@@ -70,3 +70,6 @@ func (r *Router) SetLastInvocation(name wamp.URI, session, id wamp.ID) {
 	defer d.mu.Unlock()
 	realm.sessions[session].lastInvocation = id
 }
+
+// SetRandom replaces what chooses among callees at random.
+func (r *Router) SetRandom(name wamp.URI, f func(n int) int) { r.find(name).dealer.random = f }

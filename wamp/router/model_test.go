@@ -73,8 +73,9 @@ func runModel(t *testing.T, seed uint64) {
 	go func() { ran <- r.Run(ctx) }()
 	m := &modelRun{t: t, w: &world{t: t, Router: r}, rng: rand.New(rand.NewPCG(seed, 0)), peers: map[*modelSession]*modelPeer{}}
 	m.model.said = map[*modelSession][]string{}
+	r.SetRandom("realm1", rand.New(rand.NewPCG(seed, 1)).IntN) // so that a seed says it all
 	defer func() {
-		if t.Failed() {
+		if t.Failed() || *modelSeed != 0 {
 			for _, line := range m.traces {
 				t.Log(line)
 			}
