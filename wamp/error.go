@@ -32,6 +32,7 @@ const (
 	CloseURINormal                 URI = "wamp.close.normal"
 	CloseURICloseRealm             URI = "wamp.close.close_realm"
 	CloseURIGoodbyeAndOut          URI = "wamp.close.goodbye_and_out"
+	CloseURILogout                 URI = "wamp.close.logout"
 	CloseURIKilled                 URI = "wamp.close.killed"
 )
 

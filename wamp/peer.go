@@ -69,7 +69,10 @@ type PeerInfo struct {
 	Encrypted bool   // TLS
 	// TLS is the state of an encrypted connection once its handshake is done: for
 	// channel binding and client certificates. Nil without TLS.
-	TLS     *tls.ConnectionState
+	TLS *tls.ConnectionState
+	// Cookie names the browser that the connection is from, by its cookie's hash;
+	// "" where it has none.
+	Cookie  string
 	MaxSend int // largest message in bytes that the other side takes; 0 = no limit
 }
 

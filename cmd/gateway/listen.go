@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -166,7 +167,8 @@ func (g *Gateway) newServers() error {
 			Batched: l.Batched, Deflate: l.Deflate,
 		},
 		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen,
-		HTTP: g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
+		Cookie: transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cmp.Or(l.Cookie.MaxAge, defaultCookieAge)},
+		HTTP:   g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}
 	if g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport")); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -23,6 +24,9 @@ import (
 	"gantry/wamp/transport"
 )
 
+// defaultCookieAge is how long a login lasts in a browser.
+const defaultCookieAge = 7 * 24 * time.Hour
+
 // newAuthenticator makes who may join of the configured users. Secrets are read
 // here, once.
 func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
@@ -30,6 +34,9 @@ func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
 	cfg := router.LoginConfig{
 		AnonymousRole: l.AnonymousRole, AnonymousAnywhere: l.Anonymous == config.AnonymousAny, NoAnonymous: l.Anonymous == config.AnonymousNone,
 		Log: g.log.With("room", "login"),
+	}
+	if l.Cookie.Name != "" {
+		cfg.Cookies.MaxAge = cmp.Or(l.Cookie.MaxAge, defaultCookieAge)
 	}
 	var principals []auth.Principal
 	for _, name := range slices.Sorted(maps.Keys(g.cfg.Users)) {

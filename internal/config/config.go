@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -90,6 +91,17 @@ type Listen struct {
 	Deflate bool `toml:"deflate"`
 	// TLS encrypts HTTP, and with it everything on its port.
 	TLS TLS `toml:"tls"`
+	// Cookie is how browsers are recognized.
+	Cookie Cookie `toml:"cookie"`
+}
+
+// Cookie is the table [listen.cookie].
+type Cookie struct {
+	// Name of the cookie that browsers are given. "" = none.
+	Name string `toml:"name"`
+	// MaxAge is how long a login lasts, for the authentication method "cookie".
+	// 0 = 7 days.
+	MaxAge time.Duration `toml:"max_age"`
 }
 
 // TLS is the table [listen.tls]. The files are PEM; a changed file is used from
@@ -351,6 +363,9 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	check(m.Limits.MessageBytes == 0 || m.Limits.MessageBytes >= 512 && m.Limits.MessageBytes <= 1<<24,
 		"limits.message_bytes", fmt.Sprintf("is %d", m.Limits.MessageBytes), "0 (the default), or 512 to 16777216")
 	check(m.Listen.PingInterval >= 0, "listen.ping_interval", "is negative", `0 (the default), or a duration such as "10s"`)
+	check(m.Listen.Cookie.Name == "" || (&http.Cookie{Name: m.Listen.Cookie.Name}).Valid() == nil,
+		"listen.cookie.name", fmt.Sprintf("%.80q is no name of a cookie", m.Listen.Cookie.Name), "letters, digits, - and _")
+	check(m.Listen.Cookie.MaxAge >= 0, "listen.cookie.max_age", "is negative", `0 (the default), or a duration such as "24h"`)
 	check((m.Listen.TLS.Cert == "") == (m.Listen.TLS.Key == ""), "listen.tls.key", "only one of cert and key is there", "both, or neither")
 	for i, name := range m.Listen.Hosts {
 		check(name != "" && !strings.ContainsAny(name, "/: "), fmt.Sprintf("listen.hosts[%d]", i), fmt.Sprintf("%.80q is no host", name), "a name without port")

@@ -84,6 +84,10 @@ type Identity struct {
 	// Extra is WELCOME.Details.authextra: what the method proves to the client. It
 	// is not kept.
 	Extra wamp.Dict
+	// Logout, if not nil, is called when the session says GOODBYE with
+	// wamp.close.logout: what has been remembered of the login is to be forgotten.
+	// The sessions of the same cookie in the realm end too.
+	Logout func()
 }
 
 // Authentication methods that the router itself assigns.

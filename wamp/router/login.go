@@ -55,6 +55,8 @@ type LoginConfig struct {
 	Find func(ctx context.Context, realm wamp.URI, authid string) (*auth.Principal, error)
 	// Provider is the authprovider of those whom Find knows. Default "dynamic".
 	Provider string
+	// Cookies lets browsers join again without a proof.
+	Cookies CookieConfig
 	// Penalties slow wrong proofs down.
 	Penalties auth.PenaltyConfig
 	// Trust gives roles a trust level, see Identity.
@@ -80,6 +82,7 @@ const methodTLS = "tls"
 type authenticator struct {
 	cfg          LoginConfig
 	certificates map[string]Certificate // by fingerprint, lower case
+	logins       *logins
 
 	mu        sync.Mutex // guards penalties
 	penalties *auth.Penalties
@@ -105,7 +108,7 @@ func NewAuthenticator(cfg LoginConfig) (Authenticator, error) {
 			return nil, err
 		}
 	}
-	a := &authenticator{cfg: cfg, certificates: map[string]Certificate{}, penalties: auth.NewPenalties(cfg.Penalties)}
+	a := &authenticator{cfg: cfg, certificates: map[string]Certificate{}, logins: newLogins(cfg.Cookies), penalties: auth.NewPenalties(cfg.Penalties)}
 	for _, c := range cfg.Certificates {
 		print := strings.ToLower(c.Fingerprint)
 		if b, err := hex.DecodeString(print); err != nil || len(b) != sha256.Size {
@@ -124,12 +127,28 @@ func NewAuthenticator(cfg LoginConfig) (Authenticator, error) {
 
 func (a *authenticator) login(ctx context.Context, l *Login) (Identity, *wamp.Error) {
 	id, refusal := a.identify(ctx, l)
-	if refusal == nil {
+	if refusal == nil && !l.lost {
+		a.remember(l, &id)
 		if level, ok := a.cfg.Trust[id.AuthRole]; ok {
 			id.TrustLevel = &level
 		}
 	}
 	return id, refusal
+}
+
+// remember lets the browser that has just logged in do so by its cookie next time.
+func (a *authenticator) remember(l *Login, id *Identity) {
+	switch id.AuthMethod {
+	case methodAnonymous, methodInternal:
+		return
+	case methodCookie:
+	default:
+		a.logins.remember(&l.Peer, l.Hello.Realm, *id, a.cfg.Now())
+	}
+	if a.logins.usable(&l.Peer) {
+		cookie, realm := l.Peer.Cookie, l.Hello.Realm
+		id.Logout = func() { a.logins.forget(cookie, realm) }
+	}
 }
 
 // identify takes the first of the offered methods that is possible.
@@ -159,6 +178,11 @@ func (a *authenticator) identify(ctx context.Context, l *Login) (Identity, *wamp
 		case methodTLS:
 			if c, ok := a.certificate(l); ok {
 				return Identity{AuthID: c.AuthID, AuthRole: c.Role, AuthMethod: m, AuthProvider: "static"}, nil
+			}
+		case methodCookie:
+			if id, ok := a.logins.find(&l.Peer, l.Hello.Realm, a.cfg.Now()); ok {
+				id.AuthMethod = m
+				return id, nil
 			}
 		case auth.MethodTicket, auth.MethodCRA, auth.MethodSCRAM, auth.MethodSCRAMField, auth.MethodCryptosign:
 			if a.cfg.Verifier != nil {

@@ -11,12 +11,16 @@ import (
 // (AP "Session Meta API").
 func (s *session) details() wamp.Dict {
 	info := s.peer.Info()
+	transport := wamp.Dict{
+		"type": info.Transport, "serializer": info.Format.String(), "peer": info.Remote, "encrypted": info.Encrypted,
+	}
+	if info.Cookie != "" {
+		transport["cookie"] = info.Cookie
+	}
 	return wamp.Dict{
 		"session": s.id, "authid": s.identity.AuthID, "authrole": s.identity.AuthRole,
 		"authmethod": s.identity.AuthMethod, "authprovider": s.identity.AuthProvider,
-		"transport": wamp.Dict{
-			"type": info.Transport, "serializer": info.Format.String(), "peer": info.Remote, "encrypted": info.Encrypted,
-		},
+		"transport": transport,
 	}
 }
 

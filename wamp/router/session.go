@@ -18,6 +18,7 @@ type session struct {
 	gate     wamp.Congestible // the peer, if it is lossless
 	realm    *realm
 	identity Identity
+	logout   func() // Identity.Logout
 	features features
 
 	// Owned by the goroutine that reads the peer.
@@ -270,6 +271,9 @@ func (s *session) handle(m wamp.Message) bool {
 	case *wamp.Cancel:
 		r.dealer.cancel(s, m)
 	case *wamp.Goodbye:
+		if m.Reason == wamp.CloseURILogout && s.logout != nil {
+			s.logsOut()
+		}
 		s.goodbye()
 		return false
 	case *wamp.Abort:
@@ -308,6 +312,15 @@ func (s *session) goodbye() {
 	if !ended {
 		_ = s.peer.TrySend(&wamp.Goodbye{Reason: wamp.CloseURIGoodbyeAndOut})
 	}
+}
+
+// logsOut has the session's login forgotten, and ends those that share it.
+func (s *session) logsOut() {
+	s.logout()
+	cookie := s.peer.Info().Cookie
+	s.realm.meta.killAllOf(s.realm.chosen(func(other *session) bool {
+		return other != s && other.logout != nil && other.peer.Info().Cookie == cookie
+	}), &wamp.Goodbye{Reason: wamp.CloseURILogout})
 }
 
 // takeTestaments returns what the session leaves behind, once.

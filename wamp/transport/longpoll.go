@@ -199,7 +199,9 @@ func (s *polls) open(w http.ResponseWriter, r *http.Request, c *webConn) {
 	}
 	for _, name := range req.Protocols {
 		if f, k := s.v.cfg.parseSubprotocol(name, s.v.cfg.Formats); f != wamp.NoFormat {
-			s.start(w, c, newPollPeer(s, c.Conn, f, k), name)
+			p := newPollPeer(s, c.Conn, f, k)
+			p.info.Cookie = s.v.cfg.Cookie.recognize(w, r)
+			s.start(w, c, p, name)
 			return
 		}
 	}

@@ -49,6 +49,8 @@ type ServerConfig struct {
 	// Origins are the web pages that may connect besides those of the host itself;
 	// see websocket.Server.
 	Origins []string
+	// Cookie is how browsers are recognized.
+	Cookie CookieConfig
 	// CheckHost, if not nil, says whether the Host header of an HTTP request, of
 	// any path, names this server; others are answered with status 421.
 	CheckHost func(host string) bool
@@ -93,6 +95,9 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	cfg.MaxHalfOpen = orDefault(cfg.MaxHalfOpen, min(DefaultMaxHalfOpen, max(cfg.MaxConns/4, 16)))
 	if cfg.Path == "" {
 		cfg.Path = WebSocketPath
+	}
+	if err = cfg.Cookie.check(); err != nil {
+		return nil, fmt.Errorf("transport server: %w", err)
 	}
 	if cfg.LongPoll, err = cfg.LongPoll.withDefaults(); err != nil {
 		return nil, fmt.Errorf("transport server: %w", err)
@@ -415,10 +420,12 @@ func (v *service) take(conn net.Conn) net.Conn {
 
 // upgrade turns a request on c into a session.
 func (v *service) upgrade(w http.ResponseWriter, r *http.Request, c *webConn) {
+	cookie := v.cfg.Cookie.recognize(w, r)
 	ws, err := v.ws.Upgrade(w, r)
 	if err == nil {
 		f, k := v.cfg.parseSubprotocol(ws.Subprotocol(), v.cfg.Formats)
 		p := newWSPeer(ws, ws.NetConn().(*wsConn), f, k, true)
+		p.info.Cookie = cookie
 		if v.start(p, c.visit) {
 			return
 		}

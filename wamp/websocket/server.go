@@ -3,6 +3,7 @@ package websocket
 import (
 	"bufio"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -43,7 +44,8 @@ type Server struct {
 	buffers sync.Pool
 }
 
-// Upgrade turns the request into a WebSocket connection. When it refuses it has
+// Upgrade turns the request into a WebSocket connection. The answer has what
+// w.Header() holds, such as cookies, besides Header. When it refuses it has
 // answered the request: 400 for what is not a handshake or has no common
 // subprotocol, 403 for a wrong origin, 421 for a wrong host.
 func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
@@ -52,16 +54,14 @@ func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) 
 		http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
 		return nil, errors.New("websocket: host " + r.Host + " is not one of the server's")
 	}
-	header := s.Header.Clone()
+	header := w.Header().Clone()
+	maps.Copy(header, s.Header)
 	if len(s.Subprotocols) > 0 {
 		chosen := s.choose(r)
 		if chosen == "" {
 			want := strings.Join(s.Subprotocols, ", ")
 			http.Error(w, "subprotocol must be one of: "+want, http.StatusBadRequest)
 			return nil, errors.New("websocket: none of the subprotocols " + want + " in the request")
-		}
-		if header == nil {
-			header = http.Header{}
 		}
 		header.Set("Sec-Websocket-Protocol", chosen)
 	}
