@@ -339,6 +339,8 @@ func (r *run) stop(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit+frontLimit)
 	defer cancel()
+	// Before the listeners close everybody's connection.
+	r.router.Dismiss()
 	ok := r.front.stop(frontLimit)
 	err := r.flush(ctx)
 	ok = r.back.stop(backLimit) && ok

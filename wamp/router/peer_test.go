@@ -208,10 +208,13 @@ func synctestRouter(t *testing.T, cfg router.Config, f func(w *world), edit ...f
 }
 
 // connect brings a peer to the router that has not said HELLO.
-func (w *world) connect() *scripted {
+func (w *world) connect() *scripted { return w.connectBy("pipe") }
+
+// connectBy is connect for a peer of a transport.
+func (w *world) connectBy(transport string) *scripted {
 	p := &scripted{
 		t: w.t, in: make(chan wamp.Message), closed: make(chan struct{}), room: make(chan struct{}),
-		info: wamp.PeerInfo{Transport: "pipe", Remote: "test", Local: true},
+		info: wamp.PeerInfo{Transport: transport, Remote: "test", Local: true},
 	}
 	w.accepted.Go(func() { w.Accept(context.Background(), p) })
 	return p

@@ -22,10 +22,11 @@ type Router struct {
 	realms   map[wamp.URI]*realm
 	demanded int // realms made on demand
 
-	mu      sync.Mutex // guards stopped and the use of active
-	stopped bool
-	active  sync.WaitGroup // Accept calls
-	done    chan struct{}  // closed when Run ends
+	mu        sync.Mutex // guards stopped, dismissed and the use of active
+	stopped   bool
+	dismissed bool
+	active    sync.WaitGroup // Accept calls
+	done      chan struct{}  // closed when Run ends
 }
 
 // realm is one routing domain.
@@ -75,26 +76,48 @@ func (r *Router) Run(ctx context.Context) error {
 		close(r.done)
 	}
 	r.mu.Unlock()
+	r.sayGoodbye(func(*session) bool { return true })
+	r.active.Wait()
+	return nil
+}
+
+// Dismiss says goodbye to every session that is not in-process, and admits no
+// more of them; call it before their listeners close, who would take the word
+// from the router. It waits for nobody. Sessions in this process last until Run
+// ends.
+func (r *Router) Dismiss() {
+	r.mu.Lock()
+	r.dismissed = true
+	r.mu.Unlock()
+	r.sayGoodbye(func(s *session) bool { return !inProcess(s.peer) })
+}
+
+func (r *Router) sayGoodbye(to func(*session) bool) {
 	r.realmsMu.RLock()
 	realms := slices.Collect(maps.Values(r.realms))
 	r.realmsMu.RUnlock()
 	for _, realm := range realms {
 		realm.mu.Lock()
 		for _, s := range realm.sessions {
-			s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown, Details: wamp.Dict{"message": "the router is stopping"}})
+			if to(s) {
+				s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown, Details: wamp.Dict{"message": "the router is stopping"}})
+			}
 		}
 		realm.mu.Unlock()
 	}
-	r.active.Wait()
-	return nil
 }
+
+func inProcess(p wamp.Peer) bool { return p.Info().Transport == "pipe" }
+
+// admits reports whether a peer may still have a session. r.mu is held.
+func (r *Router) admits(p wamp.Peer) bool { return !r.stopped && (!r.dismissed || inProcess(p)) }
 
 // Accept serves one peer: it waits for HELLO, admits or refuses it, and handles
 // its messages until it leaves, is lost or ctx ends. It closes the peer and
 // leaves nothing behind.
 func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 	r.mu.Lock()
-	if r.stopped {
+	if !r.admits(p) {
 		r.mu.Unlock()
 		refuse(p, wamp.ErrURISystemShutdown, "the router is stopping")
 		_ = p.Close()
@@ -246,10 +269,10 @@ func (r *Router) welcome(s *session, extra wamp.Dict) *wamp.Error {
 	realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,
 		"authrole", s.identity.AuthRole, "remote", s.peer.Info().Remote)
 	r.mu.Lock()
-	stopped := r.stopped
+	admitted := r.admits(s.peer)
 	r.mu.Unlock()
-	if stopped {
-		// Run may have looked through the sessions before this one was entered.
+	if !admitted {
+		// Run or Dismiss may have looked through the sessions before this one was entered.
 		s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown})
 	}
 	return nil

@@ -169,8 +169,9 @@ func (s *session) violation(text string) {
 	s.end(&wamp.Abort{Reason: wamp.ErrURIProtocolViolation, Details: wamp.Dict{"message": text}})
 }
 
-// end sends a last message and closes the peer, without waiting: it is called
-// with locks held. Accept waits for it.
+// end queues a last message and closes the peer, without waiting: it is called
+// with locks held. Accept waits for it. The message is queued before end returns,
+// so that whoever closes the peer next closes it behind the message.
 func (s *session) end(last wamp.Message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,11 +181,9 @@ func (s *session) end(last wamp.Message) {
 	s.ended = true
 	s.gone.Store(true)
 	s.realm.log.Debug("session ended by the router", "session", s.id, "with", last.Type().String())
-	s.closers.Go(func() {
-		// A peer that is closed already has nobody left to tell.
-		_ = s.peer.TrySend(last)
-		_ = s.peer.Close()
-	})
+	// A peer that is closed already has nobody left to tell.
+	_ = s.peer.TrySend(last)
+	s.closers.Go(func() { _ = s.peer.Close() })
 }
 
 // hold notes a lossless receiver: if it is over its mark, the session's next

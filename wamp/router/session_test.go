@@ -158,6 +158,33 @@ func TestStoppingRouterSaysGoodbyeAndTakesNobodyIn(t *testing.T) {
 	})
 }
 
+func TestDismissLeavesThoseInTheProcess(t *testing.T) {
+	within(t, router.RealmConfig{}, func(w *world) {
+		hello := &wamp.Hello{Realm: "realm1", Details: wamp.Dict{"roles": allRoles}}
+		far, half := w.connectBy("websocket"), w.connectBy("rawsocket")
+		far.say(hello)
+		far.heard()
+		near, _ := w.join("near")
+		w.Dismiss()
+		far.hears(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown})
+		half.say(hello)
+		if got := half.heard(); len(got) != 2 || got[1].Type() != wamp.TypeGoodbye {
+			t.Errorf("one who was about to join heard %v", got)
+		}
+		late := w.connectBy("websocket")
+		late.hears(&wamp.Abort{Reason: wamp.ErrURISystemShutdown})
+		for _, p := range []*scripted{far, half, late} {
+			if !p.isClosed() {
+				t.Error("a peer is still open")
+			}
+		}
+		near.say(&wamp.Subscribe{Request: 1, Topic: "a.b"})
+		if got := near.heard(); len(got) != 1 || got[0].Type() != wamp.TypeSubscribed {
+			t.Errorf("a session in the process hears %v", got)
+		}
+	})
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for name, cfg := range map[string]router.Config{
 		"no realm":        {},
