@@ -358,6 +358,7 @@ func (l *link) ready() []byte {
 		next.b = append(next.b, rest...)
 		l.in.release()
 		l.in, l.pos = next, 0
+		size = cap(next.b)
 	case l.pos > 0 && (len(rest) == 0 || size-l.pos < max(l.want, len(rest)+1)):
 		l.in.b = l.in.b[:copy(l.in.b, rest)]
 		l.pos = 0

@@ -145,7 +145,7 @@ type wsPeer struct {
 	strict   bool    // the messages before WELCOME must be small
 	lent     *buffer // holds the last message; nil if there is none
 	batch    batch   // what is left in it
-	get      func() []byte
+	get      func(full []byte) []byte // see grow
 	broken   error
 	code     int // close code for what the other side did
 	closeMsg string
@@ -170,10 +170,7 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server 
 	if f == wamp.JSON {
 		p.op = websocket.Text
 	}
-	p.get = func() []byte {
-		p.lent = getBuffer(smallBuffer)
-		return p.lent.b
-	}
+	p.get = p.grow
 	p.strict = server
 	ws.SetMaxMessage(opts.largest(opts.largestOf(k), p.strict))
 	c.framing.frameWS(f, k, p.op, server)
@@ -276,6 +273,22 @@ func (p *wsPeer) fetch() error {
 	}
 	p.batch = next
 	return nil
+}
+
+// grow returns memory for the message that is arriving: first as much as has been
+// read ahead, then twice as much as is full.
+func (p *wsPeer) grow(full []byte) []byte {
+	n := min(len(p.unread()), largeBuffer)
+	if len(full) > 0 {
+		n = max(2*len(full), largeBuffer)
+	}
+	next := getBuffer(n)
+	next.b = append(next.b, full...)
+	if p.lent != nil {
+		p.lent.release()
+	}
+	p.lent = next
+	return next.b
 }
 
 // giveBack ends the loan of the last message.

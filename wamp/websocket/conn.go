@@ -199,7 +199,12 @@ func (c *Conn) NetConn() net.Conn { return c.ws.UnderlyingConn() }
 // valid until the next Read. The error is a *CloseError when the other side
 // closed, ErrTooBig, or that of the connection; the connection is then over.
 func (c *Conn) Read() (Opcode, []byte, error) {
-	op, b, err := c.ReadInto(func() []byte { return c.buf[:0] })
+	op, b, err := c.ReadInto(func(full []byte) []byte {
+		if full == nil {
+			full = c.buf[:0]
+		}
+		return append(full, 0)[:len(full)]
+	})
 	if b != nil {
 		c.buf = b
 	}
@@ -210,11 +215,13 @@ func (c *Conn) Read() (Opcode, []byte, error) {
 	return op, b, err
 }
 
-// ReadInto appends the next message to the buffer that get returns. get is called
-// once the message has begun to arrive, so that an idle connection needs no
-// buffer. The buffer is returned, grown or not, even with an error that came
-// after the call of get. ReadInto does not check that Text is UTF-8. See Read.
-func (c *Conn) ReadInto(get func() []byte) (Opcode, []byte, error) {
+// ReadInto returns the next message in the memory that get gives. get is called
+// with nil once the message has begun to arrive, so that an idle connection needs
+// no memory, and with what has arrived whenever that has become full: it then
+// returns the same bytes with room for more. They are returned even with an error
+// that came after a call of get. ReadInto does not check that Text is UTF-8. See
+// Read.
+func (c *Conn) ReadInto(get func(full []byte) []byte) (Opcode, []byte, error) {
 	c.readMu.Lock()
 	defer c.readMu.Unlock()
 	if c.readErr != nil {
@@ -224,12 +231,12 @@ func (c *Conn) ReadInto(get func() []byte) (Opcode, []byte, error) {
 	if err != nil {
 		return 0, nil, c.fail(err)
 	}
-	b := get()
+	b := get(nil)
 	// The library counts what is on the wire; this counts what becomes of it.
 	most := len(b) + c.max
 	for {
 		if len(b) == cap(b) {
-			b = append(b, 0)[:len(b)]
+			b = get(b)
 		}
 		n, err := r.Read(b[len(b):min(cap(b), most+1)])
 		b = b[:len(b)+n]
