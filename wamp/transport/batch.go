@@ -228,7 +228,7 @@ func (q *queue) putSharedRecord(s *wamp.Shared) (kick bool, err error) {
 		s.SetFrame(q.framing.encoding, frame)
 	}
 	switch {
-	case q.full(len(frame), 0):
+	case q.full(len(frame), q.reserve(s)):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference && !q.framing.deflates():
 		q.refer(frame)

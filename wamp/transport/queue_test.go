@@ -194,6 +194,24 @@ func TestABatchKeepsToTheLimitOfTheQueue(t *testing.T) {
 	}
 }
 
+// A slow subscriber that batches keeps room for the answers to its own requests.
+func TestABatchOfEventsLeavesRoomForAnswers(t *testing.T) {
+	t.Parallel()
+	q := &queue{limit: 16_000}
+	q.framing.frameWS(wamp.CBOR, prefixed, websocket.Binary, true)
+	s := &wamp.Shared{Msg: &wamp.Event{Subscription: 1, Publication: 1, Payload: wamp.Args(strings.Repeat("x", 1850))}}
+	for {
+		if _, err := q.put(s); errors.Is(err, wamp.ErrQueueFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := q.put(&wamp.Result{Request: 1, Payload: wamp.Args(strings.Repeat("x", 1500))}); err != nil {
+		t.Errorf("behind events: %v", err)
+	}
+}
+
 // FuzzBatch compares the reading of batches with a model that splits by hand.
 func FuzzBatch(f *testing.F) {
 	for _, s := range []string{"", "\x1e", "a\x1e", "a\x18b\x18", "a\x1e\x1e", "\x00\x00\x00\x01a", "\x00\x00\x00\x00", "\x00\x00\x00\x02a", "\xff\xff\xff\xff", "\x00\x00\x00\x01a\x00"} {
