@@ -162,9 +162,11 @@ func (g *Gateway) newServers() error {
 	cfg := transport.ServerConfig{
 		Options: transport.Options{
 			MaxMessage: g.cfg.Limits.MessageBytes, MaxHello: g.cfg.Limits.HelloBytes, Queue: g.cfg.Limits.QueueBytes,
-			Linger:       frontLimit / 2, // so that nobody who does not read holds up the shutdown
-			PingInterval: l.PingInterval, QuietRawSocket: l.QuietRawSocket,
-			Batched: l.Batched, Deflate: l.Deflate,
+			Linger:   frontLimit / 2, // so that nobody who does not read holds up the shutdown
+			MaxDepth: g.cfg.Limits.Depth, MaxElements: g.cfg.Limits.Elements,
+			PingInterval: l.PingInterval, PingTimeout: l.PingTimeout, WriteTimeout: l.WriteTimeout, HandshakeTimeout: l.HandshakeTimeout,
+			QuietRawSocket: l.QuietRawSocket,
+			Batched:        l.Batched, Deflate: l.Deflate,
 		},
 		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen,
 		Cookie: transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cmp.Or(l.Cookie.MaxAge, defaultCookieAge)},

@@ -133,13 +133,13 @@ func (g *Gateway) newRouter() error {
 			Name: name, Policy: policy, StrictURIs: c.StrictURIs, StrictRequestIDs: c.StrictRequestIDs,
 			Overflow: overflow, RetainedTTL: c.RetainedTTL,
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
-			MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
+			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
 		}
 	}
 	own := like(g.realm())
 	own.History, g.histories = historyRules(g.cfg.History)
 	cfg := router.Config{
-		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, MaxRealms: c.MaxOnDemand,
+		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, HelloTimeout: g.cfg.Listen.HelloTimeout, MaxRealms: c.MaxOnDemand,
 	}
 	for _, name := range c.Also {
 		cfg.Realms = append(cfg.Realms, like(wamp.URI(name)))

@@ -83,6 +83,13 @@ type Listen struct {
 	Hosts []string `toml:"hosts"`
 	// PingInterval is the silence after which a client is pinged. 0 = 5 s.
 	PingInterval time.Duration `toml:"ping_interval"`
+	// PingTimeout is how much longer it may then stay silent. 0 = 10 s.
+	PingTimeout time.Duration `toml:"ping_timeout"`
+	// HandshakeTimeout bounds all before the first message, HelloTimeout the wait for
+	// HELLO, WriteTimeout how long a client may take nothing. 0 = 5 s, 5 s and 10 s.
+	HandshakeTimeout time.Duration `toml:"handshake_timeout"`
+	HelloTimeout     time.Duration `toml:"hello_timeout"`
+	WriteTimeout     time.Duration `toml:"write_timeout"`
 	// QuietRawSocket sends no pings on RawSocket: Autobahn|Python cannot answer them.
 	QuietRawSocket bool `toml:"quiet_rawsocket"`
 	// Batched speaks the WebSocket subprotocols with several messages in a frame.
@@ -148,6 +155,9 @@ type MQTT struct {
 // default.
 type Limits struct {
 	MessageBytes  int `toml:"message_bytes"`  // largest message after inflating
+	Depth         int `toml:"depth"`          // lists and dictionaries in each other
+	Elements      int `toml:"elements"`       // of a message
+	MessageRate   int `toml:"message_rate"`   // messages of one session in a second
 	QueueBytes    int `toml:"queue_bytes"`    // waiting for a slow client
 	Subscriptions int `toml:"subscriptions"`  // of one session
 	Registrations int `toml:"registrations"`  // of one session
@@ -351,7 +361,9 @@ func (m *mainFile) validate() (errs []*KeyError) {
 		key   string
 		value int
 	}{
-		{"message_bytes", m.Limits.MessageBytes}, {"queue_bytes", m.Limits.QueueBytes},
+		{"message_bytes", m.Limits.MessageBytes}, {"depth", m.Limits.Depth}, {"elements", m.Limits.Elements},
+		{"message_rate", m.Limits.MessageRate},
+		{"queue_bytes", m.Limits.QueueBytes},
 		{"subscriptions", m.Limits.Subscriptions}, {"registrations", m.Limits.Registrations},
 		{"calls", m.Limits.Calls}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
 		{"connections", m.Limits.Connections},
@@ -362,7 +374,15 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	}
 	check(m.Limits.MessageBytes == 0 || m.Limits.MessageBytes >= 512 && m.Limits.MessageBytes <= 1<<24,
 		"limits.message_bytes", fmt.Sprintf("is %d", m.Limits.MessageBytes), "0 (the default), or 512 to 16777216")
-	check(m.Listen.PingInterval >= 0, "listen.ping_interval", "is negative", `0 (the default), or a duration such as "10s"`)
+	for _, n := range []struct {
+		key   string
+		value time.Duration
+	}{
+		{"ping_interval", m.Listen.PingInterval}, {"ping_timeout", m.Listen.PingTimeout}, {"handshake_timeout", m.Listen.HandshakeTimeout},
+		{"hello_timeout", m.Listen.HelloTimeout}, {"write_timeout", m.Listen.WriteTimeout},
+	} {
+		check(n.value >= 0, "listen."+n.key, "is negative", `0 (the default), or a duration such as "10s"`)
+	}
 	check(m.Listen.Cookie.Name == "" || (&http.Cookie{Name: m.Listen.Cookie.Name}).Valid() == nil,
 		"listen.cookie.name", fmt.Sprintf("%.80q is no name of a cookie", m.Listen.Cookie.Name), "letters, digits, - and _")
 	check(m.Listen.Cookie.MaxAge >= 0, "listen.cookie.max_age", "is negative", `0 (the default), or a duration such as "24h"`)

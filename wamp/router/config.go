@@ -51,6 +51,9 @@ type RealmConfig struct {
 	MaxSubscriptions, MaxRegistrations int
 	// MaxCalls bounds the calls that one session has in progress. Default 10,000.
 	MaxCalls int
+	// MaxRate bounds the messages that one session may send in a second, on average:
+	// more of them are read later. 0 = no limit, besides that of the machine.
+	MaxRate int
 	// MaxRetained and MaxRetainedBytes bound the last values kept. Default 100,000
 	// and 64 MiB. Over them a publication is routed but not kept, and counted.
 	MaxRetained      int

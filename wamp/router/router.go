@@ -45,7 +45,7 @@ type realm struct {
 	mu       sync.Mutex // guards sessions
 	sessions map[wamp.ID]*session
 
-	joined, violations, denied, undecided, slow atomic.Uint64
+	joined, violations, denied, undecided, slow, held atomic.Uint64
 
 	refusals refusalLog
 }
@@ -313,6 +313,7 @@ type Stats struct {
 	Violations    uint64 // sessions ended for breaking the protocol
 	Denied        uint64 // requests refused by the authorizer
 	Undecided     uint64 // requests refused because the authorizer failed
+	Held          uint64 // messages read later for MaxRate
 	SlowConsumers uint64 // sessions ended because an answer could not be queued
 	Retained      int    // last values kept
 	RetainedBytes int
@@ -330,7 +331,7 @@ func (r *Router) Stats(name wamp.URI) Stats {
 	st := Stats{
 		Joined: realm.joined.Load(), Published: b.published.Load(), Delivered: b.delivered.Load(), Dropped: b.dropped.Load(),
 		Calls: d.calls.Load(), CallsRefused: d.refused.Load(),
-		Unrecorded: b.unrecorded.Load(), Violations: realm.violations.Load(), Denied: realm.denied.Load(), Undecided: realm.undecided.Load(), SlowConsumers: realm.slow.Load(),
+		Unrecorded: b.unrecorded.Load(), Violations: realm.violations.Load(), Denied: realm.denied.Load(), Undecided: realm.undecided.Load(), SlowConsumers: realm.slow.Load(), Held: realm.held.Load(),
 	}
 	realm.mu.Lock()
 	st.Sessions = len(realm.sessions)

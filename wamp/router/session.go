@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"gantry/wamp"
 )
@@ -207,8 +208,26 @@ func (s *session) waitForHeld(done <-chan struct{}) {
 	s.held = s.held[:0]
 }
 
+// slowDown waits before the next message is read.
+func (s *session) slowDown(wait time.Duration, done <-chan struct{}) {
+	if wait <= 0 {
+		return
+	}
+	s.realm.held.Add(1)
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-done:
+	}
+}
+
 // serve handles the session's messages until it ends.
 func (s *session) serve(done <-chan struct{}) {
+	var limit pace
+	if !s.internal() {
+		limit = paceOf(s.realm.cfg.MaxRate)
+	}
 	for !s.gone.Load() {
 		m, err := s.peer.Recv()
 		if err != nil {
@@ -224,6 +243,9 @@ func (s *session) serve(done <-chan struct{}) {
 		s.received.Add(1)
 		if !s.handle(m) {
 			return
+		}
+		if limit.step > 0 {
+			s.slowDown(limit.next(time.Now()), done)
 		}
 		if len(s.held) > 0 {
 			s.waitForHeld(done)
