@@ -168,7 +168,7 @@ func (g *Gateway) newServers() error {
 			QuietRawSocket: l.QuietRawSocket,
 			Batched:        l.Batched, Deflate: l.Deflate,
 		},
-		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen,
+		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen, Memory: g.cfg.Limits.MemoryBytes,
 		Cookie: transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cmp.Or(l.Cookie.MaxAge, defaultCookieAge)},
 		HTTP:   g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}

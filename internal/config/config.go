@@ -167,6 +167,7 @@ type Limits struct {
 	Connections   int `toml:"connections"`    // open at a time
 	HalfOpen      int `toml:"half_open"`      // of those, not logged in
 	HelloBytes    int `toml:"hello_bytes"`    // largest message before the login
+	MemoryBytes   int `toml:"memory_bytes"`   // messages on their way, of all clients
 }
 
 // Log is the table [log].
@@ -368,7 +369,7 @@ func (m *mainFile) validate() (errs []*KeyError) {
 		{"calls", m.Limits.Calls}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
 		{"connections", m.Limits.Connections},
 		{"half_open", m.Limits.HalfOpen},
-		{"hello_bytes", m.Limits.HelloBytes},
+		{"hello_bytes", m.Limits.HelloBytes}, {"memory_bytes", m.Limits.MemoryBytes},
 	} {
 		check(n.value >= 0, "limits."+n.key, fmt.Sprintf("is %d", n.value), "0 (the default) or more")
 	}

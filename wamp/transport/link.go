@@ -33,6 +33,7 @@ type link struct {
 	turn    uint64  // epoch of the turn of the receiving goroutine, 0 = none
 	eof     bool    // the other side has finished sending
 	readErr error   // the error that ended reading
+	claimed int     // bytes of memory taken for the message that arrives
 	readN   int     // result of tryRead
 	readE   error
 	readFn  func(fd uintptr) bool
@@ -53,6 +54,7 @@ type link struct {
 	alarm    *time.Timer  // runs keepalive; nil when off
 	handling atomic.Bool  // handshake is over: writes go through the queue
 
+	giveUp    func() // ends waiting for memory; nil when nobody waits; guarded by queue.mu
 	closeOnce sync.Once
 	wg        sync.WaitGroup // writers
 }
@@ -265,6 +267,9 @@ func (l *link) die(err error) {
 	if l.alarm != nil {
 		l.alarm.Stop()
 	}
+	if l.giveUp != nil {
+		l.giveUp()
+	}
 	// TLS would send an alert first and wait for it while senders hold their
 	// locks; an orderly end has sent its own before it comes here.
 	_ = l.under.Close()
@@ -330,6 +335,8 @@ func (l *link) readFailure(err error) error {
 		return wamp.ErrClosed
 	case l.err != nil:
 		return l.err
+	case l.claimed > 0 && errors.Is(err, os.ErrDeadlineExceeded):
+		return l.late()
 	}
 	return err
 }
@@ -402,6 +409,12 @@ func (l *link) readSome() (int, error) {
 
 // keepalive pings a silent peer and drops one that stays silent.
 func (l *link) keepalive() {
+	l.mu.Lock()
+	deaf := l.giveUp != nil
+	l.mu.Unlock()
+	if deaf {
+		l.heard.Store(int64(time.Since(l.started)))
+	}
 	quiet := time.Since(l.started) - time.Duration(l.heard.Load())
 	interval := l.opts.PingInterval
 	limit := interval + l.opts.PingTimeout
@@ -458,6 +471,9 @@ func (l *link) shutdown(farewell []byte, halfClose bool) {
 	}
 	l.closing = true
 	l.settle()
+	if l.giveUp != nil {
+		l.giveUp()
+	}
 	if l.alarm != nil {
 		l.alarm.Stop()
 	}
@@ -489,6 +505,7 @@ func (l *link) shutdown(farewell []byte, halfClose bool) {
 	// Not released: the last message received may be in it, and whoever received
 	// it may still be at work.
 	l.in = nil
+	l.unclaim()
 	l.recv.Unlock()
 	l.wg.Wait()
 }

@@ -80,6 +80,7 @@ func newPollPeer(s *polls, conn net.Conn, f wamp.Format, k batching) *pollPeer {
 		p.limit = opts.largestFrame()
 	}
 	p.init(opts, f, k)
+	p.memory = s.v.memory
 	p.notify = func(bool) { p.signal() }
 	return p
 }
@@ -183,6 +184,13 @@ func (p *pollPeer) serveSend(w http.ResponseWriter, r *http.Request) {
 	case <-p.over:
 		p.gone(w)
 		return
+	}
+	if n := r.ContentLength; n < 0 || n > largeBuffer {
+		if p.memory.arriving.take(r.Context(), p.limit) != nil {
+			p.busy(w)
+			return
+		}
+		defer p.memory.arriving.give(p.limit)
 	}
 	d, err := p.readSend(w, r)
 	if err != nil {

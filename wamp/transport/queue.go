@@ -28,6 +28,7 @@ type queue struct {
 	// welcomed is called, with mu held, when WELCOME is sent; nil at a client.
 	welcomed func()
 	joined   atomic.Bool // WELCOME has been sent
+	memory   *memory     // of the Server; nil at a client
 
 	mu      sync.Mutex // guards what follows
 	segs    [][]byte   // what goes before tail
@@ -36,6 +37,7 @@ type queue struct {
 	filling bool       // the frame that begins at start in tail takes more messages
 	start   int
 	size    int   // bytes queued, those being written included
+	booked  int   // bytes of memory taken for them
 	writing bool  // somebody has promised to drain
 	closing bool  // no more messages
 	parted  bool  // a close frame is queued: nothing may follow
@@ -46,7 +48,7 @@ type queue struct {
 
 // full reports whether n more bytes are too many. q.mu is held.
 func (q *queue) full(n, reserve int) bool {
-	return q.size > 0 && q.size+n > q.limit+reserve
+	return q.size > 0 && q.size+n > q.limit+reserve || reserve <= 0 && !q.book(n)
 }
 
 // reserve returns how far over the limit m may go: the messages that end a session
@@ -220,6 +222,7 @@ func (q *queue) roomLocked() <-chan struct{} {
 
 // settle tells those who wait what has changed. q.mu is held.
 func (q *queue) settle() {
+	q.unbook()
 	over := q.err != nil || q.closing
 	if q.room != nil && (over || q.size <= q.limit-q.limit/8) {
 		close(q.room)

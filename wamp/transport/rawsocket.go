@@ -224,6 +224,7 @@ func (p *rawPeer) Recv() (wamp.Message, error) {
 	for {
 		p.pos += p.lent
 		p.lent = 0
+		p.unclaim()
 		kind, body, err := p.frame()
 		if err != nil {
 			return nil, err
@@ -257,6 +258,9 @@ func (p *rawPeer) frame() (kind byte, body []byte, err error) {
 	}
 	if limit := p.opts.largest(p.max, p.visit != nil && !p.joined.Load()); n > limit {
 		return 0, nil, p.violation(tooLarge, fmt.Sprintf("frame of %d bytes is over the limit of %d", n, limit))
+	}
+	if err := p.claim(n); err != nil {
+		return 0, nil, err
 	}
 	p.want = rawHeader + n
 	for len(p.unread()) < p.want {

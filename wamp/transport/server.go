@@ -23,6 +23,9 @@ import (
 // DefaultMaxConns is how many connections a Server holds at a time.
 const DefaultMaxConns = 1024
 
+// DefaultMemory is how many bytes of messages may be on their way.
+const DefaultMemory = 64 << 20
+
 // DefaultMaxHalfOpen is how many of them may be about to log in.
 const DefaultMaxHalfOpen = 256
 
@@ -40,6 +43,11 @@ type ServerConfig struct {
 	// address that most are from. 0 means DefaultMaxHalfOpen, but a quarter of
 	// MaxConns at most (and at least 16).
 	MaxHalfOpen int
+	// Memory bounds, in bytes, the messages of all connections together that are on
+	// their way, besides 16 KiB of each: half of it those that arrive, which wait for
+	// each other, and half those that wait to be sent, where each queue is full
+	// earlier than it would be otherwise. 0 means DefaultMemory.
+	Memory int
 	// Path is where WebSocket is spoken; "" means WebSocketPath.
 	Path string
 	// LongPoll is how WAMP is spoken in plain HTTP requests.
@@ -71,6 +79,7 @@ type Server struct {
 	log    *slog.Logger
 	turns  *turns // of all listeners, whose peers send to each other
 
+	memory   *memory
 	anteroom *anteroom.Room
 	rare     *ratelog.Log
 	conns    atomic.Int64 // open now
@@ -92,6 +101,7 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 		return nil, errors.New("transport server: no function to accept peers")
 	}
 	cfg.MaxConns = orDefault(cfg.MaxConns, DefaultMaxConns)
+	cfg.Memory = orDefault(cfg.Memory, DefaultMemory)
 	cfg.MaxHalfOpen = orDefault(cfg.MaxHalfOpen, min(DefaultMaxHalfOpen, max(cfg.MaxConns/4, 16)))
 	if cfg.Path == "" {
 		cfg.Path = WebSocketPath
@@ -114,7 +124,7 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	}
 	return &Server{
 		cfg: cfg, accept: accept, log: log, turns: newTurns(),
-		anteroom: anteroom.New(cfg.MaxHalfOpen), rare: ratelog.New(log, 0, nil),
+		memory: newMemory(cfg.Memory, cfg.largestFrame()), anteroom: anteroom.New(cfg.MaxHalfOpen), rare: ratelog.New(log, 0, nil),
 	}, nil
 }
 
@@ -349,7 +359,7 @@ func (v *service) startRaw(conn, raw net.Conn, visitor *visit) error {
 		return err
 	}
 	p := newRawPeer(conn, f, maxSend, &v.cfg.Options, v.turns)
-	p.visit, p.welcomed = visitor, visitor.settle
+	p.visit, p.memory, p.welcomed = visitor, v.memory, visitor.settle
 	if !v.start(p, visitor) {
 		p.fail(wamp.ErrClosed)
 		return wamp.ErrClosed
@@ -414,7 +424,7 @@ func (v *service) take(conn net.Conn) net.Conn {
 	from.taken = true
 	c := &wsConn{}
 	c.init(from.Conn, &v.cfg.Options, v.turns)
-	c.visit, c.welcomed = from.visit, from.visit.settle
+	c.visit, c.memory, c.welcomed = from.visit, v.memory, from.visit.settle
 	return c
 }
 

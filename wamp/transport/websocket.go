@@ -142,9 +142,9 @@ type wsPeer struct {
 	decoder  *serialize.Decoder
 	op       websocket.Opcode // the only type of message
 	server   bool
-	strict   bool    // the messages before WELCOME must be small
-	lent     *buffer // holds the last message; nil if there is none
-	batch    batch   // what is left in it
+	strict   bool                     // the messages before WELCOME must be small
+	lent     *buffer                  // holds the last message; nil if there is none
+	batch    batch                    // what is left in it
 	get      func(full []byte) []byte // see grow
 	broken   error
 	code     int // close code for what the other side did
@@ -171,6 +171,7 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server 
 		p.op = websocket.Text
 	}
 	p.get = p.grow
+	ws.Grow(largeBuffer, func() error { return p.claim(opts.largestOf(k)) })
 	p.strict = server
 	ws.SetMaxMessage(opts.largest(opts.largestOf(k), p.strict))
 	c.framing.frameWS(f, k, p.op, server)
@@ -294,6 +295,7 @@ func (p *wsPeer) grow(full []byte) []byte {
 // giveBack ends the loan of the last message.
 func (p *wsPeer) giveBack() {
 	p.batch.rest = nil
+	p.unclaim()
 	if p.lent != nil {
 		p.lent.release()
 		p.lent = nil

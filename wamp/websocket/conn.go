@@ -114,6 +114,9 @@ type Conn struct {
 
 	deflated bool // compression is agreed on
 
+	growFrom int          // see Grow
+	grow     func() error // nil: nobody is asked
+
 	readMu  sync.Mutex // held by whoever reads, so that Close can take over
 	readErr error      // guarded by readMu: the error that ended reading
 	writeMu sync.Mutex // held while a message is written
@@ -192,6 +195,10 @@ func (c *Conn) SetMaxMessage(n int) {
 	c.ws.SetReadLimit(int64(n))
 }
 
+// Grow has f asked before a message grows beyond a size. f may block; its error
+// ends reading. It must not be called during a read.
+func (c *Conn) Grow(from int, f func() error) { c.growFrom, c.grow = from, f }
+
 // NetConn returns the network connection, wrapped if Config.Wrap did so.
 func (c *Conn) NetConn() net.Conn { return c.ws.UnderlyingConn() }
 
@@ -234,7 +241,14 @@ func (c *Conn) ReadInto(get func(full []byte) []byte) (Opcode, []byte, error) {
 	b := get(nil)
 	// The library counts what is on the wire; this counts what becomes of it.
 	most := len(b) + c.max
+	ask := c.grow
 	for {
+		if ask != nil && len(b) >= c.growFrom {
+			if err := ask(); err != nil {
+				return 0, b, c.fail(err)
+			}
+			ask = nil
+		}
 		if len(b) == cap(b) {
 			b = get(b)
 		}
