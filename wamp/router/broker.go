@@ -154,6 +154,9 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if s.gone.Load() {
+		return // it has been ended meanwhile, and may have left the tables for good
+	}
 	sub, ok := b.subscriptions.get(m.Options.Match, m.Topic)
 	if !ok || sub.position(s) < 0 {
 		if len(s.subscriptions) >= b.cfg.MaxSubscriptions {

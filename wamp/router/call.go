@@ -95,6 +95,9 @@ func (d *dealer) begin(s *session, m *wamp.Call) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if s.gone.Load() {
+		return // as in register
+	}
 	if refusal := sharding(&m.Options); refusal != nil {
 		d.refuse(s, m.Request, refusal.URI, refusal.Text)
 		return

@@ -77,6 +77,9 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if s.gone.Load() {
+		return // it has been ended meanwhile, and may have left the tables for good
+	}
 	if len(s.registrations) >= d.cfg.MaxRegistrations {
 		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "this session has the most registrations it may hold")
 		return

@@ -29,8 +29,9 @@ type definition struct {
 	size        int
 }
 
-// put stores a description in the place of an older one of the same owner; ok is
-// false for somebody else's, room for one too many.
+// put stores a description in the place of an older one of the same owner; mine is
+// false for somebody else's, room for one too many, or one of a session that has
+// been ended: nobody would take it out again.
 func (d *definitions) put(kind string, uri wamp.URI, def *definition) (mine, room bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -42,7 +43,7 @@ func (d *definitions) put(kind string, uri wamp.URI, def *definition) (mine, roo
 	if old != nil {
 		count, bytes = count-1, bytes-old.size
 	}
-	if count > d.maxCount || bytes > d.maxBytes {
+	if count > d.maxCount || bytes > d.maxBytes || def.owner.gone.Load() {
 		return true, false
 	}
 	if d.byURI == nil {

@@ -3,6 +3,8 @@ package router_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,7 +22,7 @@ import (
 // and nothing left behind.
 func TestDealerHoldsWhenEverybodyTalksAtOnce(t *testing.T) {
 	t.Parallel()
-	runs := 100
+	runs := 300
 	if testing.Short() {
 		runs = 40
 	}
@@ -37,6 +39,9 @@ func TestDealerHoldsWhenEverybodyTalksAtOnce(t *testing.T) {
 }
 
 func storm(w *world, seed uint64) {
+	watcher, watching := w.join("watcher")
+	watcher.say(&wamp.Subscribe{Request: 1, Topic: "wamp.", Options: wamp.SubscribeOptions{Match: wamp.MatchPrefix}})
+	watcher.heard()
 	var peers []*stormPeer
 	for i := range 5 {
 		s := &modelSession{authid: fmt.Sprint("user", i), cancels: i%2 == 0, chunksIn: i%2 == 0, chunksOut: true, reroutes: i > 1}
@@ -45,7 +50,7 @@ func storm(w *world, seed uint64) {
 			"caller": wamp.Dict{"features": wamp.Dict{"progressive_call_invocations": true}},
 			"callee": wamp.Dict{"features": wamp.Dict{"call_canceling": s.cancels, "progressive_call_invocations": s.cancels, "call_reroute": s.reroutes}},
 		}}})
-		p.heard()
+		p.id = p.heard()[0].(*wamp.Welcome).Session
 		peers = append(peers, p)
 	}
 	var talking sync.WaitGroup
@@ -56,6 +61,12 @@ func storm(w *world, seed uint64) {
 			}
 		})
 	}
+	talking.Go(func() { // one is thrown out while it talks
+		for range seed % 40 {
+			runtime.Gosched()
+		}
+		watcher.in <- &wamp.Call{Request: 2, Procedure: "wamp.session.kill", Payload: wamp.Args(int64(peers[4].id))}
+	})
 	for range 5 {
 		if _, err := w.InProgress("realm1"); err != nil {
 			w.t.Fatal(err)
@@ -64,7 +75,7 @@ func storm(w *world, seed uint64) {
 	}
 	talking.Wait()
 	// Everybody but the first leaves at once; it has an answer to each call then.
-	for _, p := range peers[1:] {
+	for _, p := range peers[1:4] {
 		talking.Go(func() { p.tell(&wamp.Goodbye{Reason: wamp.CloseURINormal}) })
 	}
 	talking.Wait()
@@ -78,7 +89,7 @@ func storm(w *world, seed uint64) {
 	}
 	for _, p := range peers {
 		for _, m := range p.heard() {
-			if m.Type() == wamp.TypeAbort {
+			if m.Type() == wamp.TypeAbort || m.Type() == wamp.TypeGoodbye && p.s.authid == "user0" {
 				w.t.Fatalf("a session was ended: %+v", m)
 			}
 			p.observe(w.t, m)
@@ -88,14 +99,95 @@ func storm(w *world, seed uint64) {
 		w.t.Fatalf("calls %v have never been answered", p.open)
 	}
 	p.say(&wamp.Goodbye{Reason: wamp.CloseURINormal})
+	told := tidings{members: map[any]map[any]bool{}, here: map[any]bool{int64(watching): true}}
+	for _, m := range watcher.heard() {
+		if ev, ok := m.(*wamp.Event); ok {
+			told.hears(w.t, ev)
+		}
+	}
+	if len(told.members) > 0 || len(told.here) != 1 {
+		w.t.Fatalf("of all that has ended, nobody was told the end of %v, %v", told.members, told.here)
+	}
+	watcher.say(&wamp.Goodbye{Reason: wamp.CloseURINormal})
 	if left := w.Leftovers("realm1"); left != "" {
 		w.t.Fatalf("%s are left behind", left)
 	}
 }
 
+// tidings is what meta events have told so far, and holds them to their order:
+// created, joined, left, deleted.
+type tidings struct {
+	here    map[any]bool         // sessions
+	members map[any]map[any]bool // of registrations and subscriptions
+}
+
+func (n *tidings) hears(t *testing.T, ev *wamp.Event) {
+	t.Helper()
+	args, _ := ev.Payload.GoValues()
+	_, rest, _ := strings.Cut(string(ev.Details.Topic), ".")
+	kind, what, _ := strings.Cut(rest, ".")
+	bad := func() { t.Fatalf("%s%v comes out of turn", ev.Details.Topic, args) }
+	switch kind {
+	case "reflect":
+		return // a description may be given anew, and has no session in it
+	case "session":
+		who := number(args[0])
+		if what == "on_join" {
+			who = number(args[0].(wamp.Dict)["session"])
+		}
+		if n.here[who] == (what == "on_join") {
+			bad()
+		}
+		if n.here[who] = true; what == "on_leave" {
+			delete(n.here, who)
+			for _, members := range n.members {
+				if members[who] {
+					bad()
+				}
+			}
+		}
+		return
+	}
+	who := number(args[0])
+	id := args[1]
+	if details, ok := id.(wamp.Dict); ok {
+		id = details["id"]
+	}
+	key := fmt.Sprint(kind, number(id))
+	members, known := n.members[key]
+	switch what {
+	case "on_create":
+		if known || !n.here[who] {
+			bad()
+		}
+		n.members[key] = map[any]bool{}
+	case "on_delete":
+		if !known || len(members) > 0 {
+			bad()
+		}
+		delete(n.members, key)
+	default:
+		comes := what == "on_register" || what == "on_subscribe"
+		if !known || members[who] == comes || !n.here[who] {
+			bad()
+		}
+		if members[who] = true; !comes {
+			delete(members, who)
+		}
+	}
+}
+
+func number(v any) any {
+	if id, ok := v.(wamp.ID); ok {
+		return int64(id)
+	}
+	return v
+}
+
 // stormPeer is a session that waits for nobody.
 type stormPeer struct {
 	modelPeer
+	id     wamp.ID
 	rng    *rand.Rand
 	chunks []int // calls that have not had their last chunk
 }
@@ -125,13 +217,26 @@ func (p *stormPeer) next() wamp.ID {
 	return wamp.ID(p.s.requests)
 }
 
+// asks is next for a CALL.
+func (p *stormPeer) asks() wamp.ID {
+	request := p.next()
+	p.open[int(request)] = false
+	return request
+}
+
 func (p *stormPeer) acts() {
 	uri := wamp.URI(modelProcedures[p.rng.IntN(len(modelProcedures))])
 	switch n := p.rng.IntN(100); {
 	case n < 12:
 		o := wamp.RegisterOptions{Invoke: wamp.Invoke(1 + int(uri[2]-'a')), Concurrency: uint32(p.rng.IntN(4)), ForwardTimeout: p.rng.IntN(4) == 0, ForceReregister: p.rng.IntN(20) == 0}
 		p.tell(&wamp.Register{Request: p.next(), Procedure: uri, Options: o})
+	case n < 14:
+		p.tell(&wamp.Subscribe{Request: p.next(), Topic: uri, Options: wamp.SubscribeOptions{Match: wamp.Match(p.rng.IntN(2))}})
 	case n < 16:
+		p.tell(&wamp.Call{Request: p.asks(), Procedure: "wamp.reflect.define", Payload: wamp.Args(string(uri)+"."+p.s.authid, wamp.Dict{})})
+	case n < 17:
+		p.tell(&wamp.Unsubscribe{Request: p.next(), Subscription: wamp.ID(2 + p.rng.IntN(8))})
+	case n < 20:
 		p.tell(&wamp.Unregister{Request: p.next(), Registration: wamp.ID(1 + p.rng.IntN(8))})
 	case n < 45:
 		o := wamp.CallOptions{ReceiveProgress: p.rng.IntN(2) == 0, Progress: p.rng.IntN(3) == 0, Timeout: uint64(max(0, p.rng.IntN(4)-2))}
