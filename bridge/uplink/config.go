@@ -14,8 +14,9 @@ import (
 
 // Config is the table [uplink.NAME].
 type Config struct {
-	// URL is the far router: ws:// or wss:// with the path, rs:// or rss:// with
-	// the port, ws+unix:// or rs+unix:// with the socket's path. Required.
+	// URL is the far router: ws://, wss://, lp:// or lps:// with the path, rs:// or
+	// rss:// with the port, or one of ws+unix, rs+unix, lp+unix with the socket's
+	// path. Required.
 	URL string `toml:"url"`
 	// Realm is the realm to join there. Default: the gateway's own.
 	Realm string `toml:"realm"`
@@ -65,7 +66,7 @@ var (
 	forwardClasses = []string{"point", "batch", "state", "alarm", "job"}
 	serveClasses   = []string{"get", "set", "do", "sys", "later"}
 	serializers    = []string{"cbor", "msgpack", "json"}
-	schemes        = []string{"ws", "wss", "rs", "rss", "ws+unix", "rs+unix"}
+	schemes        = []string{"ws", "wss", "rs", "rss", "lp", "lps", "ws+unix", "rs+unix", "lp+unix"}
 	onFull         = []string{"drop-oldest", "reject-new"}
 	commits        = []string{"class", "confirmed", "sampled"}
 )

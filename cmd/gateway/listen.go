@@ -169,8 +169,9 @@ func (g *Gateway) newServers() error {
 			Batched:        l.Batched, Deflate: l.Deflate,
 		},
 		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen, Memory: g.cfg.Limits.MemoryBytes,
-		Cookie: transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cmp.Or(l.Cookie.MaxAge, defaultCookieAge)},
-		HTTP:   g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
+		Cookie:   transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cmp.Or(l.Cookie.MaxAge, defaultCookieAge)},
+		LongPoll: transport.LongPollConfig{Off: l.LongPoll.Off, Path: l.LongPoll.Path, MaxSessions: l.LongPoll.Sessions},
+		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}
 	if g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport")); err != nil {
 		return err

@@ -90,7 +90,7 @@ func (a *app) remoteFlags(cmd *cobra.Command) *remote {
 	}
 	f := cmd.Flags()
 	f.StringVar(&r.url, "url", env("GANTRY_URL", "ws://"+defaultAddress+"/ws"),
-		"router: ws:// wss:// rs:// rss:// ws+unix:// rs+unix:// (environment: GANTRY_URL)")
+		"router: ws:// wss:// rs:// rss:// lp:// lps:// ws+unix:// rs+unix:// (environment: GANTRY_URL)")
 	f.StringVar(&r.realm, "realm", env("GANTRY_REALM", defaultRealm), "realm to join (environment: GANTRY_REALM)")
 	f.StringVar(&r.ca, "ca", env("GANTRY_CA", ""), "file with the certificates to trust with wss and rss (environment: GANTRY_CA)")
 	f.StringVar(&r.user, "user", env("GANTRY_USER", ""), "log in as this user (environment: GANTRY_USER); its password is in the environment, GANTRY_PASSWORD, or in a file")

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -100,6 +101,18 @@ type Listen struct {
 	TLS TLS `toml:"tls"`
 	// Cookie is how browsers are recognized.
 	Cookie Cookie `toml:"cookie"`
+	// LongPoll is WAMP in plain HTTP requests.
+	LongPoll LongPoll `toml:"long_poll"`
+}
+
+// LongPoll is the table [listen.long_poll].
+type LongPoll struct {
+	// Off switches it off.
+	Off bool `toml:"off"`
+	// Path is where it is spoken. "" = /lp.
+	Path string `toml:"path"`
+	// Sessions bounds those at a time. 0 = 128.
+	Sessions int `toml:"sessions"`
 }
 
 // Cookie is the table [listen.cookie].
@@ -384,6 +397,10 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	} {
 		check(n.value >= 0, "listen."+n.key, "is negative", `0 (the default), or a duration such as "10s"`)
 	}
+	lp := m.Listen.LongPoll
+	check(lp.Path == "" || len(lp.Path) > 1 && lp.Path == path.Clean(lp.Path) && lp.Path[0] == '/' && lp.Path != "/ws",
+		"listen.long_poll.path", fmt.Sprintf("%.80q is no path of its own", lp.Path), `"" (the default), or such as "/lp"`)
+	check(lp.Sessions >= 0, "listen.long_poll.sessions", fmt.Sprintf("is %d", lp.Sessions), "0 (the default) or more")
 	check(m.Listen.Cookie.Name == "" || (&http.Cookie{Name: m.Listen.Cookie.Name}).Valid() == nil,
 		"listen.cookie.name", fmt.Sprintf("%.80q is no name of a cookie", m.Listen.Cookie.Name), "letters, digits, - and _")
 	check(m.Listen.Cookie.MaxAge >= 0, "listen.cookie.max_age", "is negative", `0 (the default), or a duration such as "24h"`)

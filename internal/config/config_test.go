@@ -224,6 +224,33 @@ url = "ws://x/ws"
 	}
 }
 
+func TestListenersAreChecked(t *testing.T) {
+	t.Parallel()
+	_, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[listen]
+hello_timeout = "-1s"
+[listen.long_poll]
+path = "lp/"
+sessions = -1
+[listen.cookie]
+name = "a b"
+max_age = "-1h"
+[limits]
+message_rate = -1
+`})
+	want := []string{
+		`gantry.toml:3: listen.hello_timeout: is negative; allowed: 0 (the default), or a duration such as "10s"`,
+		`gantry.toml:5: listen.long_poll.path: "lp/" is no path of its own; allowed: "" (the default), or such as "/lp"`,
+		`gantry.toml:6: listen.long_poll.sessions: is -1; allowed: 0 (the default) or more`,
+		`gantry.toml:8: listen.cookie.name: "a b" is no name of a cookie; allowed: letters, digits, - and _`,
+		`gantry.toml:9: listen.cookie.max_age: is negative; allowed: 0 (the default), or a duration such as "24h"`,
+		`gantry.toml:11: limits.message_rate: is -1; allowed: 0 (the default) or more`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestBrokersAreChecked(t *testing.T) {
 	t.Parallel()
 	_, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
