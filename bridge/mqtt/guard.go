@@ -70,7 +70,7 @@ func (g *guard) next() error {
 	if err != nil {
 		return lost(err)
 	}
-	f, err := packet.Read(g.r, first, g.max, g.body)
+	f, err := packet.Read(g.r, first, g.max, g.body, nil)
 	if err != nil {
 		return lost(err)
 	}

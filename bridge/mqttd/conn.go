@@ -31,20 +31,22 @@ var (
 // Times that nobody should need to change.
 const (
 	linger     = time.Second      // to flush what is queued before a close
-	bodyWait   = 30 * time.Second // for the rest of a packet without keep-alive
+	bodyWait   = 30 * time.Second // for the rest of a packet
 	keepBuffer = 16 << 10         // buffers of this size are kept while idle
 )
 
 // conn is the connection of one MQTT client as a peer of the router.
 type conn struct {
-	srv  *Server
-	nc   net.Conn
+	srv *Server
+	nc  net.Conn
+	*visit
 	info wamp.PeerInfo
 	log  *slog.Logger
 
 	// Owned by the goroutine that calls Recv; set before the first call.
 	r         *bufio.Reader
 	body      []byte
+	claimed   int // bytes of memory taken for body
 	hello     *wamp.Hello
 	keepAlive time.Duration // longest silence; 0 = no limit
 
@@ -133,6 +135,7 @@ func (c *conn) handle() error {
 	if err != nil {
 		return err
 	}
+	c.unclaim()
 	if cap(c.body) > keepBuffer {
 		c.body = nil
 	}
@@ -176,10 +179,10 @@ func (c *conn) read() (packet.Frame, error) {
 	if err != nil {
 		return packet.Frame{}, silence(err)
 	}
-	if c.keepAlive == 0 {
+	if c.keepAlive == 0 || c.keepAlive > bodyWait {
 		_ = c.nc.SetReadDeadline(time.Now().Add(bodyWait))
 	}
-	f, err := packet.Read(c.r, first, c.srv.cfg.MaxPacket, c.body)
+	f, err := packet.Read(c.r, first, c.srv.cfg.MaxPacket, c.body, c.claim)
 	if err != nil {
 		return f, silence(err)
 	}
@@ -259,11 +262,13 @@ func (c *conn) send(m wamp.Message) error {
 		s.refused = 0
 	case *wamp.Welcome:
 		c.joined = true
+		c.visit.Leave()
 		s.out = packet.AppendConnack(s.out, packets.Accepted)
 	case *wamp.Abort:
 		if !c.joined {
 			s.out = packet.AppendConnack(s.out, connackCode(m.Reason))
-			c.log.Info("mqtt client refused", "reason", string(m.Reason))
+			c.srv.stats.notAdmitted.Add(1)
+			c.srv.rare.Info("mqtt client refused", "remote", c.info.Remote, "reason", string(m.Reason))
 		}
 		c.leave()
 	case *wamp.Challenge:
@@ -397,6 +402,7 @@ func (c *conn) wrote(rest int, b []byte, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session.writing = rest
+	c.session.unbook(false)
 	if rest == 0 && cap(b) <= keepBuffer {
 		c.spare = b[:0]
 	}

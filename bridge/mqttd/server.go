@@ -6,16 +6,20 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"gantry/bridge/internal/packet"
+	"gantry/internal/anteroom"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -24,8 +28,12 @@ type Server struct {
 	cfg    Config
 	accept func(ctx context.Context, p wamp.Peer)
 	log    *slog.Logger
+	rare   *ratelog.Log
 	slots  chan struct{} // capacity MaxConnections: one token for each connection
 	stats  counters
+
+	anteroom *anteroom.Room // those who have not been welcomed
+	memory   *memory
 
 	mu      sync.Mutex // guards clients
 	clients map[string]*conn
@@ -44,7 +52,8 @@ func New(cfg Config, accept func(ctx context.Context, p wamp.Peer), log *slog.Lo
 	}
 	cfg = cfg.withDefaults()
 	return &Server{
-		cfg: cfg, accept: accept, log: log,
+		cfg: cfg, accept: accept, log: log, rare: ratelog.New(log, 0, nil),
+		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: newMemory(cfg.MemoryBytes, cfg.MaxPacket),
 		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*conn{},
 	}, nil
 }
@@ -69,7 +78,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			return nil
 		case err != nil:
 			if temporary(err) {
-				s.log.Warn("mqtt connection not accepted", "error", err)
+				s.rare.Warn("mqtt connection not accepted", "error", err)
 				if pause(ctx, 100*time.Millisecond) {
 					continue
 				}
@@ -80,13 +89,14 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		select {
 		case s.slots <- struct{}{}:
 		default:
-			s.stats.overLimit.Add(1)
+			s.refuse(&s.stats.overLimit, "mqtt connection refused: there are too many", nc, "raise mqtt.max_connections if they are wanted", nil)
 			_ = nc.Close()
 			continue
 		}
+		v := s.receive(nc)
 		active.Go(func() {
-			defer func() { <-s.slots }()
-			s.serve(ctx, nc)
+			defer v.done()
+			s.serve(ctx, nc, v)
 		})
 	}
 }
@@ -114,8 +124,49 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// refuse counts and logs why a connection was refused or ended. err may be nil.
+func (s *Server) refuse(n *atomic.Uint64, text string, nc net.Conn, hint string, err error) {
+	n.Add(1)
+	args := []any{"remote", describe(nc).Remote, "hint", hint}
+	if err != nil {
+		args = append(args, "error", err)
+	}
+	s.rare.Warn(text, args...)
+}
+
+// visit is one connection, from its acceptance to its end. It holds a slot.
+type visit struct {
+	*anteroom.Guest
+	slots <-chan struct{}
+	once  sync.Once
+	out   atomic.Bool // the anteroom has shown it out
+}
+
+func (v *visit) evicted() bool { return v.out.Load() }
+
+// receive begins the visit of a connection that has taken a slot.
+func (s *Server) receive(nc net.Conn) *visit {
+	v := &visit{slots: s.slots}
+	v.Guest = s.anteroom.Enter(nc.RemoteAddr(), func() {
+		v.out.Store(true)
+		s.refuse(&s.stats.halfOpen, "mqtt connection dropped: too many have not connected", nc,
+			"something opens connections and sends no CONNECT; raise mqtt.max_half_open if many connect at a time", nil)
+		v.done()
+		_ = nc.Close()
+	})
+	return v
+}
+
+// done ends the visit. Later calls do nothing.
+func (v *visit) done() {
+	v.once.Do(func() {
+		v.Leave()
+		<-v.slots
+	})
+}
+
 // serve handles one connection until it has ended.
-func (s *Server) serve(ctx context.Context, nc net.Conn) {
+func (s *Server) serve(ctx context.Context, nc net.Conn, v *visit) {
 	s.stats.connections.Add(1)
 	defer func() { _ = nc.Close() }()
 	if tcp, ok := nc.(*net.TCPConn); ok {
@@ -123,17 +174,20 @@ func (s *Server) serve(ctx context.Context, nc net.Conn) {
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3})
 	}
 	c := &conn{
-		srv: s, nc: nc, info: describe(nc), r: bufio.NewReaderSize(nc, 1024),
+		srv: s, nc: nc, visit: v, info: describe(nc), r: bufio.NewReaderSize(nc, 1024),
 		changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), written: make(chan struct{}), gone: make(chan struct{}),
-		session: newSession(&s.cfg),
+		session: newSession(&s.cfg, s.memory),
 	}
 	c.log = s.log.With("remote", c.info.Remote)
 	unwatch := context.AfterFunc(ctx, func() { _ = nc.Close() })
 	p, code, err := s.connect(c)
 	if !unwatch() || err != nil || code != packets.Accepted {
-		if ctx.Err() == nil {
-			s.stats.rejected.Add(1)
-			c.log.Debug("mqtt connection refused", "code", code, "error", err)
+		if ctx.Err() == nil && !v.evicted() {
+			why := err
+			if why == nil {
+				why = fmt.Errorf("return code %d", code)
+			}
+			s.refuse(&s.stats.rejected, "mqtt connection refused: no valid CONNECT", nc, "something connects that does not speak MQTT 3.1.1", why)
 		}
 		if err == nil {
 			answer(nc, code)
@@ -162,7 +216,11 @@ func (s *Server) run(ctx context.Context, c *conn) {
 	c.log.Debug("mqtt client connected")
 	var writer sync.WaitGroup
 	writer.Go(c.write)
-	defer writer.Wait()
+	defer func() {
+		writer.Wait()
+		c.unclaim()
+		c.session.unbook(true)
+	}()
 	defer func() { _ = c.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
@@ -174,9 +232,9 @@ func (s *Server) run(ctx context.Context, c *conn) {
 	case why == nil || errors.Is(why, io.EOF):
 		c.log.Debug("mqtt client gone")
 	case errors.Is(why, errSlow):
-		c.log.Warn("mqtt client disconnected", "reason", why)
+		s.rare.Warn("mqtt client disconnected", "remote", c.info.Remote, "reason", why, "hint", "raise mqtt.queue_bytes, or subscribe to less")
 	default:
-		c.log.Info("mqtt client lost", "reason", why)
+		s.rare.Info("mqtt client lost", "remote", c.info.Remote, "reason", why)
 	}
 }
 
@@ -216,7 +274,7 @@ func (s *Server) connect(c *conn) (p *packets.ConnectPacket, code byte, err erro
 	if first != packets.Connect<<4 {
 		return nil, 0, errors.New("the first packet is not CONNECT")
 	}
-	f, err := packet.Read(c.r, first, s.cfg.MaxPacket, nil)
+	f, err := packet.Read(c.r, first, min(s.cfg.MaxPacket, maxConnect), nil, nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -237,6 +295,9 @@ func (s *Server) connect(c *conn) (p *packets.ConnectPacket, code byte, err erro
 	}
 	return p, packets.Accepted, nil
 }
+
+// maxConnect is the largest CONNECT taken, in bytes: a will is part of it.
+const maxConnect = 128 << 10
 
 // maxClientID is the longest client identifier taken, in bytes.
 const maxClientID = 256

@@ -13,6 +13,8 @@ import (
 // of the router become packets to the client (out). Its owner guards it.
 type session struct {
 	maxFilters, inFlight, queueBytes int
+	memory                           *memory
+	booked                           int // bytes of memory taken for what waits
 
 	lastRequest wamp.ID
 	requests    map[wamp.ID]request // that the router has not answered
@@ -114,8 +116,9 @@ type delivery struct {
 // read on.
 const maxRequests = 1024
 
-func newSession(cfg *Config) *session {
+func newSession(cfg *Config, m *memory) *session {
 	return &session{
+		memory:     m,
 		maxFilters: cfg.MaxFilters, inFlight: cfg.InFlight, queueBytes: cfg.QueueBytes,
 		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{},
 		unacked: map[uint16]struct{}{},
@@ -350,7 +353,7 @@ func (s *session) event(ev *wamp.Event) error {
 		// back; to disconnect for it would end in the same again.
 		room *= 4
 	}
-	if n := s.queued() + s.waitSize; n > 0 && n+size > room {
+	if n := s.queued() + s.waitSize; n > 0 && n+size > room || !s.book(size) {
 		if qos > 0 && !ev.Details.Retained {
 			return errSlow
 		}

@@ -9,7 +9,8 @@ import (
 
 // counters are the figures behind Stats.
 type counters struct {
-	connections, overLimit, rejected               atomic.Uint64
+	connections, overLimit, halfOpen, rejected     atomic.Uint64
+	notAdmitted, memory                            atomic.Uint64
 	takenOver, keepAlive, malformed, slow, refused atomic.Uint64
 }
 
@@ -23,6 +24,8 @@ func (n *counters) count(why error) {
 		n.keepAlive.Add(1)
 	case errors.Is(why, errSlow):
 		n.slow.Add(1)
+	case errors.Is(why, errMemory):
+		n.memory.Add(1)
 	case errors.As(why, &form), errors.Is(why, packet.ErrTooLarge), errors.Is(why, errConnect),
 		errors.Is(why, errUnexpected):
 		n.malformed.Add(1)
@@ -34,7 +37,10 @@ type Stats struct {
 	Open        int    // connections now
 	Connections uint64 // ever accepted
 	OverLimit   uint64 // closed because there were too many
+	HalfOpen    uint64 // closed because too many had not sent CONNECT
 	Rejected    uint64 // without a valid CONNECT
+	Memory      uint64 // ended because large packets took all memory meant for them
+	NotAdmitted uint64 // refused by the router
 	TakenOver   uint64 // ended by a newer connection with the same client id
 	KeepAlive   uint64 // ended because the client was silent
 	Malformed   uint64 // ended because the client broke the protocol
@@ -46,7 +52,7 @@ type Stats struct {
 func (s *Server) Stats() Stats {
 	n := &s.stats
 	return Stats{
-		Open: len(s.slots), Connections: n.connections.Load(), OverLimit: n.overLimit.Load(), Rejected: n.rejected.Load(),
+		Open: len(s.slots), Connections: n.connections.Load(), OverLimit: n.overLimit.Load(), HalfOpen: n.halfOpen.Load(), NotAdmitted: n.notAdmitted.Load(), Memory: n.memory.Load(), Rejected: n.rejected.Load(),
 		TakenOver: n.takenOver.Load(), KeepAlive: n.keepAlive.Load(), Malformed: n.malformed.Load(), Slow: n.slow.Load(),
 		Refused: n.refused.Load(),
 	}

@@ -58,8 +58,9 @@ const firstChunk = 4 << 10
 // Read reads the rest of the packet that begins with the byte first, which has
 // been read already. A body of more than limit bytes is refused with ErrTooLarge. buf is
 // memory for the body, which is used if large enough; the result aliases it or
-// memory of its own. Other errors are a *FormError or those of r.
-func Read(r *bufio.Reader, first byte, limit int, buf []byte) (Frame, error) {
+// memory of its own. claim, if not nil, is told how long the body is before it is
+// read; its error ends the reading. Other errors are a *FormError or those of r.
+func Read(r *bufio.Reader, first byte, limit int, buf []byte, claim func(n int) error) (Frame, error) {
 	n, err := readLength(r)
 	if err != nil {
 		return Frame{}, err
@@ -69,6 +70,11 @@ func Read(r *bufio.Reader, first byte, limit int, buf []byte) (Frame, error) {
 	}
 	if n > limit {
 		return Frame{}, ErrTooLarge
+	}
+	if claim != nil {
+		if err := claim(n); err != nil {
+			return Frame{}, err
+		}
 	}
 	body := buf[:0]
 	for len(body) < n {

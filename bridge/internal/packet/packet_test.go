@@ -20,7 +20,7 @@ func read(b []byte, limit int) (packet.Frame, error) {
 	if err != nil {
 		return packet.Frame{}, err
 	}
-	return packet.Read(r, first, limit, nil)
+	return packet.Read(r, first, limit, nil, nil)
 }
 
 // wire is the table of packets: each byte string with what is wrong with it.
@@ -123,7 +123,7 @@ func TestProtocol(t *testing.T) {
 func TestTooLargeIsRefusedUnread(t *testing.T) {
 	t.Parallel()
 	r := bufio.NewReader(strings.NewReader("\xff\xff\xff\x7f" + "rest"))
-	if _, err := packet.Read(r, 0x30, 256<<10, nil); !errors.Is(err, packet.ErrTooLarge) {
+	if _, err := packet.Read(r, 0x30, 256<<10, nil, nil); !errors.Is(err, packet.ErrTooLarge) {
 		t.Fatalf("got %v", err)
 	}
 	if rest, _ := io.ReadAll(r); string(rest) != "rest" {
