@@ -127,9 +127,12 @@ func (m *meta) serve(s *session, c *wamp.Call, procedure metaProcedure) {
 // noResult is the result of procedures that return nothing.
 var noResult any = struct{}{}
 
+// watched reports whether anybody can hear an event.
+func (m *meta) watched() bool { return m.watchers.Load() > 0 }
+
 // tell queues an event, if anybody can hear it.
 func (m *meta) tell(topic wamp.URI, args ...any) {
-	if m.watchers.Load() == 0 {
+	if !m.watched() {
 		return
 	}
 	m.mu.Lock()

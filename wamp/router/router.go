@@ -15,8 +15,9 @@ import (
 
 // Router holds the realms and the sessions joined to them.
 type Router struct {
-	cfg Config
-	log *slog.Logger
+	cfg   Config
+	log   *slog.Logger
+	roles wamp.Dict // of every WELCOME, never changed
 
 	realmsMu sync.RWMutex // guards realms, demanded and each realm's claims
 	realms   map[wamp.URI]*realm
@@ -59,7 +60,7 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{cfg: cfg, log: log, realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
+	r := &Router{cfg: cfg, log: log, roles: roles(), realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
 	for i := range cfg.Realms {
 		r.realms[cfg.Realms[i].Name] = newRealm(&cfg.Realms[i], log)
 	}
@@ -256,7 +257,7 @@ func (r *Router) welcome(s *session, extra wamp.Dict) *wamp.Error {
 	realm.mu.Unlock()
 	realm.joined.Add(1)
 	details := wamp.Dict{
-		"roles": roles(), "agent": r.cfg.Agent, "realm": string(realm.cfg.Name),
+		"roles": r.roles, "agent": r.cfg.Agent, "realm": string(realm.cfg.Name),
 		"authid": s.identity.AuthID, "authrole": s.identity.AuthRole,
 		"authmethod": s.identity.AuthMethod, "authprovider": s.identity.AuthProvider,
 	}
@@ -264,7 +265,9 @@ func (r *Router) welcome(s *session, extra wamp.Dict) *wamp.Error {
 		details["authextra"] = extra
 	}
 	s.send(&wamp.Welcome{Session: s.id, Details: details})
-	realm.meta.tell(onJoin, s.details())
+	if realm.meta.watched() {
+		realm.meta.tell(onJoin, s.details())
+	}
 	realm.meta.flush()
 	realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,
 		"authrole", s.identity.AuthRole, "remote", s.peer.Info().Remote)
