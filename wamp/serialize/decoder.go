@@ -3,6 +3,7 @@ package serialize
 import (
 	"bytes"
 	"math"
+	"sync"
 
 	"gantry/wamp"
 )
@@ -10,13 +11,17 @@ import (
 // maxFields is the most elements that a message has: those of ERROR.
 const maxFields = 7
 
-// Decoder turns the messages of one connection from bytes into structs. It owns
+// Decoder turns the messages of one connection from bytes into structs. It has
 // one struct of each type and scratch memory, which every Decode uses again, and
 // is not safe for concurrent use.
 type Decoder struct {
 	format wamp.Format
 	lim    Limits
+	*memory
+}
 
+// memory is what a Decoder has while its connection is not idle: 3 KiB.
+type memory struct {
 	b      []byte // message being decoded
 	fields [maxFields][]byte
 	n      int // fields of this message
@@ -54,18 +59,47 @@ type Decoder struct {
 	yield        wamp.Yield
 }
 
+// memories are those of idle decoders.
+var memories = sync.Pool{New: func() any { return new(memory) }}
+
 // NewDecoder returns a decoder of messages in format f, which is one of JSON,
 // MsgPack and CBOR.
 func NewDecoder(f wamp.Format, lim Limits) *Decoder {
-	return &Decoder{
-		format: f, lim: lim.withDefaults(),
-		read: reader{format: f, keep: true},
+	return &Decoder{format: f, lim: lim.withDefaults()}
+}
+
+// borrow provides memory.
+func (d *Decoder) borrow() {
+	if d.memory == nil {
+		d.memory = memories.Get().(*memory)
+		d.read.format, d.read.keep = d.format, true
 	}
 }
 
+// Release gives the memory back that the last message lies in, whose loan ends.
+// The next Decode takes some again.
+func (d *Decoder) Release() {
+	m := d.memory
+	if m == nil {
+		return
+	}
+	d.memory = nil
+	keys, sizes, buf := m.keys, m.walk.sizes[:0], m.read.buf[:0]
+	clear(keys)
+	if cap(buf) > keepScratch/16 {
+		buf = nil
+	}
+	if cap(sizes) > keepScratch/16 {
+		sizes = nil
+	}
+	*m = memory{keys: keys[:0]}
+	m.walk.sizes, m.read.buf = sizes, buf
+	memories.Put(m)
+}
+
 // Decode reads b, which is one message. The message returned, with its texts and
-// payload, borrows b and the decoder's memory: it is valid until b changes or the
-// next Decode (see wamp.Peer). Dicts and filter lists are new each time; an empty
+// payload, borrows b and the decoder's memory: it is valid until b changes and the
+// next Decode or Release (see wamp.Peer). Dicts and filter lists are new each time; an empty
 // Dict is nil. Arguments are proven well formed but not decoded.
 //
 // The error is a *wamp.ProtocolError whose text names the message and the field.
@@ -76,6 +110,7 @@ func (d *Decoder) Decode(b []byte) (wamp.Message, error) {
 	if len(b) > d.lim.Bytes {
 		return nil, violation("message " + string(errSize))
 	}
+	d.borrow()
 	d.b, d.n, d.typ = b, 0, 0
 	if cap(d.read.buf) > keepScratch {
 		d.read.buf = nil

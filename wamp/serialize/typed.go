@@ -104,7 +104,10 @@ func listItem(f wamp.Format, v []byte, i int) ([]byte, error) {
 	if at, err := s.walk.whole(f, v); err != nil {
 		return nil, syntaxError(f, at, err)
 	}
-	d := Decoder{format: f, read: reader{format: f}}
+	d := Decoder{format: f}
+	d.borrow()
+	defer d.Release()
+	d.read.keep = false
 	d.walk.limit(maxDepth, math.MaxInt)
 	c, ok := d.cursor(v, kindList)
 	for ok && c.more() {

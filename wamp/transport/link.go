@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 )
 
 // link is a network connection with a queue in front and borrowed memory behind
@@ -27,14 +28,15 @@ type link struct {
 
 	// The reading side, owned by whoever holds recv.
 	recv    sync.Mutex
-	in      *buffer // nil while nothing has been read ahead
-	pos     int     // first unread byte of in
-	want    int     // bytes from pos on that the next message has
-	turn    uint64  // epoch of the turn of the receiving goroutine, 0 = none
-	eof     bool    // the other side has finished sending
-	readErr error   // the error that ended reading
-	claimed int     // bytes of memory taken for the message that arrives
-	readN   int     // result of tryRead
+	decoder *serialize.Decoder // nil during the handshake
+	in      *buffer            // nil while nothing has been read ahead
+	pos     int                // first unread byte of in
+	want    int                // bytes from pos on that the next message has
+	turn    uint64             // epoch of the turn of the receiving goroutine, 0 = none
+	eof     bool               // the other side has finished sending
+	readErr error              // the error that ended reading
+	claimed int                // bytes of memory taken for the message that arrives
+	readN   int                // result of tryRead
 	readE   error
 	readFn  func(fd uintptr) bool
 
@@ -381,8 +383,12 @@ func (l *link) unread() []byte {
 	return l.in.b[l.pos:]
 }
 
-// idleInput gives the read buffer back when nothing is in it.
+// idleInput gives back what an idle connection does not need: the memory of the
+// last message, and the read buffer when nothing is in it.
 func (l *link) idleInput() {
+	if l.decoder != nil {
+		l.decoder.Release()
+	}
 	if l.in != nil && l.pos == len(l.in.b) {
 		l.in.release()
 		l.in, l.pos = nil, 0
@@ -391,6 +397,7 @@ func (l *link) idleInput() {
 
 func (l *link) readSome() (int, error) {
 	if l.raw == nil {
+		l.idleInput()
 		n, err := l.conn.Read(l.ready())
 		if n > 0 {
 			return n, nil

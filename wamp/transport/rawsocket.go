@@ -171,11 +171,10 @@ func finishRaw(dst []byte, start int) []byte {
 // rawPeer is a connection after the RawSocket handshake.
 type rawPeer struct {
 	link
-	decoder *serialize.Decoder
-	max     int // largest payload received
-	lent    int // bytes of the frame that the last message is in
-	broken  error
-	info    wamp.PeerInfo
+	max    int // largest payload received
+	lent   int // bytes of the frame that the last message is in
+	broken error
+	info   wamp.PeerInfo
 }
 
 var _ wamp.Peer = (*rawPeer)(nil)
@@ -183,11 +182,11 @@ var _ wamp.Peer = (*rawPeer)(nil)
 func newRawPeer(conn net.Conn, f wamp.Format, maxSend int, opts *Options, t *turns) *rawPeer {
 	limit := 1 << rawExponent(opts.MaxMessage)
 	p := &rawPeer{
-		decoder: serialize.NewDecoder(f, opts.limits(limit)),
-		max:     limit,
-		info:    peerInfo(conn, "rawsocket", f, maxSend),
+		max:  limit,
+		info: peerInfo(conn, "rawsocket", f, maxSend),
 	}
 	p.init(conn, opts, t)
+	p.decoder = serialize.NewDecoder(f, opts.limits(limit))
 	p.framing = framing{
 		format:   f,
 		encoding: wamp.RawSocketJSON + wamp.Encoding(f-wamp.JSON),

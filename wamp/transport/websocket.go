@@ -139,7 +139,6 @@ func fit(dst []byte, start, have, need int) []byte {
 type wsPeer struct {
 	*wsConn
 	ws       *websocket.Conn
-	decoder  *serialize.Decoder
 	op       websocket.Opcode // the only type of message
 	server   bool
 	strict   bool                     // the messages before WELCOME must be small
@@ -158,15 +157,15 @@ var _ wamp.Peer = (*wsPeer)(nil)
 func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server bool) *wsPeer {
 	opts := c.opts
 	p := &wsPeer{
-		wsConn:  c,
-		ws:      ws,
-		decoder: serialize.NewDecoder(f, opts.limits(opts.MaxMessage)),
-		op:      websocket.Binary,
-		server:  server,
-		batch:   batch{kind: k},
-		code:    websocket.CloseNormal,
-		info:    peerInfo(c.conn, "websocket", f, 0),
+		wsConn: c,
+		ws:     ws,
+		op:     websocket.Binary,
+		server: server,
+		batch:  batch{kind: k},
+		code:   websocket.CloseNormal,
+		info:   peerInfo(c.conn, "websocket", f, 0),
 	}
+	c.decoder = serialize.NewDecoder(f, opts.limits(opts.MaxMessage))
 	if f == wamp.JSON {
 		p.op = websocket.Text
 	}
