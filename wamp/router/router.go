@@ -131,7 +131,7 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
 	defer stop()
 
-	s, refusal := r.admit(ctx, p)
+	s, refusal := r.admitApart(ctx, p)
 	if refusal != nil {
 		refuse(p, refusal.URI, refusal.Text)
 		r.log.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
@@ -153,6 +153,15 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 func refuse(p wamp.Peer, uri wamp.URI, text string) {
 	// A peer that is gone needs no reason.
 	_ = p.TrySend(&wamp.Abort{Reason: uri, Details: wamp.Dict{"message": text}})
+}
+
+// admitApart is admit on a stack of its own. A login needs a large one, and a
+// session, which may never do anything, would keep it.
+func (r *Router) admitApart(ctx context.Context, p wamp.Peer) (s *session, refusal *wamp.Error) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s, refusal = r.admit(ctx, p) })
+	wg.Wait()
+	return s, refusal
 }
 
 // admit takes a peer from HELLO to WELCOME. Both results are nil when it went
