@@ -67,9 +67,10 @@ func (l *backlog) late(ev *wamp.Event, topic wamp.URI, policy wamp.Overflow) boo
 // remove drops an event. mu is held.
 func (l *backlog) remove(i int) {
 	l.bytes -= l.events[i].size
-	copy(l.events[i:], l.events[i+1:])
-	l.events[len(l.events)-1] = lateEvent{}
-	l.events = l.events[:len(l.events)-1]
+	// The oldest goes most often, and there may be thousands behind it.
+	copy(l.events[1:i+1], l.events[:i])
+	l.events[0] = lateEvent{}
+	l.events = l.events[1:]
 	l.count(wamp.ErrQueueFull)
 }
 
