@@ -7,14 +7,14 @@ import (
 )
 
 func unknownRealm(w *world) {
-	j := w.join(w.addr)
+	j := w.gateway.join(w.link, w.realm)
 	j.Realm = "nowhere"
 	w.peer.OK(do{"op": "leave"})
 	w.peer.Event("left")
 	if m := w.peer.Do(j.Command()); !strings.Contains(text(m), string(wamp.ErrURINoSuchRealm)) {
 		w.Errorf("join: %v", m)
 	}
-	w.joined = w.peer.Join(w.join(w.addr))
+	w.joined = w.peer.Join(w.gateway.join(w.link, w.realm))
 	if w.joined["session"] == 0.0 || w.joined["authrole"] != "anonymous" || w.joined["authmethod"] != "anonymous" {
 		w.Errorf("WELCOME tells %v", w.joined)
 	}
@@ -30,17 +30,21 @@ func leave(w *world) {
 	}
 }
 
-func routerLeaves(w *world) {
-	addr, stop := w.listen()
-	w.peer.Join(w.join(addr))
-	stop()
+func gatewayLeaves(w *world) {
+	g := startGateway(w.T, configFor(w.kind))
+	w.peer.Join(g.join(w.link, w.realm))
+	g.stop()
+	if w.link.Scheme == "lp" { // which between two requests does not come through any more
+		w.peer.Event("left")
+		return
+	}
 	if m := w.peer.Event("left"); m["reason"] != nil && m["reason"] != string(wamp.ErrURISystemShutdown) {
-		w.Errorf("the router left: %v", m)
+		w.Errorf("the gateway left: %v", m)
 	}
 }
 
 func killed(w *world) {
-	w.peer.Join(w.join(w.addr))
+	w.peer.Join(w.gateway.join(w.link, w.realm))
 	w.peer.OK(do{"op": "register", "procedure": "com.killed", "kind": "hang"})
 	ended := make(chan error, 1)
 	ctx := w.context()

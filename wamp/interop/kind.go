@@ -12,18 +12,46 @@ import (
 
 // Kind is a library that other people wrote.
 type Kind struct {
-	Name  string
-	Links []Link // what it speaks
+	Name string
+	// Version is the one that is installed; Debian's may be another elsewhere.
+	Version string
+	Links   []Link // what it speaks
+	// Methods are those by which it logs in.
+	Methods []string
+	// Lacks says why the library has not what others have: by scheme, method,
+	// method/KDF, or one of the words Reason and OpenPattern.
+	Lacks map[string]string
 	// command returns the program that drives it, with its arguments. Where that
 	// cannot be had the error names the package that is missing.
 	command func(t testing.TB) ([]string, error)
 }
 
-// Link is a transport, ws or rs, with a serializer, json, msgpack or cbor.
+// What libraries lack besides transports and methods.
+const (
+	// Reason is the URI with which a wrong proof is refused.
+	Reason = "reason"
+	// OpenPattern is a pattern that ends in a dot.
+	OpenPattern = "pattern"
+)
+
+// Link is a transport, with a serializer, json, msgpack or cbor. The transports
+// are ws and rs, wss and rss with TLS, rs+unix, and lp and lps, which is HTTP
+// long-poll.
 type Link struct{ Scheme, Serializer string }
 
 // String returns for example "ws/json".
 func (l Link) String() string { return l.Scheme + "/" + l.Serializer }
+
+// TLS reports whether the link is encrypted.
+func (l Link) TLS() bool { return l.Scheme == "wss" || l.Scheme == "rss" || l.Scheme == "lps" }
+
+// Schemes returns every transport that a library could have.
+func Schemes() []string { return []string{"ws", "wss", "rs", "rss", "rs+unix", "lp", "lps"} }
+
+// Methods returns every method by which a library could log in.
+func Methods() []string {
+	return []string{"anonymous", "ticket", "wampcra", "scram", "cryptosign", "tls"}
+}
 
 func links(schemes ...string) (all []Link) {
 	for _, scheme := range schemes {
@@ -37,19 +65,66 @@ func links(schemes ...string) (all []Link) {
 // Kinds returns every library that tests can drive.
 func Kinds() []Kind { return []Kind{AutobahnPython(), AutobahnJS(), Wampy(), Nexus()} }
 
-// AutobahnPython is Debian's python3-autobahn.
-func AutobahnPython() Kind { return Kind{"autobahn-python", links("ws", "rs"), pythonCommand} }
+const noLongPoll = "no client for long-poll"
 
-// AutobahnJS is the package autobahn of npm. Its RawSocket knows JSON only.
+// AutobahnPython is Debian's python3-autobahn.
+func AutobahnPython() Kind {
+	return Kind{
+		Name: "autobahn-python", Version: "22.7.1",
+		Links:   links("ws", "wss", "rs", "rss", "rs+unix"),
+		Methods: Methods(),
+		Lacks: map[string]string{
+			"lp": noLongPoll, "lps": noLongPoll,
+			"scram/pbkdf2": "gives its PBKDF2 the salt as text, which that refuses (ValueError: Invalid argument types)",
+		},
+		command: pythonCommand,
+	}
+}
+
+// AutobahnJS is the package autobahn of npm.
 func AutobahnJS() Kind {
-	return Kind{"autobahn-js", append(links("ws"), Link{"rs", "json"}), nodeCommand("autobahn")}
+	return Kind{
+		Name: "autobahn-js", Version: "26.3.1",
+		Links:   append(links("ws", "wss"), Link{"rs", "json"}, Link{"rs+unix", "json"}, Link{"lp", "json"}, Link{"lps", "json"}),
+		Methods: []string{"anonymous", "ticket", "wampcra", "cryptosign", "tls"},
+		Lacks: map[string]string{
+			"rss":   "RawSocket without TLS",
+			"scram": "no SCRAM",
+		},
+		command: nodeCommand("autobahn"),
+	}
 }
 
 // Wampy is the package wampy of npm.
-func Wampy() Kind { return Kind{"wampy", links("ws"), nodeCommand("wampy")} }
+func Wampy() Kind {
+	const webSocketOnly = "WebSocket only"
+	return Kind{
+		Name: "wampy", Version: "8.0.2",
+		Links:   links("ws", "wss"),
+		Methods: []string{"anonymous", "ticket", "wampcra", "cryptosign", "tls"},
+		Lacks: map[string]string{
+			"rs": webSocketOnly, "rss": webSocketOnly, "rs+unix": webSocketOnly, "lp": webSocketOnly, "lps": webSocketOnly,
+			"scram":     "no SCRAM",
+			OpenPattern: "patterns that end in a dot or begin with one are refused: prefixes work without the dot",
+		},
+		command: nodeCommand("wampy"),
+	}
+}
 
 // Nexus is the client of the Go module github.com/gammazero/nexus/v3.
-func Nexus() Kind { return Kind{"nexus", links("ws", "rs"), nexusCommand} }
+func Nexus() Kind {
+	return Kind{
+		Name: "nexus", Version: "3.3.0",
+		Links:   links("ws", "wss", "rs", "rss", "rs+unix"),
+		Methods: []string{"anonymous", "ticket", "wampcra", "tls"},
+		Lacks: map[string]string{
+			"lp": noLongPoll, "lps": noLongPoll,
+			"scram": "no SCRAM", "cryptosign": "no signer for cryptosign in its client",
+			Reason: "of a wrong proof only the text of ABORT is told, not the URI",
+		},
+		command: nexusCommand,
+	}
+}
 
 // Need returns the library ready to be started for as long as the test runs. When
 // it is not installed the test is skipped, or fails where peers are required.
@@ -73,9 +148,13 @@ const python = "/usr/bin/python3"
 var peerProgram string
 
 func pythonCommand(testing.TB) ([]string, error) {
-	check := exec.Command(python, "-c", "from autobahn.wamp.serializer import CBORSerializer, MsgPackSerializer")
-	if check.Run() != nil {
-		return nil, errors.New("package missing: python3-autobahn or python3-cbor2")
+	for _, c := range []struct{ program, missing string }{
+		{"from autobahn.wamp.serializer import CBORSerializer, MsgPackSerializer", "python3-autobahn or python3-cbor2"},
+		{"from autobahn.wamp.auth import HAS_ARGON; assert HAS_ARGON", "python3-argon2"},
+	} {
+		if exec.Command(python, "-c", c.program).Run() != nil {
+			return nil, errors.New("package missing: " + c.missing)
+		}
 	}
 	return []string{python, "-c", peerProgram}, nil
 }

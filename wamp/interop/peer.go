@@ -31,20 +31,24 @@ type Peer struct {
 
 // Join says where and as whom a peer becomes a session.
 type Join struct {
-	URL        string       `json:"url"` // ws://HOST:PORT/PATH or rs://HOST:PORT
-	Realm      string       `json:"realm"`
-	Serializer string       `json:"serializer"` // json, msgpack or cbor
-	Auth       *Credentials `json:"auth,omitempty"`
+	URL        string // of a Link
+	Realm      string
+	Serializer string // json, msgpack or cbor
+	// CA is the file of the certificate that the router's own is signed by. Needed
+	// with TLS.
+	CA   string
+	Auth *Credentials // nil: anonymous
 }
 
-// Credentials prove who a peer is. Every library knows ticket and wampcra, those
-// in Python and JavaScript know cryptosign, the one in Python knows scram where
-// Debian's python3-argon2 is installed.
+// Credentials prove who a peer is.
 type Credentials struct {
-	Method string `json:"method"`
+	Method string `json:"method"` // of Kind.Methods
 	AuthID string `json:"authid"`
 	// Secret is a ticket or password; for cryptosign the seed of the key in hex.
 	Secret string `json:"secret"`
+	// Cert and Key are the files of a client certificate, for the method tls.
+	Cert string `json:"cert,omitempty"`
+	Key  string `json:"key,omitempty"`
 }
 
 // Start starts the program, which ends with the test.
@@ -108,6 +112,9 @@ func (p *Peer) Join(j Join) map[string]any {
 // Command returns the command that joins, for a peer that is to be refused.
 func (j Join) Command() map[string]any {
 	c := map[string]any{"op": "join", "url": j.URL, "realm": j.Realm, "serializer": j.Serializer}
+	if j.CA != "" {
+		c["ca"] = j.CA
+	}
 	if j.Auth != nil {
 		c["auth"] = j.Auth
 	}

@@ -4,8 +4,10 @@ Commands arrive as JSON objects, one a line, on standard input; answers and
 events leave as JSON objects, one a line, on standard output. The other peers
 speak the same:
 
-    {"op": "join", "url": "ws://HOST:PORT/PATH|rs://HOST:PORT", "realm": URI, "serializer": "json|msgpack|cbor",
-     "auth": {"method": "ticket|wampcra|cryptosign|scram", "authid": ID, "secret": TEXT}}    (auth may be missing)
+    {"op": "join", "url": "ws[s]://HOST:PORT/PATH|rs[s]://HOST:PORT|rs+unix:///PATH", "realm": URI,
+     "serializer": "json|msgpack|cbor", "ca": FILE,                                     (ca with TLS)
+     "auth": {"method": "ticket|wampcra|cryptosign|scram|tls", "authid": ID, "secret": TEXT,
+              "cert": FILE, "key": FILE}}                                               (auth may be missing)
     {"op": "leave"}
     {"op": "subscribe", "topic": URI, "match": "exact|prefix|wildcard", "retained": false}
     {"op": "publish", "topic": URI, "args": [], "kwargs": {}, "options": {}}      (acknowledged)
@@ -30,7 +32,9 @@ Bytes travel as {"$bytes": "hex"} in both directions.
 
 import asyncio
 import json
+import ssl
 import sys
+from urllib.parse import urlsplit
 
 import txaio
 
@@ -68,22 +72,31 @@ def bytes_hook(value):
     return bytes.fromhex(value["$bytes"]) if set(value) == {"$bytes"} else value
 
 
+def encryption(c):
+    if "ca" not in c:
+        return None
+    context = ssl.create_default_context(cafile=c["ca"])
+    if "cert" in (c.get("auth") or {}):
+        context.load_cert_chain(c["auth"]["cert"], c["auth"]["key"])
+    return context
+
+
 class Peer(ApplicationSession):
     def __init__(self, realm, auth):
         super().__init__(types.ComponentConfig(realm=realm))
         self.joined = asyncio.get_running_loop().create_future()
+        self.auth = auth
         self.authenticator = None
-        if auth:
+        if auth and auth["method"] in SECRETS:
             secret = {SECRETS[auth["method"]]: auth["secret"]}
             self.authenticator = create_authenticator(auth["method"], authid=auth["authid"], **secret)
-            self.wanted = auth["authid"]
 
     def onConnect(self):
-        if self.authenticator is None:
+        if self.auth is None:
             self.join(self.config.realm)
         else:
-            a = self.authenticator
-            self.join(self.config.realm, authmethods=[a.name], authid=self.wanted, authextra=a.authextra)
+            extra = self.authenticator and self.authenticator.authextra
+            self.join(self.config.realm, authmethods=[self.auth["method"]], authid=self.auth["authid"], authextra=extra)
 
     def onChallenge(self, challenge):
         return self.authenticator.on_challenge(self, challenge)
@@ -120,14 +133,17 @@ class Driver:
 
     async def do_join(self, c):
         session = self.session = Peer(c["realm"], c.get("auth"))
-        url = c["url"]
-        host, _, port = url.split("://")[1].split("/")[0].rpartition(":")
         serializer = SERIALIZERS[c["serializer"]]()
-        if url.startswith("rs://"):
+        url = urlsplit(c["url"])
+        if url.scheme.startswith("rs"):
             factory = WampRawSocketClientFactory(lambda: session, serializer=serializer)
         else:
-            factory = WampWebSocketClientFactory(lambda: session, url=url, serializers=[serializer])
-        await asyncio.get_running_loop().create_connection(factory, host, int(port))
+            factory = WampWebSocketClientFactory(lambda: session, url=c["url"], serializers=[serializer])
+        loop = asyncio.get_running_loop()
+        if url.scheme == "rs+unix":
+            await loop.create_unix_connection(factory, url.path)
+        else:
+            await loop.create_connection(factory, url.hostname, url.port, ssl=encryption(c))
         return await session.joined
 
     async def do_leave(self, c):

@@ -1,9 +1,6 @@
 // AutobahnJS behind the face that peer.js needs.
 import autobahn from "autobahn";
-import WebSocket from "ws";
-
-// AutobahnJS takes the WebSocket of Node, which has one from version 22 on.
-globalThis.WebSocket = WebSocket;
+import { httpRequest, webSocket } from "./socket.js";
 
 const hex = (s) => Uint8Array.from(Buffer.from(s, "hex"));
 
@@ -21,9 +18,17 @@ const serializers = {
 };
 
 function transport(url, serializer) {
-  if (url.startsWith("ws")) return { type: "websocket", url, serializers: [serializers[serializer]()] };
-  const { hostname, port } = new URL(url.replace(/^rs/, "http"));
-  return { type: "rawsocket", host: hostname, port: Number(port) };
+  const { protocol, hostname, port, pathname } = new URL(url);
+  switch (protocol) {
+    case "rs:":
+      return { type: "rawsocket", host: hostname, port: Number(port) };
+    case "rs+unix:":
+      return { type: "rawsocket", path: pathname };
+    case "lp:":
+    case "lps:":
+      return { type: "longpoll", url: url.replace(/^lp/, "http") };
+  }
+  return { type: "websocket", url, serializers: [serializers[serializer]()] };
 }
 
 // credentials are the options of a connection that proves who it is.
@@ -51,7 +56,12 @@ function unpack(result) {
   return { args: result === null ? [] : [result], kwargs: {} };
 }
 
-export function join({ url, realm, serializer, auth }, left) {
+export function join(c, left) {
+  const { url, realm, serializer, auth } = c;
+  // AutobahnJS takes them from there: a browser has both, Node a WebSocket from
+  // version 22 on.
+  globalThis.WebSocket = webSocket(c);
+  globalThis.XMLHttpRequest = httpRequest(c);
   return new Promise((resolve, reject) => {
     const connection = new autobahn.Connection({
       realm,

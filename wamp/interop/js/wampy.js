@@ -1,12 +1,12 @@
 // wampy.js behind the face that peer.js needs.
 import nacl from "tweetnacl";
-import WebSocket from "ws";
 import { Wampy } from "wampy";
 import { CborSerializer } from "wampy/CborSerializer.js";
 import { sign as cryptosign } from "wampy/cryptosign.js";
 import { JsonSerializer } from "wampy/JsonSerializer.js";
 import { MsgpackSerializer } from "wampy/MsgpackSerializer.js";
 import { sign as wampcra } from "wampy/wampcra.js";
+import { webSocket } from "./socket.js";
 
 const serializers = { json: JsonSerializer, msgpack: MsgpackSerializer, cbor: CborSerializer };
 
@@ -16,7 +16,7 @@ const publicKey = (seed) =>
 
 // credentials are the options of a client that proves who it is.
 function credentials({ method, authid, secret }) {
-  const answers = { ticket: () => () => secret, wampcra, cryptosign };
+  const answers = { ticket: () => () => secret, wampcra, cryptosign, tls: () => () => "" };
   return {
     authid,
     authmethods: [method],
@@ -32,11 +32,12 @@ const failure = (e) => ({
   kwargs: e.argsDict ?? {},
 });
 
-export async function join({ url, realm, serializer, auth }, left) {
+export async function join(c, left) {
+  const { url, realm, serializer, auth } = c;
   let joined = false;
   const client = new Wampy(url, {
     realm,
-    ws: WebSocket,
+    ws: webSocket(c),
     serializer: new serializers[serializer](),
     autoReconnect: false,
     onClose: () => joined && left(null),

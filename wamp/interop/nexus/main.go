@@ -6,6 +6,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -27,6 +29,7 @@ type command struct {
 	ID                     int
 	Op                     string
 	URL, Realm, Serializer string
+	CA                     string
 	Auth                   *credentials
 	Topic, Procedure       string
 	Match, Invoke, Kind    string
@@ -38,7 +41,7 @@ type command struct {
 	Kwargs, Options        map[string]any
 }
 
-type credentials struct{ Method, AuthID, Secret string }
+type credentials struct{ Method, AuthID, Secret, Cert, Key string }
 
 func main() {
 	d := &driver{out: json.NewEncoder(os.Stdout), undo: map[int]func(mode string) error{}, release: make(chan struct{})}
@@ -127,6 +130,30 @@ func (d *driver) carryOut(c *command) (any, error) {
 	return nil, errors.New("unknown op " + c.Op)
 }
 
+// schemes are those of URLs as nexus has them.
+var schemes = strings.NewReplacer("rs://", "tcp://", "rss://", "tcps://", "rs+unix://", "unix://")
+
+// encryption returns whom to trust, and who one is; nil without TLS.
+func encryption(c *command) (*tls.Config, error) {
+	if c.CA == "" {
+		return nil, nil
+	}
+	pem, err := os.ReadFile(c.CA)
+	if err != nil {
+		return nil, err
+	}
+	cfg := &tls.Config{RootCAs: x509.NewCertPool()}
+	cfg.RootCAs.AppendCertsFromPEM(pem)
+	if c.Auth != nil && c.Auth.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Auth.Cert, c.Auth.Key)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Certificates = []tls.Certificate{pair}
+	}
+	return cfg, nil
+}
+
 func (d *driver) join(c *command) (any, error) {
 	cfg := client.Config{
 		Realm:         c.Realm,
@@ -143,7 +170,11 @@ func (d *driver) join(c *command) (any, error) {
 			return crsign.RespondChallenge(a.Secret, challenge, nil), wamp.Dict{}
 		}}
 	}
-	s, err := client.ConnectNet(context.Background(), strings.Replace(c.URL, "rs://", "tcp://", 1), cfg)
+	var err error
+	if cfg.TlsCfg, err = encryption(c); err != nil {
+		return nil, err
+	}
+	s, err := client.ConnectNet(context.Background(), schemes.Replace(c.URL), cfg)
 	if err != nil {
 		return nil, err
 	}
