@@ -23,9 +23,10 @@ type meta struct {
 
 	// Events are queued while the lock is held under which things change, which
 	// fixes their order, and published once it has been released.
-	mu       sync.Mutex // guards what follows
-	queue    []metaEvent
-	draining bool // somebody is publishing what is queued
+	mu    sync.Mutex // guards queue
+	queue []metaEvent
+
+	publishing sync.Mutex // held by whoever publishes what was queued
 }
 
 type metaEvent struct {
@@ -140,25 +141,26 @@ func (m *meta) tell(topic wamp.URI, args ...any) {
 	m.mu.Unlock()
 }
 
-// flush publishes what is queued, in order. No lock of the realm is held. When
-// another goroutine is at it already, that one publishes everything.
+// flush publishes what is queued, in order. No lock of the realm is held. While
+// another goroutine is at it this one waits: whoever causes events does not get
+// ahead of their publication, so the queue stays short, and nobody has to publish
+// without end what others cause.
 func (m *meta) flush() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.draining {
+	empty := len(m.queue) == 0
+	m.mu.Unlock()
+	if empty {
 		return
 	}
-	m.draining = true
-	for len(m.queue) > 0 {
-		events := m.queue
-		m.queue = nil
-		m.mu.Unlock()
-		for _, e := range events {
-			m.realm.broker.emit(e.topic, wamp.Args(e.args...))
-		}
-		m.mu.Lock()
+	m.publishing.Lock()
+	defer m.publishing.Unlock()
+	m.mu.Lock()
+	events := m.queue
+	m.queue = nil
+	m.mu.Unlock()
+	for _, e := range events {
+		m.realm.broker.emit(e.topic, wamp.Args(e.args...))
 	}
-	m.draining = false
 }
 
 // metaArgs reads the arguments of a meta procedure. The first one that is not
