@@ -132,7 +132,7 @@ func (g *Gateway) newRouter() error {
 		return router.RealmConfig{
 			Name: name, Policy: policy, StrictURIs: c.StrictURIs, StrictRequestIDs: c.StrictRequestIDs,
 			Overflow: overflow, RetainedTTL: c.RetainedTTL,
-			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls,
+			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
 			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
 		}
 	}

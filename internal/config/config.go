@@ -175,6 +175,8 @@ type Limits struct {
 	Subscriptions int `toml:"subscriptions"`  // of one session
 	Registrations int `toml:"registrations"`  // of one session
 	Calls         int `toml:"calls"`          // in progress, of one session
+	TableBytes    int `toml:"table_bytes"`    // subscriptions of all sessions; registrations the same
+	CallBytes     int `toml:"call_bytes"`     // calls in progress, of all sessions
 	Retained      int `toml:"retained"`       // last values kept, of the realm
 	RetainedBytes int `toml:"retained_bytes"` // bytes of the last values kept
 	Connections   int `toml:"connections"`    // open at a time
@@ -379,7 +381,7 @@ func (m *mainFile) validate() (errs []*KeyError) {
 		{"message_rate", m.Limits.MessageRate},
 		{"queue_bytes", m.Limits.QueueBytes},
 		{"subscriptions", m.Limits.Subscriptions}, {"registrations", m.Limits.Registrations},
-		{"calls", m.Limits.Calls}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
+		{"calls", m.Limits.Calls}, {"table_bytes", m.Limits.TableBytes}, {"call_bytes", m.Limits.CallBytes}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
 		{"connections", m.Limits.Connections},
 		{"half_open", m.Limits.HalfOpen},
 		{"hello_bytes", m.Limits.HelloBytes}, {"memory_bytes", m.Limits.MemoryBytes},

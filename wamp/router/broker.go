@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,11 +23,14 @@ type broker struct {
 	subscriptions table[*subscription]
 	byID          map[wamp.ID]*subscription
 	lastID        wamp.ID
+	tables        tables
 
 	retained retained
 	marks    marks
 
 	published, delivered, dropped, unrecorded atomic.Uint64
+
+	late atomic.Int64 // bytes in the backlogs of all sessions
 
 	scratch sync.Pool // *publication
 }
@@ -106,6 +110,7 @@ func newBroker(cfg *RealmConfig, m *meta) *broker {
 		cfg: cfg, meta: m,
 		subscriptions: newTable[*subscription](),
 		byID:          map[wamp.ID]*subscription{},
+		tables:        tables{max: cfg.MaxTableBytes},
 		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes, ttl: cfg.RetainedTTL},
 		marks:         marks{max: cfg.MaxStreams},
 		scratch:       sync.Pool{New: func() any { return new(publication) }},
@@ -163,12 +168,18 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "this session has the most subscriptions it may hold")
 			return
 		}
+		if b.tables.full(s) {
+			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "the subscriptions of the realm take the most memory they may take")
+			return
+		}
 		if !ok {
 			sub = b.create(m.Topic, m.Options.Match)
+			b.tables.used += entryBytes(sub.topic, sub.match)
 			b.tell(sub, onSubCreate, s.id, sub.describe())
 		}
 		sub.add(s)
-		sub.nkeys = sub.nkeys.with(s, m.Options.NKey)
+		sub.nkeys = sub.nkeys.with(s, strings.Clone(m.Options.NKey)) // it is lent
+		b.tables.used += memberSize + len(m.Options.NKey)
 		b.tell(sub, onSubscribe, s.id, sub.id)
 		if s.subscriptions == nil {
 			s.subscriptions = map[wamp.ID]*subscription{}
@@ -221,9 +232,11 @@ func (b *broker) drop(s *session, sub *subscription) {
 	if l := s.backlog.Load(); l != nil {
 		l.forget(sub.id)
 	}
+	b.tables.used -= memberSize + len(sub.nkeys[s])
 	sub.remove(s)
 	b.tell(sub, onUnsubscribe, s.id, sub.id)
 	if len(sub.members) == 0 && sub.log == nil {
+		b.tables.used -= entryBytes(sub.topic, sub.match)
 		b.subscriptions.remove(sub.match, sub.topic)
 		delete(b.byID, sub.id)
 		b.tell(sub, onSubDelete, s.id, sub.id)

@@ -21,6 +21,7 @@ type call struct {
 	timeout    time.Duration
 	deadline   time.Time
 	timer      *time.Timer
+	size       int    // bytes it takes
 	serial     uint64 // tells a reused call from the one that a timer was set for
 	next       *call
 
@@ -109,6 +110,10 @@ func (d *dealer) begin(s *session, m *wamp.Call) {
 	}
 	if len(s.calls) >= d.cfg.MaxCalls {
 		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have")
+		return
+	}
+	if d.held >= d.cfg.MaxCallBytes && !s.internal() {
+		d.refuse(s, m.Request, wamp.ErrURILimit, "the calls in progress in the realm take the most memory they may take")
 		return
 	}
 	d.dispatch(s, m, reg, nil, false)
@@ -211,6 +216,11 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee,
 	}
 	c.caller, c.request, c.callee, c.invocation, c.reg = s, m.Request, to, id, reg
 	c.progress, c.open = m.Options.ReceiveProgress, m.Options.Progress
+	c.size = callSize
+	if c.again != nil {
+		c.size += c.again.Payload.Size()
+	}
+	d.held += c.size
 	to.active++
 	if s.calls == nil {
 		s.calls = map[wamp.ID]*call{}

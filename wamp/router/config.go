@@ -49,6 +49,12 @@ type RealmConfig struct {
 	// MaxSubscriptions and MaxRegistrations bound what one session may hold.
 	// Default 10,000 each.
 	MaxSubscriptions, MaxRegistrations int
+	// MaxTableBytes bounds what the subscriptions of all sessions together take in
+	// memory, and the same for their registrations. Default 16 MiB each, about
+	// 20,000 of either. In-process sessions are not bound by it.
+	MaxTableBytes int
+	// MaxCallBytes is the same for calls in progress. Default 16 MiB.
+	MaxCallBytes int
 	// MaxCalls bounds the calls that one session has in progress. Default 10,000.
 	MaxCalls int
 	// MaxRate bounds the messages that one session may send in a second, on average:
@@ -67,14 +73,18 @@ type RealmConfig struct {
 	// MaxBacklogBytes bounds the events that wait for one such subscriber besides
 	// its queue. Default 256 KiB.
 	MaxBacklogBytes int
+	// MaxBacklogSum bounds them for all such subscribers together. Default 8 MiB.
+	MaxBacklogSum int
 	// RetainedTTL is how long a last value is kept. 0 = until it is replaced.
 	RetainedTTL time.Duration
 	// History says of which topics the events are kept.
 	History []HistoryRule
 	// MaxTestaments bounds the testaments of one session. Default 64.
 	MaxTestaments int
+	// MaxTestamentBytes bounds those of all sessions together. Default 4 MiB.
+	MaxTestamentBytes int
 	// MaxDefinitions and MaxDefinitionBytes bound the descriptions for reflection.
-	// Default 20,000 and 16 MiB.
+	// Default 20,000 and 8 MiB.
 	MaxDefinitions, MaxDefinitionBytes int
 }
 
@@ -176,6 +186,8 @@ func (r *RealmConfig) complete() error {
 	orDefault(&r.MaxSubscriptions, 10_000)
 	orDefault(&r.MaxRegistrations, 10_000)
 	orDefault(&r.MaxCalls, 10_000)
+	orDefault(&r.MaxTableBytes, 16<<20)
+	orDefault(&r.MaxCallBytes, 16<<20)
 	orDefault(&r.MaxRetained, 100_000)
 	orDefault(&r.MaxRetainedBytes, 64<<20)
 	orDefault(&r.MaxStreams, 100_000)
@@ -186,8 +198,10 @@ func (r *RealmConfig) complete() error {
 		return fmt.Errorf("router: the overflow policy of realm %q is unknown", r.Name)
 	}
 	orDefault(&r.MaxBacklogBytes, 256<<10)
+	orDefault(&r.MaxBacklogSum, 8<<20)
 	orDefault(&r.MaxTestaments, 64)
+	orDefault(&r.MaxTestamentBytes, 4<<20)
 	orDefault(&r.MaxDefinitions, 20_000)
-	orDefault(&r.MaxDefinitionBytes, 16<<20)
+	orDefault(&r.MaxDefinitionBytes, 8<<20)
 	return nil
 }

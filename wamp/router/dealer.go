@@ -22,6 +22,8 @@ type dealer struct {
 	registrations table[*registration]
 	byID          map[wamp.ID]*registration
 	lastID        wamp.ID
+	tables        tables
+	held          int // bytes that the calls in progress take
 
 	// Memory for the message that is being queued, reused under mu.
 	invocation wamp.Invocation
@@ -56,7 +58,7 @@ type callee struct {
 }
 
 func newDealer(cfg *RealmConfig, m *meta) *dealer {
-	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, random: rand.IntN}
+	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, tables: tables{max: cfg.MaxTableBytes}, random: rand.IntN}
 }
 
 func (d *dealer) register(s *session, m *wamp.Register) {
@@ -80,6 +82,10 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 	if s.gone.Load() {
 		return // it has been ended meanwhile, and may have left the tables for good
 	}
+	if d.tables.full(s) {
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "the registrations of the realm take the most memory they may take")
+		return
+	}
 	if len(s.registrations) >= d.cfg.MaxRegistrations {
 		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "this session has the most registrations it may hold")
 		return
@@ -98,8 +104,10 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 		reg = &registration{id: d.lastID, procedure: ownURI(m.Procedure), match: o.Match, invoke: o.Invoke, created: time.Now()}
 		d.registrations.put(reg.match, reg.procedure, reg)
 		d.byID[reg.id] = reg
+		d.tables.used += entryBytes(reg.procedure, reg.match)
 		d.meta.tell(onRegCreate, s.id, reg.describe())
 	}
+	d.tables.used += memberSize
 	reg.callees = append(reg.callees, &callee{
 		session: s, concurrency: o.Concurrency, discloseCaller: o.DiscloseCaller, forwardTimeout: o.ForwardTimeout,
 	})
@@ -155,12 +163,14 @@ func (d *dealer) drop(s *session, reg *registration) {
 	delete(s.registrations, reg.id)
 	if i := reg.position(s); i >= 0 {
 		reg.callees = slices.Delete(reg.callees, i, i+1)
+		d.tables.used -= memberSize
 		if i < reg.turn {
 			reg.turn-- // whoever was next stays next
 		}
 	}
 	d.meta.tell(onUnregister, s.id, reg.id)
 	if len(reg.callees) == 0 {
+		d.tables.used -= entryBytes(reg.procedure, reg.match)
 		d.registrations.remove(reg.match, reg.procedure)
 		delete(d.byID, reg.id)
 		d.meta.tell(onRegDelete, s.id, reg.id)

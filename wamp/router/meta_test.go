@@ -237,7 +237,7 @@ func TestTestaments(t *testing.T) {
 				event := func(topic wamp.URI, args wamp.List, kwargs wamp.Dict) *wamp.Event {
 					return &wamp.Event{Subscription: 1, Details: wamp.EventDetails{Topic: topic}, Payload: wamp.Values(args, kwargs)}
 				}
-				heir.hears(event("will.2", wamp.List{0}, nil), event("will.1", wamp.List{"d1"}, wamp.Dict{"k": 1}), event("will.4", wamp.List{2}, nil))
+				heir.hears(event("will.2", wamp.List{int64(0)}, nil), event("will.1", wamp.List{"d1"}, wamp.Dict{"k": int64(1)}), event("will.4", wamp.List{int64(2)}, nil))
 				late, _ := w.join("late")
 				late.say(&wamp.Subscribe{Request: 1, Topic: "will.4", Options: wamp.SubscribeOptions{GetRetained: true}})
 				if got := late.heard(); len(got) != 2 {

@@ -13,6 +13,7 @@ import (
 
 	"gantry/wamp"
 	"gantry/wamp/router"
+	"gantry/wamp/serialize"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -152,6 +153,11 @@ func normalize(m wamp.Message) {
 	switch m := m.(type) {
 	case *wamp.Event:
 		m.Publication = 0
+		if args, _ := m.Payload.Raw(); args != nil {
+			if args, kwargs, err := serialize.Values(m.Payload); err == nil {
+				m.Payload = wamp.Values(args, kwargs)
+			}
+		}
 	case *wamp.Published:
 		m.Publication = 0
 	case *wamp.ErrorReply:

@@ -25,7 +25,7 @@ type definitions struct {
 
 type definition struct {
 	owner       *session
-	description wamp.Dict
+	description wamp.Payload // one argument, encoded: decoded it would take many times as much memory
 	size        int
 }
 
@@ -59,11 +59,18 @@ func (d *definitions) put(kind string, uri wamp.URI, def *definition) (mine, roo
 
 func (d *definitions) get(kind string, uri wamp.URI) wamp.Dict {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if def := d.byURI[kind][uri]; def != nil {
-		return def.description
+	def := d.byURI[kind][uri]
+	d.mu.Unlock()
+	if def == nil {
+		return nil
 	}
-	return nil
+	// It has been encoded by define.
+	args, _, err := serialize.Values(def.description)
+	if err != nil || len(args) != 1 {
+		return nil
+	}
+	description, _ := args[0].(wamp.Dict)
+	return description
 }
 
 func (d *definitions) list(kind string) []wamp.URI {
@@ -128,11 +135,11 @@ func (m *meta) define(s *session, a *metaArgs) (any, *wamp.Error) {
 			return nil, refusal
 		}
 	}
-	b, err := serialize.AppendValue(nil, wamp.CBOR, description)
+	encoded, err := serialize.Encode(wamp.CBOR, wamp.Args(description))
 	if err != nil {
 		return nil, wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
 	}
-	mine, room := m.realm.definitions.put(kind, uri, &definition{owner: s, description: description, size: len(b) + len(uri)})
+	mine, room := m.realm.definitions.put(kind, uri, &definition{owner: s, description: encoded, size: encoded.Size() + len(uri) + entrySize})
 	switch {
 	case !mine:
 		return nil, wamp.NewError(wamp.ErrURIProcedureAlreadyExists, "another session has described "+string(uri), nil)

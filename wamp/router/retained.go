@@ -31,7 +31,7 @@ type retainedValue struct {
 }
 
 func (r *retained) put(topic wamp.URI, id wamp.ID, details wamp.EventDetails, m *wamp.Publish) {
-	size := len(topic) + m.Payload.Size() + 128
+	size := len(topic) + m.Payload.Size() + filterBytes(m.Options.Filter) + 128
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old := r.values[topic]

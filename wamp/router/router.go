@@ -39,6 +39,7 @@ type realm struct {
 	meta   *meta
 
 	definitions definitions
+	testaments  atomic.Int64 // bytes
 
 	onDemand bool
 	claims   int // sessions that are in it or about to be

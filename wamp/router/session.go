@@ -349,6 +349,7 @@ func (s *session) takeTestaments() []*wamp.Publish {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wills := slices.Concat(s.testaments.scopes[0], s.testaments.scopes[1])
+	s.realm.testaments.Add(-int64(s.testaments.bytes[0] + s.testaments.bytes[1]))
 	s.testaments = testaments{}
 	return wills
 }

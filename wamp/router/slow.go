@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 
 	"gantry/wamp"
 )
@@ -14,6 +15,8 @@ import (
 type backlog struct {
 	s        *session
 	maxBytes int
+	sum      *atomic.Int64 // bytes of all backlogs of the realm
+	maxSum   int64
 	count    func(error) // books each event, as the broker does
 
 	mu     sync.Mutex // guards what follows
@@ -52,11 +55,15 @@ func (l *backlog) late(ev *wamp.Event, topic wamp.URI, policy wamp.Overflow) boo
 			}
 		}
 	}
-	for len(l.events) > 0 && l.bytes+e.size > l.maxBytes {
+	for len(l.events) > 0 && (l.bytes+e.size > l.maxBytes || l.sum.Load()+int64(e.size) > l.maxSum) {
 		l.remove(0)
 	}
+	if l.sum.Load()+int64(e.size) > l.maxSum {
+		l.count(wamp.ErrQueueFull) // others keep so much that nothing is left for this one
+		return true
+	}
 	l.events = append(l.events, e)
-	l.bytes += e.size
+	l.grow(e.size)
 	if !l.feeds {
 		l.feeds = true
 		l.s.closers.Go(l.feed)
@@ -66,12 +73,18 @@ func (l *backlog) late(ev *wamp.Event, topic wamp.URI, policy wamp.Overflow) boo
 
 // remove drops an event. mu is held.
 func (l *backlog) remove(i int) {
-	l.bytes -= l.events[i].size
+	l.grow(-l.events[i].size)
 	// The oldest goes most often, and there may be thousands behind it.
 	copy(l.events[1:i+1], l.events[:i])
 	l.events[0] = lateEvent{}
 	l.events = l.events[1:]
 	l.count(wamp.ErrQueueFull)
+}
+
+// grow accounts for n more bytes. mu is held.
+func (l *backlog) grow(n int) {
+	l.bytes += n
+	l.sum.Add(int64(n))
 }
 
 // waiting reports whether events must go behind others.
@@ -89,7 +102,7 @@ func (l *backlog) feed() {
 		e := l.events[0]
 		l.events[0] = lateEvent{}
 		l.events = l.events[1:]
-		l.bytes -= e.size
+		l.grow(-e.size)
 		var ctx context.Context
 		ctx, l.cancel = context.WithCancel(context.Background())
 		l.sends = e.event.Subscription
@@ -156,7 +169,7 @@ func (b *broker) postpone(to *session, l *backlog, sub *subscription, ev *wamp.E
 		return
 	}
 	if l == nil {
-		l = &backlog{s: to, maxBytes: b.cfg.MaxBacklogBytes, count: func(err error) { b.count(to, err) }}
+		l = &backlog{s: to, maxBytes: b.cfg.MaxBacklogBytes, sum: &b.late, maxSum: int64(b.cfg.MaxBacklogSum), count: func(err error) { b.count(to, err) }}
 		l.idle = sync.NewCond(&l.mu)
 		if !to.backlog.CompareAndSwap(nil, l) {
 			l = to.backlog.Load()

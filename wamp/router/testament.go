@@ -2,6 +2,7 @@ package router
 
 import (
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 )
 
 // testaments are the events that a session leaves behind (AP "Testament"): one
@@ -10,6 +11,7 @@ import (
 type testaments struct {
 	scopes [2][]*wamp.Publish
 	count  int
+	bytes  [2]int
 }
 
 // scopeOf reads the keyword argument scope.
@@ -50,14 +52,31 @@ func (m *meta) addTestament(s *session, a *metaArgs) (any, *wamp.Error) {
 	if will.DiscloseMe, refusal = s.mayDisclose(ActionPublish, topic, will.DiscloseMe); refusal != nil {
 		return nil, refusal
 	}
+	// Encoded, for decoded values take many times as much memory.
+	payload := wamp.Values(args, kwargs)
+	if len(args)+len(kwargs) > 0 {
+		var err error
+		if payload, err = serialize.Encode(wamp.CBOR, payload); err != nil {
+			return nil, wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
+		}
+	}
+	size := payload.Size() + len(topic) + filterBytes(will.Filter) + 256
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ended {
+		return nil, errNoSuchSession
+	}
 	if s.testaments.count >= m.realm.cfg.MaxTestaments {
 		return nil, wamp.NewError(wamp.ErrURILimit, "this session has the most testaments it may have", nil)
 	}
+	if sum := m.realm.testaments.Add(int64(size)); sum > int64(m.realm.cfg.MaxTestamentBytes) && !s.internal() {
+		m.realm.testaments.Add(-int64(size))
+		return nil, wamp.NewError(wamp.ErrURILimit, "the testaments of the realm take the most memory they may take", nil)
+	}
+	s.testaments.bytes[scope] += size
 	s.testaments.count++
 	s.testaments.scopes[scope] = append(s.testaments.scopes[scope],
-		&wamp.Publish{Topic: topic, Options: will, Payload: wamp.Values(args, kwargs)})
+		&wamp.Publish{Topic: topic, Options: will, Payload: payload})
 	return noResult, nil
 }
 
@@ -117,6 +136,8 @@ func (m *meta) flushTestaments(s *session, a *metaArgs) (any, *wamp.Error) {
 	if a.wrong == nil {
 		s.testaments.count -= len(s.testaments.scopes[scope])
 		s.testaments.scopes[scope] = nil
+		m.realm.testaments.Add(-int64(s.testaments.bytes[scope]))
+		s.testaments.bytes[scope] = 0
 	}
 	return noResult, nil
 }

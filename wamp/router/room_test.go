@@ -1,0 +1,116 @@
+package router_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"unsafe"
+
+	"gantry/wamp"
+	"gantry/wamp/router"
+)
+
+// limited counts the refusals for a limit among what a session has heard.
+func limited(p *scripted) (n int) {
+	for _, m := range p.heard() {
+		if e, ok := m.(*wamp.ErrorReply); ok && e.URI == wamp.ErrURILimit {
+			n++
+		}
+	}
+	return n
+}
+
+// stranger joins from outside the process.
+func (w *world) stranger() *scripted {
+	w.t.Helper()
+	p := w.connectBy("websocket")
+	p.say(&wamp.Hello{Realm: "realm1", Details: wamp.Dict{"roles": allRoles}})
+	if _, ok := p.heard()[0].(*wamp.Welcome); !ok {
+		w.t.Fatal("not welcome")
+	}
+	return p
+}
+
+func TestManySessionsTogetherHoldWhatTheRealmAllows(t *testing.T) {
+	t.Parallel()
+	long := wamp.URI(strings.Repeat(".x", 500))
+	body := strings.Repeat("x", 2000)
+	for name, ask := range map[string]func(p *scripted, who, i int){
+		"subscriptions": func(p *scripted, who, i int) {
+			p.say(&wamp.Subscribe{Request: wamp.ID(i), Topic: wamp.URI(fmt.Sprintf("s%d.n%d", who, i))})
+		},
+		"node keys": func(p *scripted, _, i int) {
+			p.say(&wamp.Subscribe{Request: wamp.ID(i), Topic: wamp.URI(fmt.Sprintf("n%d", i)), Options: wamp.SubscribeOptions{NKey: body}})
+		},
+		"patterns": func(p *scripted, who, i int) {
+			p.say(&wamp.Subscribe{Request: wamp.ID(i), Topic: wamp.URI(fmt.Sprintf("s%d.n%d.", who, i)) + long, Options: wamp.SubscribeOptions{Match: wamp.MatchWildcard}})
+		},
+		"registrations": func(p *scripted, who, i int) {
+			p.say(&wamp.Register{Request: wamp.ID(i), Procedure: wamp.URI(fmt.Sprintf("s%d.n%d", who, i))})
+		},
+		"calls": func(p *scripted, _, i int) {
+			p.say(&wamp.Call{Request: wamp.ID(i), Procedure: "silent"})
+		},
+		"testaments": func(p *scripted, _, i int) {
+			p.say(&wamp.Call{Request: wamp.ID(i), Procedure: "wamp.session.add_testament", Payload: wamp.Args("a.b", wamp.List{body}, wamp.Dict{})})
+		},
+		"descriptions": func(p *scripted, who, i int) {
+			p.say(&wamp.Call{Request: wamp.ID(i), Procedure: "wamp.reflect.define", Payload: wamp.Args(fmt.Sprintf("s%d.n%d", who, i), wamp.Dict{"x": body})})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			within(t, router.RealmConfig{
+				MaxTableBytes: 50_000, MaxCallBytes: 20_000, MaxTestamentBytes: 50_000, MaxDefinitionBytes: 50_000,
+			}, func(w *world) {
+				callee, _ := w.join("callee")
+				callee.say(&wamp.Register{Request: 1, Procedure: "silent"})
+				callee.heard()
+				round := func() (granted int) {
+					var all []*scripted
+					for who := range 4 {
+						p := w.stranger()
+						all = append(all, p)
+						for i := range 30 {
+							ask(p, who, i+1)
+						}
+						granted += 30 - limited(p)
+					}
+					for _, p := range all {
+						close(p.in)
+					}
+					return granted
+				}
+				first := round()
+				if first == 0 || first == 4*30 {
+					t.Fatalf("%d of %d were granted", first, 4*30)
+				}
+				if second := round(); second != first {
+					t.Errorf("%d were granted, and %d once those had gone", first, second)
+				}
+			})
+		})
+	}
+}
+
+// A node key is lent by the message, whose memory is used again.
+func TestNodeKeysAreKept(t *testing.T) {
+	t.Parallel()
+	within(t, router.RealmConfig{}, func(w *world) {
+		key := []byte("node-1")
+		a, _ := w.join("a")
+		a.say(&wamp.Subscribe{Request: 1, Topic: "x", Options: wamp.SubscribeOptions{NKey: unsafe.String(&key[0], len(key))}})
+		a.heard()
+		copy(key, "node-2")
+		b, _ := w.join("b")
+		b.say(&wamp.Subscribe{Request: 1, Topic: "x", Options: wamp.SubscribeOptions{NKey: "node-1"}})
+		b.heard()
+		p, _ := w.join("p")
+		for i := range 8 {
+			p.say(&wamp.Publish{Request: wamp.ID(i + 1), Topic: "x", Options: wamp.PublishOptions{RKey: fmt.Sprint("r", i)}})
+		}
+		if n, m := len(a.heard()), len(b.heard()); n != 8 || m != 8 {
+			t.Errorf("%d and %d events, expected 8 for each: they have the same node key", n, m)
+		}
+	})
+}
