@@ -78,8 +78,9 @@ type world struct {
 	stopRouter func() // ends the router, not the server; may be called twice
 }
 
-// hasty does not wait for peers that do not close in turn.
-var hasty = transport.Options{Linger: 50 * time.Millisecond}
+// hasty does not wait for peers that do not close in turn. Nor does it ping: a test
+// that looks at frames would see one on a slow machine.
+var hasty = transport.Options{Linger: 50 * time.Millisecond, PingInterval: time.Minute}
 
 func start(t *testing.T, l wamptest.Link, cfg config) *world {
 	t.Helper()

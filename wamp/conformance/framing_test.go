@@ -145,7 +145,7 @@ func rawPing(t *testing.T) {
 }
 
 func raw25thBit(t *testing.T) {
-	w := start(t, raw(wamp.CBOR), config{server: transport.Options{MaxMessage: 1 << 24, Linger: 50 * time.Millisecond}})
+	w := start(t, raw(wamp.CBOR), config{server: transport.Options{MaxMessage: 1 << 24, Linger: 50 * time.Millisecond, PingInterval: time.Minute}})
 	p, s := w.peer(), w.peer()
 	subscribe(s, "sub", `{}`, "a")
 	for _, n := range []int{1<<24 - 1, 1 << 24} {
@@ -215,7 +215,7 @@ func (d dribble) Write(b []byte) (int, error) {
 }
 
 func rawSlowHandshake(t *testing.T) {
-	w := start(t, raw(wamp.JSON), config{server: transport.Options{HandshakeTimeout: 100 * time.Millisecond, Linger: 50 * time.Millisecond}})
+	w := start(t, raw(wamp.JSON), config{server: transport.Options{HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
 	p := wamptest.Over(t, dribble{w.dial()}, raw(wamp.CBOR))
 	p.Join(realm)
 	c := w.dial()

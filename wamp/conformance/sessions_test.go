@@ -107,15 +107,19 @@ func rolesOfHello(t *testing.T) {
 }
 
 func lateHelloAndRealm(t *testing.T) {
-	over(t, wamptest.Links(), config{hello: 30 * time.Millisecond}, func(w *world) {
-		w.connect().ExpectAbort(wamp.ErrURIProtocolViolation)
-		p := w.peer() // in time
+	everywhere(t, func(w *world) {
+		p := w.peer()
 		for _, name := range []string{"realm2", "", "not a realm", "wamp"} {
 			q := w.connect()
 			q.Send(`[1, "` + name + `", {"roles": {"caller": {}}}]`)
 			q.ExpectAbort(wamp.ErrURINoSuchRealm)
 		}
 		p.Fence()
+	})
+	t.Run("late", func(t *testing.T) {
+		over(t, wamptest.Links(), config{hello: 30 * time.Millisecond}, func(w *world) {
+			w.connect().ExpectAbort(wamp.ErrURIProtocolViolation)
+		})
 	})
 }
 
