@@ -307,8 +307,10 @@ func (v *service) greet(conn net.Conn, visitor *visit, refuse bool) {
 		}
 	default:
 		w := &webConn{Conn: conn, first: first, held: true, visit: visitor, due: time.Now().Add(limit)}
+		// Out of the list first: a server that stops meanwhile would close what may
+		// have become a session already, without a close frame.
+		v.leave(raw)
 		if err = conn.SetDeadline(time.Time{}); err == nil && v.web.hand(w) {
-			v.leave(raw)
 			return
 		}
 	}
