@@ -11,7 +11,8 @@ import (
 // finish takes a call out of all tables. What its callee still sends for it is
 // dropped quietly.
 func (d *dealer) finish(c *call) {
-	d.held -= c.size
+	d.held.used -= c.size
+	c.caller.calling -= c.size
 	delete(c.caller.calls, c.request)
 	delete(c.callee.session.invocations, c.invocation)
 	c.callee.active--

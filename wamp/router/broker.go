@@ -23,7 +23,7 @@ type broker struct {
 	subscriptions table[*subscription]
 	byID          map[wamp.ID]*subscription
 	lastID        wamp.ID
-	tables        tables
+	room          room
 
 	retained retained
 	marks    marks
@@ -110,7 +110,7 @@ func newBroker(cfg *RealmConfig, m *meta) *broker {
 		cfg: cfg, meta: m,
 		subscriptions: newTable[*subscription](),
 		byID:          map[wamp.ID]*subscription{},
-		tables:        tables{max: cfg.MaxTableBytes},
+		room:          room{max: cfg.MaxTableBytes},
 		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes, ttl: cfg.RetainedTTL},
 		marks:         marks{max: cfg.MaxStreams},
 		scratch:       sync.Pool{New: func() any { return new(publication) }},
@@ -168,18 +168,20 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "this session has the most subscriptions it may hold")
 			return
 		}
-		if b.tables.full(s) {
+		part, entry := memberSize+len(m.Options.NKey), entryBytes(m.Topic, m.Options.Match)
+		if b.room.full(s, s.subscribed, part+entry) {
 			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "the subscriptions of the realm take the most memory they may take")
 			return
 		}
 		if !ok {
 			sub = b.create(m.Topic, m.Options.Match)
-			b.tables.used += entryBytes(sub.topic, sub.match)
+			b.room.used += entry
 			b.tell(sub, onSubCreate, s.id, sub.describe())
 		}
 		sub.add(s)
 		sub.nkeys = sub.nkeys.with(s, strings.Clone(m.Options.NKey)) // it is lent
-		b.tables.used += memberSize + len(m.Options.NKey)
+		b.room.used += part
+		s.subscribed += part + entry
 		b.tell(sub, onSubscribe, s.id, sub.id)
 		if s.subscriptions == nil {
 			s.subscriptions = map[wamp.ID]*subscription{}
@@ -232,11 +234,13 @@ func (b *broker) drop(s *session, sub *subscription) {
 	if l := s.backlog.Load(); l != nil {
 		l.forget(sub.id)
 	}
-	b.tables.used -= memberSize + len(sub.nkeys[s])
+	part, entry := memberSize+len(sub.nkeys[s]), entryBytes(sub.topic, sub.match)
+	b.room.used -= part
+	s.subscribed -= part + entry
 	sub.remove(s)
 	b.tell(sub, onUnsubscribe, s.id, sub.id)
 	if len(sub.members) == 0 && sub.log == nil {
-		b.tables.used -= entryBytes(sub.topic, sub.match)
+		b.room.used -= entry
 		b.subscriptions.remove(sub.match, sub.topic)
 		delete(b.byID, sub.id)
 		b.tell(sub, onSubDelete, s.id, sub.id)

@@ -112,7 +112,7 @@ func (d *dealer) begin(s *session, m *wamp.Call) {
 		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have")
 		return
 	}
-	if d.held >= d.cfg.MaxCallBytes && !s.internal() {
+	if d.held.full(s, s.calling, callSize+m.Payload.Size()) { // it may be kept
 		d.refuse(s, m.Request, wamp.ErrURILimit, "the calls in progress in the realm take the most memory they may take")
 		return
 	}
@@ -220,7 +220,8 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee,
 	if c.again != nil {
 		c.size += c.again.Payload.Size()
 	}
-	d.held += c.size
+	d.held.used += c.size
+	s.calling += c.size
 	to.active++
 	if s.calls == nil {
 		s.calls = map[wamp.ID]*call{}

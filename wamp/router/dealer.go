@@ -22,8 +22,8 @@ type dealer struct {
 	registrations table[*registration]
 	byID          map[wamp.ID]*registration
 	lastID        wamp.ID
-	tables        tables
-	held          int // bytes that the calls in progress take
+	room          room // of registrations
+	held          room // of calls in progress
 
 	// Memory for the message that is being queued, reused under mu.
 	invocation wamp.Invocation
@@ -58,7 +58,7 @@ type callee struct {
 }
 
 func newDealer(cfg *RealmConfig, m *meta) *dealer {
-	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, tables: tables{max: cfg.MaxTableBytes}, random: rand.IntN}
+	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, room: room{max: cfg.MaxTableBytes}, held: room{max: cfg.MaxCallBytes}, random: rand.IntN}
 }
 
 func (d *dealer) register(s *session, m *wamp.Register) {
@@ -82,7 +82,8 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 	if s.gone.Load() {
 		return // it has been ended meanwhile, and may have left the tables for good
 	}
-	if d.tables.full(s) {
+	entry := entryBytes(m.Procedure, o.Match)
+	if d.room.full(s, s.registered, memberSize+entry) {
 		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "the registrations of the realm take the most memory they may take")
 		return
 	}
@@ -104,10 +105,11 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 		reg = &registration{id: d.lastID, procedure: ownURI(m.Procedure), match: o.Match, invoke: o.Invoke, created: time.Now()}
 		d.registrations.put(reg.match, reg.procedure, reg)
 		d.byID[reg.id] = reg
-		d.tables.used += entryBytes(reg.procedure, reg.match)
+		d.room.used += entry
 		d.meta.tell(onRegCreate, s.id, reg.describe())
 	}
-	d.tables.used += memberSize
+	d.room.used += memberSize
+	s.registered += memberSize + entry
 	reg.callees = append(reg.callees, &callee{
 		session: s, concurrency: o.Concurrency, discloseCaller: o.DiscloseCaller, forwardTimeout: o.ForwardTimeout,
 	})
@@ -160,17 +162,19 @@ func (d *dealer) unregister(s *session, m *wamp.Unregister) {
 }
 
 func (d *dealer) drop(s *session, reg *registration) {
+	entry := entryBytes(reg.procedure, reg.match)
 	delete(s.registrations, reg.id)
 	if i := reg.position(s); i >= 0 {
 		reg.callees = slices.Delete(reg.callees, i, i+1)
-		d.tables.used -= memberSize
+		d.room.used -= memberSize
+		s.registered -= memberSize + entry
 		if i < reg.turn {
 			reg.turn-- // whoever was next stays next
 		}
 	}
 	d.meta.tell(onUnregister, s.id, reg.id)
 	if len(reg.callees) == 0 {
-		d.tables.used -= entryBytes(reg.procedure, reg.match)
+		d.room.used -= entry
 		d.registrations.remove(reg.match, reg.procedure)
 		delete(d.byID, reg.id)
 		d.meta.tell(onRegDelete, s.id, reg.id)

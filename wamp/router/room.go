@@ -38,10 +38,17 @@ func filterBytes(f *wamp.PublishFilter) int {
 	return n
 }
 
-// tables is the memory that the subscriptions, or the registrations, of a realm
-// take. The lock of the tables guards it.
-type tables struct{ max, used int }
+// room is the memory that something of a realm takes: its subscriptions, its
+// registrations, its calls in progress. The lock of the broker or the dealer guards
+// it.
+type room struct{ max, used int }
 
-// full reports whether a session may enter nothing more. The gateway's own
-// components may at any time.
-func (t *tables) full(s *session) bool { return t.used >= t.max && !s.internal() }
+// sessionShare is what each session may take of each room, full or not, so that
+// those who take it all keep nobody else from a few subscriptions and calls.
+const sessionShare = 16 << 10
+
+// full reports whether a session that has taken so much may not have n more. The
+// gateway's own components may at any time.
+func (r *room) full(s *session, has, n int) bool {
+	return r.used+n > r.max && has+n > sessionShare && !s.internal()
+}

@@ -28,12 +28,15 @@ type session struct {
 
 	// Guarded by broker.mu.
 	subscriptions map[wamp.ID]*subscription
+	subscribed    int                       // bytes they take, see room
 	overflow      map[wamp.ID]wamp.Overflow // by subscription, where it is not the default
 
 	backlog atomic.Pointer[backlog] // nil until the session is slow
 
 	// Guarded by dealer.mu.
 	registrations  map[wamp.ID]*registration
+	registered     int               // bytes they take
+	calling        int               // bytes its calls take
 	calls          map[wamp.ID]*call // as caller, by CALL request
 	invocations    map[wamp.ID]*call // as callee, by INVOCATION request
 	lastInvocation wamp.ID
