@@ -18,6 +18,7 @@ type retained struct {
 	values  map[wamp.URI]*retainedValue
 	bytes   int
 	refused uint64 // values not kept because of the bounds
+	swept   time.Time
 }
 
 // retainedValue is the last publication of a topic. It owns its memory.
@@ -85,8 +86,17 @@ func (r *retained) forget(topic wamp.URI) {
 // expired reports whether a value has been kept for long enough.
 func (r *retained) expired(v *retainedValue) bool { return r.ttl > 0 && time.Since(v.kept) >= r.ttl }
 
-// expire forgets what is expired.
+// sweepPause is how long expire does not look again: with all values at every
+// publication that finds no room, one publisher would stop all others.
+const sweepPause = time.Second
+
+// expire forgets what is expired, unless it has looked just before.
 func (r *retained) expire() {
+	now := time.Now()
+	if r.ttl == 0 || now.Sub(r.swept) < sweepPause {
+		return
+	}
+	r.swept = now
 	for topic, v := range r.values {
 		if r.expired(v) {
 			r.forget(topic)
@@ -106,7 +116,7 @@ func (r *retained) each(m wamp.Match, pattern wamp.URI, f func(wamp.URI, *retain
 	}
 	r.expire()
 	for topic, v := range r.values {
-		if pattern.Matches(m, topic) {
+		if pattern.Matches(m, topic) && !r.expired(v) {
 			f(topic, v)
 		}
 	}
