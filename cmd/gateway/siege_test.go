@@ -1,0 +1,221 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// siegeBudget is what the program may keep in RAM under every attack, in bytes.
+// The race detector keeps several bytes about each byte of the program.
+func siegeBudget() int64 {
+	const budget = 160 << 20
+	if underRace {
+		return 4 * budget
+	}
+	return budget
+}
+
+// siegeWait is how long a good client may have to wait for anything.
+func siegeWait() time.Duration {
+	if underRace {
+		return 3 * time.Second
+	}
+	return time.Second
+}
+
+// siege is a gateway under attack, with good clients inside.
+type siege struct {
+	t        *testing.T
+	p        *program
+	host     string // of WAMP and HTTP
+	garrison *garrison
+	open     []net.Conn // of the present attack
+}
+
+// TestSiege attacks a gateway that has the default limits in one way after the
+// other, while good clients of the same machine go on working. Their waits, the
+// memory of the program and what is left of each attack are bounded.
+func TestSiege(t *testing.T) {
+	if _, err := os.Stat("/proc/self/clear_refs"); err != nil {
+		t.Skip("needs /proc of Linux")
+	}
+	dir := t.TempDir()
+	password := filepath.Join(dir, "password")
+	if err := os.WriteFile(password, []byte("correct horse\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	config := writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+gateway.name = "fort"
+mqtt = { listen = "127.0.0.1:0", connect_timeout = "1s" }
+[listen]
+handshake_timeout = "1s"
+hello_timeout = "1s"
+[[history]]
+topic = "siege.history."
+match = "prefix"
+max_bytes = 1048576
+[user.ann]
+role = "guard"
+password = "file:%s"
+`, password)})
+	s := &siege{t: t, p: startProgram(t, config, t.TempDir(), "GOMEMLIMIT=120MiB")}
+	s.host = strings.TrimSuffix(strings.TrimPrefix(s.p.url, "ws://"), "/ws")
+	s.garrison = s.man()
+	s.watch("peace", func(*siege) {})
+	for _, a := range []struct {
+		name string
+		run  func(*siege)
+	}{
+		{"length bombs", lengthBombs},
+		{"messages that never end", endlessMessages},
+		{"nesting and counts", nesting},
+		{"slow handshakes", slowloris},
+		{"5000 half-open connections", halfOpen},
+		{"connection churn", churn},
+		{"goodbye and abort storms", farewells},
+		{"subscription bombs", subscriptionBombs},
+		{"registration bombs", registrationBombs},
+		{"pattern bombs", patternBombs},
+		{"never-reading subscribers", deafSubscribers},
+		{"never-reading caller", deafCaller},
+		{"meta floods", metaFloods},
+		{"testaments and definitions", testaments},
+		{"calls that nobody answers", pendingCalls},
+		{"calls with timeouts", timeouts},
+		{"history flood", historyFlood},
+		{"wrong proofs", wrongProofs},
+		{"mqtt half-open connections", mqttHalfOpen},
+		{"mqtt floods", mqttFloods},
+		{"never-reading mqtt subscribers", mqttDeaf},
+		{"retained flood", retainedFlood},
+	} {
+		s.watch(a.name, a.run)
+	}
+	s.garrison.dismiss()
+	s.p.stop()
+}
+
+// watch runs one attack and looks at what it has done.
+func (s *siege) watch(name string, attack func(*siege)) {
+	s.t.Run(name, func(t *testing.T) {
+		outer := s.t
+		s.t = t
+		defer func() { s.t = outer }()
+		s.resetPeak()
+		before := s.resources()
+		s.garrison.fresh()
+		began := time.Now()
+		attack(s)
+		took := time.Since(began)
+		s.garrison.report(t, took)
+		s.hangUp()
+		peak := s.status("VmHWM")
+		t.Logf("peak %d MB, then %d MB", peak>>20, s.status("VmRSS")>>20)
+		if peak > siegeBudget() {
+			t.Errorf("the program took %d MB, allowed are %d", peak>>20, siegeBudget()>>20)
+		}
+		s.settle(before)
+	})
+}
+
+// hangUp closes the attackers' connections.
+func (s *siege) hangUp() {
+	for _, c := range s.open {
+		_ = c.Close()
+	}
+	s.open = nil
+}
+
+// resources are what an attack must give back.
+type resources struct{ files, goroutines int }
+
+func (s *siege) resources() resources {
+	files, err := os.ReadDir(s.proc("fd"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resources{len(files), int(s.metric("go_goroutines"))}
+}
+
+// settle waits until the program holds no more than before. What good clients
+// have open at the moment may differ.
+func (s *siege) settle(before resources) {
+	const slack = 24
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.After(patience); ; {
+		now := s.resources()
+		if now.files <= before.files+slack && now.goroutines <= before.goroutines+slack {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-late:
+			s.t.Fatalf("%+v before the attack, %+v are left of it", before, now)
+		}
+	}
+}
+
+func (s *siege) proc(name string) string {
+	return filepath.Join("/proc", strconv.Itoa(s.p.cmd.Process.Pid), name)
+}
+
+// resetPeak makes VmHWM begin anew (proc(5), clear_refs).
+func (s *siege) resetPeak() {
+	if err := os.WriteFile(s.proc("clear_refs"), []byte("5"), 0); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// status reads a size, in bytes, from the status of the process.
+func (s *siege) status(key string) int64 {
+	b, err := os.ReadFile(s.proc("status"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			return kb << 10
+		}
+	}
+	s.t.Fatalf("no %s in the status of the process", key)
+	return 0
+}
+
+// metric reads the sum of all values of a metric.
+func (s *siege) metric(name string) float64 {
+	sum := 0.0
+	for line := range strings.Lines(get(s.t, "http://"+s.host+"/metrics")) {
+		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
+			f := strings.Fields(line)
+			v, err := strconv.ParseFloat(f[len(f)-1], 64)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			sum += v
+		}
+	}
+	return sum
+}
+
+// scale is the number of something, less of it in a short test and under the race
+// detector.
+func scale(n int) int {
+	if testing.Short() {
+		n /= 10
+	}
+	if underRace {
+		n /= 4
+	}
+	return max(n, 1)
+}
