@@ -61,6 +61,16 @@ func TestCookies(t *testing.T) {
 		}
 		refused(w, browser)
 
+		// So does being killed.
+		login(w, browser)
+		p, _ = by(w, browser)
+		killer, _ := w.join("killer")
+		killer.say(&wamp.Call{Request: 1, Procedure: "wamp.session.kill_by_authid", Payload: wamp.Args("ann")})
+		if got := p.heard(); len(got) != 1 || got[0].Type() != wamp.TypeGoodbye {
+			t.Errorf("the killed session hears %v", got)
+		}
+		refused(w, browser)
+
 		login(w, browser)
 		time.Sleep(time.Hour - time.Second)
 		by(w, browser)

@@ -151,9 +151,13 @@ func (m *meta) killChosen(a *metaArgs, ok func(*session) bool) ([]*session, *wam
 // router.
 func (s *session) internal() bool { return s.identity.AuthMethod == methodInternal }
 
-// killAllOf says goodbye to sessions. When it returns they have left the realm.
+// killAllOf says goodbye to sessions, who do not come back by a cookie. When it
+// returns they have left the realm.
 func (m *meta) killAllOf(victims []*session, g *wamp.Goodbye) {
 	for _, s := range victims {
+		if s.logout != nil {
+			s.logout()
+		}
 		s.end(g)
 		m.realm.depart(s)
 	}
