@@ -181,7 +181,7 @@ func (r *raider) reset() { _ = r.Conn.(*net.TCPConn).SetLinger(0) }
 // fence waits until everything that was sent has been handled.
 func (r *raider) fence() {
 	r.t.Helper()
-	const id = 1 << 40
+	const id int64 = 1 << 40
 	r.send(fmt.Sprintf(`[48,%d,{},"wamp.session.get",[]]`, id))
 	want := fmt.Appendf(nil, "%d", id)
 	for b := r.next(); !bytes.Contains(b, want); b = r.next() {

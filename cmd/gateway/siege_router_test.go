@@ -193,7 +193,7 @@ func pendingCalls(s *siege) {
 		n := 12_000
 		caller.each(n, func(i int) string { return fmt.Sprintf(`[48,%d,{},"siege.silence",["%s"]]`, i+1, body) })
 		counts := map[string]int{}
-		const last = 1 << 40
+		const last int64 = 1 << 40
 		caller.send(fmt.Sprintf(`[48,%d,{},"wamp.session.get",[]]`, last))
 		for b := string(caller.next()); !strings.Contains(b, fmt.Sprint(last)); b = string(caller.next()) {
 			if b == "" {
