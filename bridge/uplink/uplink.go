@@ -5,13 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"gantry/bridge"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/serialize"
@@ -78,8 +78,7 @@ type Uplink struct {
 
 	link *bridge.Link // the far connection
 
-	mu      sync.Mutex           // guards grumble
-	grumble map[string]time.Time // when a complaint was last written to the log
+	rare *ratelog.Log
 }
 
 // New validates cfg and returns an uplink that has not been started. name is
@@ -105,7 +104,7 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	}
 	u := &Uplink{
 		name: name, cfg: cfg.WithDefaults(), deps: deps, log: log.With("uplink", name),
-		ready: make(chan struct{}), grumble: make(map[string]time.Time), link: bridge.NewLink(deps.Now),
+		ready: make(chan struct{}), rare: ratelog.New(log.With("uplink", name), time.Minute, deps.Now), link: bridge.NewLink(deps.Now),
 	}
 	var err error
 	u.client, err = client.New(client.Config{Dial: u.dial, Session: deps.Session, OnState: u.onState}, u.log)
@@ -219,19 +218,7 @@ func (u *Uplink) storer(ctx context.Context, class string) wamp.EventHandler {
 }
 
 // complain writes a warning, the same one at most once a minute.
-func (u *Uplink) complain(text string, args ...any) {
-	now := u.deps.Now()
-	u.mu.Lock()
-	last, ever := u.grumble[text]
-	quiet := ever && now.Sub(last).Abs() < time.Minute
-	if !quiet {
-		u.grumble[text] = now
-	}
-	u.mu.Unlock()
-	if !quiet {
-		u.log.Warn(text, args...)
-	}
-}
+func (u *Uplink) complain(text string, args ...any) { u.rare.Warn(text, args...) }
 
 // onState is told by the client of every change.
 func (u *Uplink) onState(online bool, err error) {
