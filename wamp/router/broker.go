@@ -292,6 +292,8 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	if !m.Topic.Valid(b.cfg.StrictURIs, wamp.MatchExact) || m.Topic.Reserved() {
 		if ack {
 			s.refuse(wamp.TypePublish, m.Request, wamp.ErrURIInvalidURI, "the topic is no URI that one may publish to: "+string(m.Topic))
+		} else {
+			s.refused(wamp.ErrURIInvalidURI, "")
 		}
 		return
 	}
@@ -385,6 +387,8 @@ func (b *broker) count(to *session, err error) {
 	case !errors.Is(err, wamp.ErrClosed):
 		b.dropped.Add(1)
 		to.dropped.Add(1)
+		b.meta.realm.rare.Info("event dropped: the subscriber reads too slowly", "session", uint64(to.id), "authid", to.identity.AuthID,
+			"error", err, "hint", "wamp.session.get tells how many of each; raise limits.queue_bytes, or subscribe to less")
 	}
 }
 

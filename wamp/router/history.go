@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 	"time"
@@ -96,6 +97,7 @@ func (b *broker) record(log Log, id wamp.ID, details wamp.EventDetails, m *wamp.
 	}
 	if err != nil {
 		b.unrecorded.Add(1)
+		b.meta.realm.rare.Warn("event not recorded in its history", "topic", string(m.Topic), "error", err, "hint", "look at the store and its disk")
 	}
 }
 
@@ -296,7 +298,7 @@ func (m *meta) getEvents(s *session, a *metaArgs) (any, *wamp.Error) {
 		return len(events) < q.limit, nil
 	})
 	if err != nil {
-		m.realm.log.Error("event history cannot be read", "topic", string(sub.topic), "error", err)
+		m.realm.rare.Log(slog.LevelError, "event history cannot be read", "topic", string(sub.topic), "error", err)
 		return nil, wamp.NewError(wamp.ErrURIRuntimeError, "the history cannot be read", nil)
 	}
 	return events, nil

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 	"gantry/wamp/auth"
 )
@@ -81,6 +82,7 @@ const methodTLS = "tls"
 // authenticator is the Authenticator of a LoginConfig.
 type authenticator struct {
 	cfg          LoginConfig
+	rare         *ratelog.Log
 	certificates map[string]Certificate // by fingerprint, lower case
 	logins       *logins
 
@@ -108,7 +110,7 @@ func NewAuthenticator(cfg LoginConfig) (Authenticator, error) {
 			return nil, err
 		}
 	}
-	a := &authenticator{cfg: cfg, certificates: map[string]Certificate{}, logins: newLogins(cfg.Cookies), penalties: auth.NewPenalties(cfg.Penalties)}
+	a := &authenticator{cfg: cfg, rare: ratelog.New(cfg.Log, 0, nil), certificates: map[string]Certificate{}, logins: newLogins(cfg.Cookies), penalties: auth.NewPenalties(cfg.Penalties)}
 	for _, c := range cfg.Certificates {
 		print := strings.ToLower(c.Fingerprint)
 		if b, err := hex.DecodeString(print); err != nil || len(b) != sha256.Size {
@@ -203,7 +205,7 @@ func (a *authenticator) certificate(l *Login) (Certificate, bool) {
 	now := a.cfg.Now()
 	// Whoever issued it: the fingerprint names this one certificate.
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		a.cfg.Log.Warn("client certificate is not valid at this time", "subject", subject(leaf), "remote", l.Peer.Remote)
+		a.rare.Warn("client certificate is not valid at this time", "subject", subject(leaf), "remote", l.Peer.Remote)
 		return Certificate{}, false
 	}
 	sum := sha256.Sum256(leaf.Raw)
@@ -220,15 +222,14 @@ func (a *authenticator) prove(ctx context.Context, l *Login) (Identity, *wamp.Er
 		link.Channels = auth.ChannelsOf(l.Peer.TLS)
 	}
 	authid, _ := l.Hello.Details["authid"].(string)
-	if wait := a.wait(l.Peer.Remote, authid); wait > 0 {
-		return Identity{}, wamp.NewError(wamp.ErrURIAuthenticationFailed,
-			fmt.Sprintf("too many wrong attempts; try again in %d s", int(wait.Seconds())+1), nil)
+	if refusal := a.penalized(l, authid); refusal != nil {
+		return Identity{}, refusal
 	}
 	r := auth.Request{Hello: l.Hello, Link: link, Session: l.Session, Now: a.cfg.Now()}
 	if a.cfg.Find != nil && authid != "" {
 		p, err := a.cfg.Find(ctx, l.Hello.Realm, authid)
 		if err != nil {
-			a.cfg.Log.Error("principal cannot be looked up", "authid", authid, "error", err)
+			a.rare.Log(slog.LevelError, "principal cannot be looked up", "authid", authid, "error", err)
 			return Identity{}, wamp.NewError(wamp.ErrURIAuthenticationFailed, "the login could not be checked; try again", nil)
 		}
 		r.Principal, r.Provider = p, a.cfg.Provider
@@ -242,12 +243,26 @@ func (a *authenticator) prove(ctx context.Context, l *Login) (Identity, *wamp.Er
 		l.lost = true // an ABORT is never answered
 		return Identity{}, nil
 	}
+	// Those who guess side by side have all been asked before the first was wrong.
+	if refusal := a.penalized(l, x.AuthID()); refusal != nil {
+		return Identity{}, refusal
+	}
 	id, refusal := x.Finish(answer, a.cfg.Now())
 	a.count(l.Peer.Remote, x.AuthID(), refusal)
 	if refusal != nil {
 		return Identity{}, a.refused(l, x.AuthID(), refusal)
 	}
 	return Identity{AuthID: id.AuthID, AuthRole: id.AuthRole, AuthMethod: id.AuthMethod, AuthProvider: id.AuthProvider, Extra: id.Extra}, nil
+}
+
+// penalized refuses whoever has to wait for his next attempt.
+func (a *authenticator) penalized(l *Login, authid string) *wamp.Error {
+	wait := a.wait(l.Peer.Remote, authid)
+	if wait <= 0 {
+		return nil
+	}
+	return wamp.NewError(wamp.ErrURIAuthenticationFailed,
+		fmt.Sprintf("too many wrong attempts; try again in %d s", int(wait.Seconds())+1), nil)
 }
 
 func (a *authenticator) wait(remote, authid string) time.Duration {
@@ -268,6 +283,6 @@ func (a *authenticator) count(remote, authid string, refusal *auth.Refusal) {
 }
 
 func (a *authenticator) refused(l *Login, authid string, r *auth.Refusal) *wamp.Error {
-	a.cfg.Log.Warn("login refused", "authid", authid, "remote", l.Peer.Remote, "cause", r.Cause)
+	a.rare.Warn("login refused", "authid", authid, "remote", l.Peer.Remote, "cause", r.Cause)
 	return r.Wire()
 }

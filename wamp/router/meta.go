@@ -109,6 +109,7 @@ func (m *meta) serve(s *session, c *wamp.Call, procedure metaProcedure) {
 		refusal = a.wrong
 	}
 	if refusal != nil {
+		s.refused(refusal.URI, refusal.Text)
 		s.send(&wamp.ErrorReply{RequestType: wamp.TypeCall, Request: c.Request, URI: refusal.URI, Payload: refusal.Payload})
 		return
 	}

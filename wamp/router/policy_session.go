@@ -1,13 +1,6 @@
 package router
 
-import (
-	"context"
-	"log/slog"
-	"sync"
-	"time"
-
-	"gantry/wamp"
-)
+import "gantry/wamp"
 
 // admits refuses sessions of roles that do not exist, and everybody from outside
 // the process that comes with the role of those inside, whoever gave it to him. A
@@ -74,35 +67,18 @@ func (s *session) decide(a Action, uri wamp.URI, m wamp.Match) (mode Disclosure,
 	switch {
 	case err != nil:
 		s.realm.undecided.Add(1)
-		s.realm.refusals.log(s, slog.LevelWarn, "authorization failed", a, uri, slog.Any("error", err))
+		s.realm.rare.Warn("authorization failed", s.asked(a, uri, "error", err)...)
 		return mode, wamp.NewError(wamp.ErrURIAuthorizationFailed, "the router could not decide; ask its operator", nil)
 	case !allowed:
 		s.realm.denied.Add(1)
-		s.realm.refusals.log(s, slog.LevelInfo, "denied", a, uri, slog.String("hint", "gantry policy test explains it"))
+		s.realm.rare.Info("denied", s.asked(a, uri, "hint", "gantry policy test explains it")...)
 		return mode, wamp.NewError(wamp.ErrURINotAuthorized, "the role "+s.identity.AuthRole+" may not "+string(a)+" "+string(uri), nil)
 	}
 	return mode, nil
 }
 
-// refusalLog writes at most one line a second, however often somebody tries.
-type refusalLog struct {
-	mu     sync.Mutex // guards what follows
-	last   time.Time
-	silent int // refusals since then
-}
-
-func (l *refusalLog) log(s *session, level slog.Level, text string, a Action, uri wamp.URI, more slog.Attr) {
-	l.mu.Lock()
-	now := time.Now()
-	if now.Sub(l.last) < time.Second {
-		l.silent++
-		l.mu.Unlock()
-		return
-	}
-	silent := l.silent
-	l.last, l.silent = now, 0
-	l.mu.Unlock()
-	s.realm.log.LogAttrs(context.Background(), level, text, slog.Uint64("session", uint64(s.id)), slog.String("authid", s.identity.AuthID),
-		slog.String("authrole", s.identity.AuthRole), slog.String("action", string(a)), slog.String("uri", string(uri)),
-		slog.Int("unlogged", silent), more)
+// asked are the attributes of a log line about what a session has asked for.
+func (s *session) asked(a Action, uri wamp.URI, more ...any) []any {
+	return append([]any{"session", uint64(s.id), "authid", s.identity.AuthID, "authrole", s.identity.AuthRole,
+		"action", string(a), "uri", string(uri)}, more...)
 }

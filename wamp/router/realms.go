@@ -5,12 +5,13 @@ import (
 	"log/slog"
 	"strings"
 
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
 func newRealm(c *RealmConfig, log *slog.Logger) *realm {
 	r := &realm{
-		cfg: c, log: log.With("realm", string(c.Name)), sessions: map[wamp.ID]*session{},
+		cfg: c, log: log.With("realm", string(c.Name)), rare: ratelog.New(log.With("realm", string(c.Name)), 0, nil), sessions: map[wamp.ID]*session{},
 		definitions: definitions{maxCount: c.MaxDefinitions, maxBytes: c.MaxDefinitionBytes},
 	}
 	r.meta = newMeta(r)
@@ -37,7 +38,7 @@ func (r *Router) demand(name wamp.URI) *RealmConfig {
 	}
 	cfg.Name = wamp.URI(strings.Clone(string(name)))
 	if err := cfg.complete(); err != nil {
-		r.log.Error("a realm cannot be made on demand", "error", err)
+		r.rare.Log(slog.LevelError, "a realm cannot be made on demand", "error", err)
 		return nil
 	}
 	return &cfg
@@ -60,7 +61,7 @@ func (r *Router) claim(name wamp.URI, cfg *RealmConfig) (*realm, *wamp.Error) {
 		realm.onDemand = true
 		r.demanded++
 		r.realms[cfg.Name] = realm
-		r.log.Info("realm made on demand", "realm", string(cfg.Name))
+		r.rare.Info("realm made on demand", "realm", string(cfg.Name))
 	}
 	realm.claims++
 	return realm, nil
@@ -73,8 +74,11 @@ func (r *Router) release(realm *realm) {
 	realm.claims--
 	if realm.onDemand && realm.claims == 0 {
 		delete(r.realms, realm.cfg.Name)
+		last := realm.stats()
+		last.Sessions, last.Retained, last.RetainedBytes = 0, 0, 0
+		r.gone.add(last)
 		r.demanded--
-		r.log.Info("realm made on demand is empty and gone", "realm", string(realm.cfg.Name))
+		r.rare.Info("realm made on demand is empty and gone", "realm", string(realm.cfg.Name))
 	}
 }
 

@@ -128,3 +128,72 @@ func TestNodeKeysAreKept(t *testing.T) {
 		}
 	})
 }
+
+// Guessers come side by side: all are challenged before the first is refused, and
+// yet only one guess is looked at.
+func TestGuessesSideBySideAreOneGuess(t *testing.T) {
+	t.Parallel()
+	k := newKeys(t)
+	secured(t, k, nil, func(w *world) {
+		info := wamp.PeerInfo{Transport: "websocket", Remote: "192.0.2.1:1"}
+		var guessers []*scripted
+		for range 5 {
+			p := w.connect()
+			p.info = info
+			p.say(&wamp.Hello{Realm: "realm1", Details: wamp.Dict{"roles": allRoles, "authid": "ann", "authmethods": wamp.List{"wampcra"}}})
+			if _, ok := p.heard()[0].(*wamp.Challenge); !ok {
+				t.Fatal("no challenge")
+			}
+			guessers = append(guessers, p)
+		}
+		for i, p := range guessers {
+			p.say(&wamp.Authenticate{Signature: "wrong"})
+			got := p.heard()
+			abort, ok := got[0].(*wamp.Abort)
+			if !ok || abort.Reason != wamp.ErrURIAuthenticationFailed {
+				t.Fatalf("a wrong guess is answered by %+v", got)
+			}
+			text, _ := abort.Details["message"].(string)
+			if late := strings.Contains(text, "too many wrong attempts"); late != (i > 0) {
+				t.Errorf("guess %d is answered by %q", i, text)
+			}
+		}
+		if n := w.LoginsRefused()[wamp.ErrURIAuthenticationFailed]; n != 5 {
+			t.Errorf("%d refusals are counted", n)
+		}
+	})
+}
+
+func TestRefusalsAreCountedByReason(t *testing.T) {
+	t.Parallel()
+	cfg := router.Config{
+		Realms:   []router.RealmConfig{{Name: "realm1"}},
+		OnDemand: func(name wamp.URI) (router.RealmConfig, bool) { return router.RealmConfig{Name: name}, name == "tenant" },
+	}
+	synctestRouter(t, cfg, func(w *world) {
+		p, _ := w.join("p")
+		p.say(&wamp.Call{Request: 1, Procedure: "nobody"}, publish(2, "bad topic"), &wamp.Unsubscribe{Request: 3, Subscription: 9},
+			&wamp.Call{Request: 4, Procedure: "wamp.session.get"})
+		p.heard()
+		tenant := w.connect()
+		tenant.say(&wamp.Hello{Realm: "tenant", Details: wamp.Dict{"roles": allRoles}}, &wamp.Call{Request: 1, Procedure: "nobody"})
+		close(tenant.in)
+		tenant.heard()
+		nowhere := w.connect()
+		nowhere.say(&wamp.Hello{Realm: "nowhere", Details: wamp.Dict{"roles": allRoles}})
+		nowhere.heard()
+		for uri, want := range map[wamp.URI]uint64{
+			wamp.ErrURINoSuchProcedure: 2, wamp.ErrURIInvalidURI: 1, wamp.ErrURINoSuchSubscription: 1, wamp.ErrURIInvalidArgument: 1,
+		} {
+			if got := w.Total().Refused[uri]; got != want {
+				t.Errorf("%d refusals with %s are counted, expected %d", got, uri, want)
+			}
+		}
+		if got := w.LoginsRefused(); len(got) != 1 || got[wamp.ErrURINoSuchRealm] != 1 {
+			t.Errorf("refused logins are %v", got)
+		}
+		if st := w.Total(); st.Joined != 2 || st.Sessions != 1 {
+			t.Errorf("%+v", st)
+		}
+	})
+}

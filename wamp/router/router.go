@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -19,9 +20,13 @@ type Router struct {
 	log   *slog.Logger
 	roles wamp.Dict // of every WELCOME, never changed
 
-	realmsMu sync.RWMutex // guards realms, demanded and each realm's claims
+	rare    *ratelog.Log
+	refused tally // logins, by reason
+
+	realmsMu sync.RWMutex // guards realms, demanded, gone and each realm's claims
 	realms   map[wamp.URI]*realm
-	demanded int // realms made on demand
+	demanded int   // realms made on demand
+	gone     Stats // of those of them that have gone
 
 	mu        sync.Mutex // guards stopped, dismissed and the use of active
 	stopped   bool
@@ -49,7 +54,8 @@ type realm struct {
 
 	joined, violations, denied, undecided, slow, held atomic.Uint64
 
-	refusals refusalLog
+	rare    *ratelog.Log
+	refused tally // requests, by reason
 }
 
 // New validates cfg and returns a router that runs nothing yet. A nil log
@@ -61,7 +67,7 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{cfg: cfg, log: log, roles: roles(), realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
+	r := &Router{cfg: cfg, log: log, rare: ratelog.New(log, 0, nil), roles: roles(), realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
 	for i := range cfg.Realms {
 		r.realms[cfg.Realms[i].Name] = newRealm(&cfg.Realms[i], log)
 	}
@@ -135,7 +141,8 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 	s, refusal := r.admitApart(ctx, p)
 	if refusal != nil {
 		refuse(p, refusal.URI, refusal.Text)
-		r.log.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
+		r.refused.add(refusal.URI)
+		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
 			"reason", string(refusal.URI), "text", refusal.Text)
 		return
 	}
@@ -169,6 +176,9 @@ func (r *Router) admitApart(ctx context.Context, p wamp.Peer) (s *session, refus
 // away before.
 func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error) {
 	late := time.AfterFunc(r.cfg.HelloTimeout, func() {
+		r.refused.add(wamp.ErrURIProtocolViolation)
+		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
+			"reason", string(wamp.ErrURIProtocolViolation), "text", "no HELLO in time")
 		refuse(p, wamp.ErrURIProtocolViolation, "no HELLO within "+r.cfg.HelloTimeout.String())
 		_ = p.Close()
 	})
@@ -207,7 +217,7 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 		r.log.Error("no random numbers for session IDs", "error", err)
 		return nil, wamp.NewError(wamp.ErrURIRuntimeError, "the router has no random numbers", nil)
 	}
-	l := &Login{Peer: p.Info(), Hello: hello, Session: id, Ask: func(c *wamp.Challenge, until time.Time) wamp.Message { return ask(p, c, until) }}
+	l := &Login{Peer: p.Info(), Hello: hello, Session: id, Ask: func(c *wamp.Challenge, until time.Time) wamp.Message { return r.ask(p, c, until) }}
 	identity, refusal := r.cfg.Authenticate(ctx, l)
 	switch {
 	case refusal != nil:
@@ -231,11 +241,12 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 
 // ask sends a challenge and returns what the peer answers, nil when it is gone or
 // says nothing until then.
-func ask(p wamp.Peer, c *wamp.Challenge, until time.Time) wamp.Message {
+func (r *Router) ask(p wamp.Peer, c *wamp.Challenge, until time.Time) wamp.Message {
 	if p.TrySend(c) != nil {
 		return nil
 	}
 	late := time.AfterFunc(time.Until(until), func() {
+		r.refused.add(wamp.ErrURIAuthenticationFailed)
 		refuse(p, wamp.ErrURIAuthenticationFailed, "the challenge was not answered in time")
 		_ = p.Close()
 	})
@@ -244,6 +255,7 @@ func ask(p wamp.Peer, c *wamp.Challenge, until time.Time) wamp.Message {
 	if err != nil {
 		var violation *wamp.ProtocolError
 		if errors.As(err, &violation) {
+			r.refused.add(wamp.ErrURIProtocolViolation)
 			refuse(p, wamp.ErrURIProtocolViolation, violation.Text)
 		}
 		return nil
@@ -311,49 +323,4 @@ func (r *realm) depart(s *session) {
 	r.meta.tell(onLeave, s.id, s.identity.AuthID, s.identity.AuthRole)
 	r.meta.flush()
 	r.log.Debug("session left", "session", s.id)
-}
-
-// Stats are a realm's counters since start and its present size.
-type Stats struct {
-	Sessions      int    // joined now
-	Joined        uint64 // ever
-	Published     uint64 // events routed
-	Delivered     uint64 // events queued at subscribers
-	Dropped       uint64 // events that a subscriber's queue did not take
-	Duplicates    uint64 // publications skipped as sent before (wamp.Once)
-	Calls         uint64
-	CallsRefused  uint64 // calls that the dealer answered with an error
-	Violations    uint64 // sessions ended for breaking the protocol
-	Denied        uint64 // requests refused by the authorizer
-	Undecided     uint64 // requests refused because the authorizer failed
-	Held          uint64 // messages read later for MaxRate
-	SlowConsumers uint64 // sessions ended because an answer could not be queued
-	Retained      int    // last values kept
-	RetainedBytes int
-	NotRetained   uint64 // values not kept for the bounds
-	Unrecorded    uint64 // events that their history could not take
-}
-
-// Stats returns the counters of a realm; zero for one that does not exist.
-func (r *Router) Stats(name wamp.URI) Stats {
-	realm := r.find(name)
-	if realm == nil {
-		return Stats{}
-	}
-	b, d := realm.broker, realm.dealer
-	st := Stats{
-		Joined: realm.joined.Load(), Published: b.published.Load(), Delivered: b.delivered.Load(), Dropped: b.dropped.Load(),
-		Calls: d.calls.Load(), CallsRefused: d.refused.Load(),
-		Unrecorded: b.unrecorded.Load(), Violations: realm.violations.Load(), Denied: realm.denied.Load(), Undecided: realm.undecided.Load(), SlowConsumers: realm.slow.Load(), Held: realm.held.Load(),
-	}
-	realm.mu.Lock()
-	st.Sessions = len(realm.sessions)
-	realm.mu.Unlock()
-	b.marks.mu.Lock()
-	st.Duplicates = b.marks.skipped
-	b.marks.mu.Unlock()
-	b.retained.mu.Lock()
-	st.Retained, st.RetainedBytes, st.NotRetained = len(b.retained.values), b.retained.bytes, b.retained.refused
-	b.retained.mu.Unlock()
-	return st
 }

@@ -138,6 +138,7 @@ func (s *session) send(m wamp.Message) {
 }
 
 func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text string) {
+	s.refused(uri, text)
 	m := &wamp.ErrorReply{RequestType: t, Request: request, URI: uri, Payload: wamp.Args(text)}
 	err := s.offer(m)
 	if errors.Is(err, wamp.ErrTooLarge) {
@@ -147,6 +148,15 @@ func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text
 	}
 	if err != nil {
 		s.lost(err)
+	}
+}
+
+// refused counts a refusal, and logs it where the operator can do something.
+func (s *session) refused(uri wamp.URI, text string) {
+	s.realm.refused.add(uri)
+	if uri == wamp.ErrURILimit {
+		s.realm.rare.Warn("request refused: over the limit", "session", uint64(s.id), "authid", s.identity.AuthID, "text", text,
+			"hint", "raise it in [limits] if the client is meant to do that")
 	}
 }
 
@@ -160,6 +170,8 @@ func (s *session) lost(err error) {
 		reason = wamp.ErrURIPayloadSizeExceeded
 	} else {
 		s.realm.slow.Add(1)
+		s.realm.rare.Warn("session ended: it does not read what it has asked for", "session", uint64(s.id), "authid", s.identity.AuthID,
+			"error", err, "hint", "raise limits.queue_bytes, or look at the client")
 	}
 	s.end(&wamp.Abort{Reason: reason, Details: wamp.Dict{"message": "an answer could not be queued: " + err.Error()}})
 }
@@ -170,6 +182,8 @@ const errURISlowConsumer wamp.URI = "gantry.error.slow_consumer"
 // violation ends a session that broke the protocol.
 func (s *session) violation(text string) {
 	s.realm.violations.Add(1)
+	s.realm.rare.Info("session ended: it broke the protocol", "session", uint64(s.id), "authid", s.identity.AuthID, "text", text,
+		"hint", "update or replace the client")
 	s.end(&wamp.Abort{Reason: wamp.ErrURIProtocolViolation, Details: wamp.Dict{"message": text}})
 }
 
