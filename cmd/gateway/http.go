@@ -2,10 +2,10 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
-
-	"gantry/wamp"
 )
 
 // handler serves what is plain HTTP on the gateway's port.
@@ -63,6 +63,7 @@ func (g *Gateway) metrics() []byte {
 	m.value(1, "version", version, "gateway", g.cfg.Gateway.Name)
 	m.one("gantry_start_time_seconds", gauge, "When the gateway started, in seconds since 1970.", float64(g.started.UnixMilli())/1e3)
 	m.one("gantry_uptime_seconds", gauge, "How long the gateway has been running.", time.Since(g.started).Seconds())
+	g.transportMetrics(m)
 	g.routerMetrics(m)
 	g.mqttMetrics(m)
 	g.deviceMetrics(m)
@@ -73,7 +74,9 @@ func (g *Gateway) metrics() []byte {
 }
 
 func (g *Gateway) routerMetrics(m *metrics) {
-	s := g.router.Stats(wamp.URI(g.cfg.Gateway.Realm))
+	s := g.router.Total()
+	byReason(m, "gantry_router_logins_refused_total", "Clients that were not admitted to a realm.", g.router.LoginsRefused())
+	byReason(m, "gantry_router_requests_refused_total", "Requests of sessions that the router refused.", s.Refused)
 	for _, v := range []struct {
 		name, kind, help string
 		value            float64
@@ -100,6 +103,29 @@ func (g *Gateway) routerMetrics(m *metrics) {
 	}
 }
 
+// byReason writes a counter with a value for each key.
+func byReason[K ~string](m *metrics, name, help string, counts map[K]uint64) {
+	m.family(name, counter, help)
+	for _, reason := range slices.Sorted(maps.Keys(counts)) {
+		m.value(float64(counts[reason]), "reason", string(reason))
+	}
+}
+
+// transportMetrics writes what the servers of the network and of the Unix socket
+// count together.
+func (g *Gateway) transportMetrics(m *metrics) {
+	s, local := g.server.Stats(), g.local.Stats()
+	for why, n := range local.Refused {
+		s.Refused[why] += n
+	}
+	m.one("gantry_transport_connections", gauge, "Connections that are open, plain HTTP included.", float64(s.Open+local.Open))
+	m.one("gantry_transport_half_open", gauge, "Those of them that have not joined a realm.", float64(s.HalfOpen+local.HalfOpen))
+	m.one("gantry_transport_connections_total", counter, "Connections ever accepted.", float64(s.Connections+local.Connections))
+	m.one("gantry_transport_arriving_bytes", gauge, "Memory taken for large messages that arrive.", float64(s.Arriving+local.Arriving))
+	m.one("gantry_transport_waiting_bytes", gauge, "Memory taken for what waits to be sent.", float64(s.Waiting+local.Waiting))
+	byReason(m, "gantry_transport_refused_total", "Connections that were refused or ended.", s.Refused)
+}
+
 func (g *Gateway) mqttMetrics(m *metrics) {
 	if g.mqttd == nil {
 		return
@@ -113,8 +139,8 @@ func (g *Gateway) mqttMetrics(m *metrics) {
 		why   string
 		value uint64
 	}{
-		{"over_limit", s.OverLimit}, {"rejected", s.Rejected}, {"taken_over", s.TakenOver},
-		{"keep_alive", s.KeepAlive}, {"malformed", s.Malformed}, {"slow", s.Slow},
+		{"over_limit", s.OverLimit}, {"half_open", s.HalfOpen}, {"rejected", s.Rejected}, {"not_admitted", s.NotAdmitted}, {"taken_over", s.TakenOver},
+		{"keep_alive", s.KeepAlive}, {"malformed", s.Malformed}, {"slow", s.Slow}, {"memory", s.Memory},
 	} {
 		m.value(float64(v.value), "why", v.why)
 	}

@@ -67,54 +67,66 @@ password = "file:%s"
 	s := &siege{t: t, p: startProgram(t, config, t.TempDir(), "GOMEMLIMIT=120MiB")}
 	s.host = strings.TrimSuffix(strings.TrimPrefix(s.p.url, "ws://"), "/ws")
 	s.garrison = s.man()
-	s.watch("peace", func(*siege) {})
+	began := time.Now()
+	s.watch("peace", "", func(*siege) {})
 	for _, a := range []struct {
-		name string
-		run  func(*siege)
+		name  string
+		run   func(*siege)
+		count string // the metric that tells of it; "" = nothing is refused
 	}{
-		{"length bombs", lengthBombs},
-		{"messages that never end", endlessMessages},
-		{"nesting and counts", nesting},
-		{"slow handshakes", slowloris},
-		{"5000 half-open connections", halfOpen},
-		{"connection churn", churn},
-		{"goodbye and abort storms", farewells},
-		{"subscription bombs", subscriptionBombs},
-		{"registration bombs", registrationBombs},
-		{"pattern bombs", patternBombs},
-		{"never-reading subscribers", deafSubscribers},
-		{"never-reading caller", deafCaller},
-		{"meta floods", metaFloods},
-		{"testaments and definitions", testaments},
-		{"calls that nobody answers", pendingCalls},
-		{"calls with timeouts", timeouts},
-		{"history flood", historyFlood},
-		{"wrong proofs", wrongProofs},
-		{"mqtt half-open connections", mqttHalfOpen},
-		{"mqtt floods", mqttFloods},
-		{"never-reading mqtt subscribers", mqttDeaf},
-		{"retained flood", retainedFlood},
+		{"length bombs", lengthBombs, `gantry_transport_refused_total{reason="too_large"}`},
+		{"messages that never end", endlessMessages, `gantry_transport_refused_total{reason="too_large"}`},
+		{"nesting and counts", nesting, `gantry_transport_refused_total{reason="protocol"}`},
+		{"slow handshakes", slowloris, `gantry_transport_refused_total{reason="handshake_timeout"}`},
+		{"5000 half-open connections", halfOpen, `gantry_transport_refused_total{reason="half_open"}`},
+		{"connection churn", churn, ""},
+		{"goodbye and abort storms", farewells, `gantry_router_violations_total`},
+		{"subscription bombs", subscriptionBombs, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
+		{"registration bombs", registrationBombs, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
+		{"pattern bombs", patternBombs, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
+		{"never-reading subscribers", deafSubscribers, `gantry_router_dropped_total`},
+		{"never-reading caller", deafCaller, `gantry_router_slow_consumers_total`},
+		{"meta floods", metaFloods, ""},
+		{"testaments and definitions", testaments, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
+		{"calls that nobody answers", pendingCalls, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
+		{"calls with timeouts", timeouts, `gantry_router_requests_refused_total{reason="wamp.error.timeout"}`},
+		{"history flood", historyFlood, ""},
+		{"wrong proofs", wrongProofs, `gantry_router_logins_refused_total{reason="wamp.error.authentication_failed"}`},
+		{"mqtt half-open connections", mqttHalfOpen, `gantry_mqtt_ended_total{why="half_open"}`},
+		{"mqtt floods", mqttFloods, `gantry_mqtt_ended_total{why="malformed"}`},
+		{"never-reading mqtt subscribers", mqttDeaf, `gantry_mqtt_ended_total{why="slow"}`},
+		{"retained flood", retainedFlood, `gantry_router_not_retained_total`},
 	} {
-		s.watch(a.name, a.run)
+		s.watch(a.name, a.count, a.run)
 	}
 	s.garrison.dismiss()
 	s.p.stop()
+	// Of each kind one line in a second at most.
+	lines, allowed := strings.Count(s.p.out.String(), "\n"), 20*int(time.Since(began).Seconds()+1)
+	if t.Logf("%d lines of log", lines); lines > allowed {
+		t.Errorf("the log has %d lines, allowed are %d", lines, allowed)
+	}
 }
 
 // watch runs one attack and looks at what it has done.
-func (s *siege) watch(name string, attack func(*siege)) {
+func (s *siege) watch(name, count string, attack func(*siege)) {
 	s.t.Run(name, func(t *testing.T) {
 		outer := s.t
 		s.t = t
 		defer func() { s.t = outer }()
 		s.resetPeak()
-		before := s.resources()
+		before, counted := s.resources(), s.metric(count)
 		s.garrison.fresh()
 		began := time.Now()
 		attack(s)
 		took := time.Since(began)
 		s.garrison.report(t, took)
 		s.hangUp()
+		if n := s.metric(count) - counted; count != "" && n <= 0 {
+			t.Errorf("%s does not tell of it", count)
+		} else if count != "" {
+			t.Logf("%.0f more of %s", n, count)
+		}
 		peak := s.status("VmHWM")
 		t.Logf("peak %d MB, then %d MB", peak>>20, s.status("VmRSS")>>20)
 		if peak > siegeBudget() {
@@ -195,6 +207,9 @@ func (s *siege) status(key string) int64 {
 // metric reads the sum of all values of a metric.
 func (s *siege) metric(name string) float64 {
 	sum := 0.0
+	if name == "" {
+		return 0
+	}
 	for line := range strings.Lines(get(s.t, "http://"+s.host+"/metrics")) {
 		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
 			f := strings.Fields(line)
