@@ -79,17 +79,33 @@ func FuzzMsgPackAgainstMsgp(f *testing.F) {
 	f.Add([]byte{0xc7, 1, 2, 3})
 	f.Add([]byte{0xdd, 0xff, 0xff, 0xff, 0xff})
 	f.Add([]byte{0x81, 0xa1, 'a', 0xdc, 0, 1, 0xca, 1, 2, 3, 4})
+	f.Add([]byte{0x93, 0x30, 0xd4, 0xff, 0x30, 0x30})
+	f.Add([]byte{0xc7, 1, 3, 0x30})
 	f.Fuzz(func(t *testing.T, in []byte) {
 		if serialize.Valid(wamp.MsgPack, in, deep) == nil {
 			if rest, err := msgp.Skip(in); err != nil || len(rest) > 0 {
 				t.Fatalf("msgp: %v, %d left: %x", err, len(rest), in)
 			}
-			if _, _, err := msgp.ReadIntfBytes(in); err != nil {
+			if _, _, err := msgp.ReadIntfBytes(in); err != nil && !maybeOwn(in) {
 				t.Fatalf("msgp: %v: %x", err, in)
 			}
 		}
 		consistent(t, wamp.MsgPack, in)
 	})
+}
+
+// maybeOwn reports whether in may have an extension of a type that means something
+// to msgp (times, complex numbers): it wants those in lengths of its own, where
+// others see an extension like any.
+func maybeOwn(in []byte) bool {
+	typeAt := map[byte]int{0xd4: 1, 0xd5: 1, 0xd6: 1, 0xd7: 1, 0xd8: 1, 0xc7: 2, 0xc8: 3, 0xc9: 5}
+	own := []byte{msgp.Complex64Extension, msgp.Complex128Extension, msgp.TimeExtension, 0xff}
+	for i, c := range in {
+		if n := typeAt[c]; n > 0 && i+n < len(in) && bytes.IndexByte(own, in[i+n]) >= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // FuzzCBORAgainstFxamacker: what the package accepts is well formed for
