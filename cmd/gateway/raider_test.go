@@ -11,7 +11,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -189,22 +188,4 @@ func (r *raider) fence() {
 			r.t.Fatal("the connection has ended")
 		}
 	}
-}
-
-// atOnce does something n times, a few at a time.
-func atOnce(n, workers int, do func(i int)) {
-	var wg sync.WaitGroup
-	next := make(chan int) // unbuffered; closed when all have been given out
-	for range workers {
-		wg.Go(func() {
-			for i := range next {
-				do(i)
-			}
-		})
-	}
-	for i := range n {
-		next <- i
-	}
-	close(next)
-	wg.Wait()
 }

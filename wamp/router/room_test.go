@@ -167,8 +167,10 @@ func TestGuessesSideBySideAreOneGuess(t *testing.T) {
 func TestRefusalsAreCountedByReason(t *testing.T) {
 	t.Parallel()
 	cfg := router.Config{
-		Realms:   []router.RealmConfig{{Name: "realm1"}},
-		OnDemand: func(name wamp.URI) (router.RealmConfig, bool) { return router.RealmConfig{Name: name}, name == "tenant" },
+		Realms: []router.RealmConfig{{Name: "realm1"}},
+		OnDemand: func(name wamp.URI) (router.RealmConfig, bool) {
+			return router.RealmConfig{Name: name}, name == "tenant"
+		},
 	}
 	synctestRouter(t, cfg, func(w *world) {
 		p, _ := w.join("p")
