@@ -149,7 +149,7 @@ func parseHappened(record []byte) (h happened, err error) {
 	publication, ok2 := l[1].(int64)
 	topic, ok3 := l[2].(string)
 	publisher, ok4 := l[3].(int64)
-	if !ok1 || !ok2 || !ok3 || !ok4 {
+	if !ok1 || !ok2 || !ok3 || !ok4 || wamp.ID(publication) > wamp.MaxID || wamp.ID(publisher) > wamp.MaxID {
 		return h, errHistory
 	}
 	h.at, h.publication, h.topic, h.details.Publisher = time.UnixMicro(at), wamp.ID(publication), wamp.URI(topic), wamp.ID(publisher)
