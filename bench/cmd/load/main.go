@@ -58,11 +58,18 @@ func parse() (*options, error) {
 	pid := flag.Int("pid", 0, "measure the router with this process ID, which runs already, instead")
 	ws := flag.Int("ws", 8080, "its port for WebSocket")
 	rs := flag.Int("rs", 8080, "its port for RawSocket")
+	saved := flag.String("show", "", "print the results in this JSON file, with a summary in Markdown")
 	list := flag.Bool("list", false, "list the scenarios")
 	flag.Parse()
 	if *list {
 		for _, s := range scenarios {
 			fmt.Printf("%-20s %s\n", s.name, s.what)
+		}
+		os.Exit(0)
+	}
+	if *saved != "" {
+		if err := show(*saved); err != nil {
+			return nil, err
 		}
 		os.Exit(0)
 	}
@@ -123,6 +130,7 @@ func (o *options) run(ctx context.Context) error {
 			fmt.Fprintf(os.Stderr, "%4.0f s: round %d of %d, %s\n", time.Since(begin).Seconds(), round+1, o.rounds, s.name)
 		}
 	}
+	rep.Load = append(rep.Load, loadAverage())
 	rep.write(os.Stdout)
 	if o.out == "" {
 		return nil

@@ -108,8 +108,8 @@ func sessionOf(f *figures) float64 { return f.Session }
 
 // write prints the table.
 func (p *report) write(w io.Writer) {
-	fmt.Fprintf(w, "%s, %d CPUs, %s for each measurement, load average before %s, after %s\n",
-		p.Begun.Format(time.DateTime), p.CPUs, p.Duration, p.Load[0], loadAverage())
+	fmt.Fprintf(w, "%s, %d CPUs, %s for each measurement, load average %s\n",
+		p.Begun.Format(time.DateTime), p.CPUs, p.Duration, strings.Join(p.Load, ", after "))
 	fmt.Fprintf(w, "cpu: microseconds of the router for each message; /%s, /relay, /batch: ratio of cpu to theirs; rate/%s: ratio of messages a second;\n"+
 		"load: microseconds of the load generator; p50, p99, p999: microseconds; medians over the rounds\n", reference, reference)
 	for _, s := range p.scenarios {
@@ -169,8 +169,66 @@ func (p *report) joins(w io.Writer, r *result) {
 		r.middle(func(f *figures) float64 { return f.RSS }), r.middle(sessionOf), r.ratio(to(reference), sessionOf))
 }
 
+// summary prints the first router beside all others, a line for each scenario and
+// link, as a table in Markdown.
+func (p *report) summary(w io.Writer) {
+	if len(p.Results) == 0 {
+		return
+	}
+	first := p.Results[0].Router
+	fmt.Fprintf(w, "| scenario | link | msgs/s | CPU us | /nexus | rate/nexus | /xconn-go | /relay | /batch | p50 us | p99 us | p999 us | RSS MiB | load us | lost |\n"+
+		"|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	for _, r := range p.Results {
+		if r.Router != first || r.Error != "" {
+			continue
+		}
+		to := func(name string) *result { return p.find(r.Scenario, r.Link, name) }
+		last, lost := 0.0, 0.0
+		for _, f := range r.Rounds {
+			lost += float64(f.Lost)
+			last = f.Session
+		}
+		latency := func(of func(*figures) float64) string {
+			if last > 0 {
+				return ""
+			}
+			return fmt.Sprintf("%.0f", r.middle(of))
+		}
+		memory := fmt.Sprintf("%.1f", r.middle(func(f *figures) float64 { return f.RSS }))
+		if last > 0 {
+			memory = fmt.Sprintf("%.1f KiB each, %s of nexus", r.middle(sessionOf), r.ratio(to(reference), sessionOf))
+		}
+		fmt.Fprintf(w, "| %s | %s | %.0f | %.2f | %s | %s | %s | %s | %s | %s | %s | %s | %s | %.2f | %.0f |\n",
+			r.Scenario, r.Link, r.middle(rateOf), r.middle(cpuOf), r.ratio(to(reference), cpuOf), r.ratio(to(reference), rateOf),
+			r.ratio(to("xconn-go"), cpuOf), r.ratio(to("relay"), cpuOf), r.ratio(to("batch"), cpuOf),
+			latency(func(f *figures) float64 { return f.P50 }), latency(func(f *figures) float64 { return f.P99 }),
+			latency(func(f *figures) float64 { return f.P999 }), memory,
+			r.middle(func(f *figures) float64 { return f.Generator }), lost)
+	}
+}
+
+// show prints results that have been saved.
+func show(file string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	p := &report{}
+	if err := json.Unmarshal(b, p); err != nil {
+		return err
+	}
+	for _, s := range scenarios {
+		if slices.ContainsFunc(p.Results, func(r *result) bool { return r.Scenario == s.name }) {
+			p.scenarios = append(p.scenarios, s)
+		}
+	}
+	p.write(os.Stdout)
+	fmt.Println()
+	p.summary(os.Stdout)
+	return nil
+}
+
 func (p *report) writeJSON(file string) error {
-	p.Load = append(p.Load, loadAverage())
 	b, err := json.MarshalIndent(p, "", "\t")
 	if err != nil {
 		return err
