@@ -19,6 +19,8 @@ import (
 
 // garrison are the good clients of a siege: a caller and its callee, a publisher
 // and its subscriber, and newcomers by WAMP and MQTT. They note how long they wait.
+// One more joins a gateway that is not attacked, to tell how long the machine, which
+// may be busy with other things, makes everybody wait.
 type garrison struct {
 	s      *siege
 	cancel context.CancelFunc
@@ -82,6 +84,7 @@ func (s *siege) man() *garrison {
 		turn++
 		return joinOnce(ctx, urls[turn%2])
 	})
+	g.every(ctx, 25*time.Millisecond, quietJoin, func(ctx context.Context) error { return joinOnce(ctx, s.quiet.url) })
 	g.every(ctx, 100*time.Millisecond, "mqtt connect", func(ctx context.Context) error {
 		return mqttOnce(ctx, s.p.mqtt)
 	})
@@ -189,7 +192,10 @@ func (g *garrison) rounds(t *testing.T, n int) {
 	}
 }
 
-var garrisonDuties = []string{"call", "event", "join", "mqtt connect"}
+// quietJoin is the duty at the gateway that is not attacked.
+const quietJoin = "quiet join"
+
+var garrisonDuties = []string{"call", "event", "join", "mqtt connect", quietJoin}
 
 // report says how the good clients fared and fails if one had to wait too long.
 func (g *garrison) report(t *testing.T, took time.Duration) {
@@ -200,8 +206,9 @@ func (g *garrison) report(t *testing.T, took time.Duration) {
 	for _, f := range g.faults {
 		t.Error(f)
 	}
+	allowed := siegeWait() + slices.Max(g.waits[quietJoin])
 	for what, waits := range g.waits {
-		if longest := slices.Max(waits); longest > siegeWait() {
+		if longest := slices.Max(waits); longest > allowed {
 			t.Errorf("a good client waited %s for a %s", longest.Round(time.Millisecond), what)
 		}
 	}

@@ -22,7 +22,8 @@ func siegeBudget() int64 {
 	return budget
 }
 
-// siegeWait is how long a good client may have to wait for anything.
+// siegeWait is how long a good client may have to wait for anything, besides what
+// the machine makes everybody wait: see garrison.
 func siegeWait() time.Duration {
 	if underRace {
 		return 3 * time.Second
@@ -34,7 +35,8 @@ func siegeWait() time.Duration {
 type siege struct {
 	t        *testing.T
 	p        *program
-	host     string // of WAMP and HTTP
+	quiet    *program // a second one, that nobody attacks
+	host     string   // of WAMP and HTTP
 	garrison *garrison
 	open     []net.Conn // of the present attack
 }
@@ -65,7 +67,7 @@ max_bytes = 1048576
 role = "guard"
 password = "file:%s"
 `, password)})
-	s := &siege{t: t, p: startProgram(t, config, t.TempDir(), "GOMEMLIMIT=120MiB")}
+	s := &siege{t: t, p: startProgram(t, config, t.TempDir(), "GOMEMLIMIT=120MiB"), quiet: startProgram(t, config, t.TempDir())}
 	s.host = strings.TrimSuffix(strings.TrimPrefix(s.p.url, "ws://"), "/ws")
 	s.garrison = s.man()
 	began := time.Now()
@@ -102,6 +104,7 @@ password = "file:%s"
 	}
 	s.garrison.dismiss()
 	s.p.stop()
+	s.quiet.stop()
 	// Of each kind one line in a second at most.
 	lines, allowed := strings.Count(s.p.out.String(), "\n"), 20*int(time.Since(began).Seconds()+1)
 	if t.Logf("%d lines of log", lines); lines > allowed {
