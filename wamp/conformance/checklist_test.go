@@ -174,6 +174,26 @@ func crossing(t *testing.T, f func(w *world, from, to wamptest.Link)) {
 	}
 }
 
+// meanwhile calls f over and over in a goroutine, which stop ends and waits for.
+func meanwhile(f func()) (stop func()) {
+	over, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-over:
+				return
+			default:
+				f()
+			}
+		}
+	}()
+	return func() {
+		close(over)
+		<-ended
+	}
+}
+
 // connect brings a peer that has not said HELLO.
 func (w *world) connect() *wamptest.Peer { return w.connectBy(w.link) }
 

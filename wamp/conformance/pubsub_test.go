@@ -200,18 +200,9 @@ func orderOfEvents(t *testing.T) {
 	t.Run("between answers", func(t *testing.T) {
 		everywhere(t, func(w *world) {
 			p, s := w.peer(), w.peer()
-			stop, stopped := make(chan struct{}), make(chan struct{})
-			go func() {
-				defer close(stopped)
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-						p.Send(`[16, "+", {}, "a.b"]`)
-					}
-				}
-			}()
+			stop := meanwhile(func() {
+				p.Send(`[16, "+", {}, "a.b"]`)
+			})
 			for range 5 {
 				s.Send(`[32, "+", {}, "a.b"]`)
 				s.Expect(`[33, "=", "$sub"]`, `[36, "$sub", "*", {}]`) // SUBSCRIBED comes first
@@ -228,8 +219,7 @@ func orderOfEvents(t *testing.T) {
 				s.Fence() // and UNSUBSCRIBED last
 				s.Unset("sub")
 			}
-			close(stop)
-			<-stopped
+			stop()
 		})
 	})
 }

@@ -171,19 +171,10 @@ func orderOfCalls(t *testing.T) {
 	t.Run("registered first", func(t *testing.T) {
 		everywhere(t, func(w *world) {
 			callee, caller := w.peer(), w.peer()
-			stop, stopped := make(chan struct{}), make(chan struct{})
-			go func() {
-				defer close(stopped)
-				for {
-					select {
-					case <-stop:
-						return
-					default:
-						caller.Send(`[48, "+", {}, "p.one"]`)
-						caller.Recv() // a result, or nobody was there
-					}
-				}
-			}()
+			stop := meanwhile(func() {
+				caller.Send(`[48, "+", {}, "p.one"]`)
+				caller.Recv() // a result, or nobody was there
+			})
 			for range 5 {
 				callee.Unset("reg")
 				register(callee, "reg", `{}`, "p.one")
@@ -194,8 +185,7 @@ func orderOfCalls(t *testing.T) {
 					callee.Send(`[70, "$inv", {}]`)
 				}
 			}
-			close(stop)
-			<-stopped
+			stop()
 		})
 	})
 }

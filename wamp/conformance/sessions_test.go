@@ -147,25 +147,15 @@ func goodbyeAnsweredOnce(t *testing.T) {
 			for range 2 {
 				p, pub := w.peer(), w.peer()
 				subscribe(p, "sub", `{}`, "a.b")
-				stop, stopped := make(chan struct{}), make(chan struct{})
-				go func() {
-					defer close(stopped)
-					for {
-						select {
-						case <-stop:
-							return
-						default:
-							pub.Send(`[16, "+", {}, "a.b", [1]]`)
-						}
-					}
-				}()
+				stop := meanwhile(func() {
+					pub.Send(`[16, "+", {}, "a.b", [1]]`)
+				})
 				p.Expect(`[36, "$sub", "*", {}, [1]]`)
 				p.Send(`[6, {}, "wamp.close.close_realm"]`)
 				for p.Recv()[0] != any(int64(6)) {
 				}
 				p.ExpectClosed()
-				close(stop)
-				<-stopped
+				stop()
 			}
 		})
 	})
