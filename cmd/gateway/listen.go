@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -169,7 +168,7 @@ func (g *Gateway) newServers() error {
 			Batched:        l.Batched, Deflate: l.Deflate,
 		},
 		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen, Memory: g.cfg.Limits.MemoryBytes,
-		Cookie:   transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cmp.Or(l.Cookie.MaxAge, defaultCookieAge)},
+		Cookie:   transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cookieAge(l.Cookie)},
 		LongPoll: transport.LongPollConfig{Off: l.LongPoll.Off, Path: l.LongPoll.Path, MaxSessions: l.LongPoll.Sessions},
 		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}

@@ -24,8 +24,8 @@ import (
 	"gantry/wamp/transport"
 )
 
-// defaultCookieAge is how long a login lasts in a browser.
-const defaultCookieAge = 7 * 24 * time.Hour
+// cookieAge is how long a login lasts in a browser, and its cookie with it.
+func cookieAge(c config.Cookie) time.Duration { return cmp.Or(c.MaxAge, 7*24*time.Hour) }
 
 // newAuthenticator makes who may join of the configured users. Secrets are read
 // here, once.
@@ -36,7 +36,7 @@ func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
 		Log: g.log.With("room", "login"),
 	}
 	if l.Cookie.Name != "" {
-		cfg.Cookies.MaxAge = cmp.Or(l.Cookie.MaxAge, defaultCookieAge)
+		cfg.Cookies.MaxAge = cookieAge(l.Cookie)
 	}
 	var principals []auth.Principal
 	for _, name := range slices.Sorted(maps.Keys(g.cfg.Users)) {

@@ -66,11 +66,8 @@ func (l *logins) find(p *wamp.PeerInfo, realm wamp.URI, now time.Time) (Identity
 	return was.identity, ok
 }
 
-// remember keeps who has just proved to be id.
+// remember keeps who has just proved to be id. The peer's cookie is usable.
 func (l *logins) remember(p *wamp.PeerInfo, realm wamp.URI, id Identity, now time.Time) {
-	if !l.usable(p) {
-		return
-	}
 	id.Extra = nil
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -140,17 +140,14 @@ func (a *authenticator) login(ctx context.Context, l *Login) (Identity, *wamp.Er
 
 // remember lets the browser that has just logged in do so by its cookie next time.
 func (a *authenticator) remember(l *Login, id *Identity) {
-	switch id.AuthMethod {
-	case methodAnonymous, methodInternal:
+	if id.AuthMethod == methodAnonymous || id.AuthMethod == methodInternal || !a.logins.usable(&l.Peer) {
 		return
-	case methodCookie:
-	default:
-		a.logins.remember(&l.Peer, l.Hello.Realm, *id, a.cfg.Now())
 	}
-	if a.logins.usable(&l.Peer) {
-		cookie, realm := l.Peer.Cookie, l.Hello.Realm
-		id.Logout = func() { a.logins.forget(cookie, realm) }
+	cookie, realm := l.Peer.Cookie, l.Hello.Realm
+	if id.AuthMethod != methodCookie {
+		a.logins.remember(&l.Peer, realm, *id, a.cfg.Now())
 	}
+	id.Logout = func() { a.logins.forget(cookie, realm) }
 }
 
 // identify takes the first of the offered methods that is possible.

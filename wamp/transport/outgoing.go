@@ -44,8 +44,14 @@ func (o *outgoing) TrySend(m wamp.Message) error {
 
 // Send is TrySend that waits for room.
 func (o *outgoing) Send(ctx context.Context, m wamp.Message) error {
+	return whenRoom(ctx, func() (<-chan struct{}, error) { return o.send(m) })
+}
+
+// whenRoom calls send again when there is room, until it says something else than
+// ErrQueueFull: then the channel that it returns tells of room.
+func whenRoom(ctx context.Context, send func() (room <-chan struct{}, err error)) error {
 	for {
-		room, err := o.send(m)
+		room, err := send()
 		if !errors.Is(err, wamp.ErrQueueFull) {
 			return err
 		}

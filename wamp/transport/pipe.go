@@ -2,7 +2,6 @@ package transport
 
 import (
 	"context"
-	"errors"
 	"io"
 	"sync"
 
@@ -94,17 +93,7 @@ func (p *pipeEnd) TrySend(m wamp.Message) error {
 
 // Send is TrySend that waits for room.
 func (p *pipeEnd) Send(ctx context.Context, m wamp.Message) error {
-	for {
-		room, err := p.out.push(m, true)
-		if !errors.Is(err, wamp.ErrQueueFull) {
-			return err
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return whenRoom(ctx, func() (<-chan struct{}, error) { return p.out.push(m, true) })
 }
 
 // Close ends both directions. It never waits: what was sent is the receiver's.

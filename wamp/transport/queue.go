@@ -259,26 +259,18 @@ func (l *link) TrySend(m wamp.Message) error {
 
 // Send is TrySend that waits for room.
 func (l *link) Send(ctx context.Context, m wamp.Message) error {
-	for {
+	return whenRoom(ctx, func() (room <-chan struct{}, err error) {
 		l.mu.Lock()
+		defer l.mu.Unlock()
 		kick, err := l.put(m)
 		if kick {
 			l.schedule()
 		}
-		var room <-chan struct{}
 		if errors.Is(err, wamp.ErrQueueFull) {
 			room = l.roomLocked()
 		}
-		l.mu.Unlock()
-		if room == nil {
-			return err
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		return room, err
+	})
 }
 
 // frameSpace guesses how many bytes the frame of m takes, so that the buffer
