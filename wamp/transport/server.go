@@ -362,11 +362,11 @@ func (v *service) startRaw(conn, raw net.Conn, visitor *visit) error {
 	}
 	p := newRawPeer(conn, f, maxSend, &v.cfg.Options, v.turns)
 	p.visit, p.memory, p.welcomed = visitor, v.memory, visitor.settle
+	v.leave(raw) // before there is a session, as in greet
 	if !v.start(p, visitor) {
 		p.fail(wamp.ErrClosed)
 		return wamp.ErrClosed
 	}
-	v.leave(raw)
 	return nil
 }
 
