@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/internal/lane"
 	"gantry/wamp"
 )
 
@@ -100,7 +101,7 @@ func (d *device) get(ctx context.Context, p *point, c *call) (wamp.Payload, erro
 	reader, ok := l.driver.(drivers.Reader)
 	if ok {
 		var readings []drivers.Reading
-		readings, err = d.read(ctx, l, reader, prioGet, []string{p.id})
+		readings, err = d.read(ctx, l, reader, lane.Get, []string{p.id})
 		if err == nil {
 			return d.fresh(l, p, readings)
 		}
@@ -175,7 +176,7 @@ func (d *device) set(ctx context.Context, p *point, c *call) (payload wamp.Paylo
 		return wamp.Payload{}, d.answer(fmt.Errorf("driver does not write: %w", drivers.ErrRefused), p.id)
 	}
 	var back drivers.Value
-	err = l.request(ctx, prioWrite, orDefault(d.cfg.Timeout, DefaultTimeout), func(ctx context.Context) (err error) {
+	err = l.request(ctx, lane.Write, orDefault(d.cfg.Timeout, DefaultTimeout), func(ctx context.Context) (err error) {
 		back, err = writer.Write(ctx, p.id, raw)
 		if errors.Is(err, drivers.ErrNotVerified) {
 			err = &notVerified{actual: back, err: err}
@@ -233,7 +234,7 @@ func (d *device) do(ctx context.Context, a *action, c *call) (payload wamp.Paylo
 	if !ok {
 		return wamp.Payload{}, d.answer(fmt.Errorf("driver has no actions: %w", drivers.ErrRefused), "")
 	}
-	priority := prioWrite
+	priority := lane.Write
 	if a.desc.Progressive {
 		// It takes its time: it runs beside the other requests, but alone among
 		// its like.
@@ -300,7 +301,7 @@ func (d *device) answer(err error, point string) error {
 	switch {
 	case errors.As(err, &own):
 		return own
-	case errors.Is(err, errLaneBusy), errors.Is(err, drivers.ErrBusy):
+	case errors.Is(err, lane.ErrBusy), errors.Is(err, drivers.ErrBusy):
 		uri = wamp.ErrURIBusy
 	case errors.Is(err, drivers.ErrOffline):
 		uri = wamp.ErrURIOffline

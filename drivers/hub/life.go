@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/internal/lane"
 )
 
 // stopGrace is how long a driver may take to return once its context has ended.
@@ -19,6 +20,9 @@ const stopGrace = 2 * time.Second
 // answerGrace is how long a request may take to return with the driver's own
 // error once its deadline has passed.
 const answerGrace = 250 * time.Millisecond
+
+// beside is the priority of a request that goes past the lane altogether.
+const beside lane.Priority = -1
 
 // Reasons for which the hub itself ends a life.
 var (
@@ -52,7 +56,7 @@ type life struct {
 	driver drivers.Driver
 	ctx    context.Context // the run's: this struct is the run
 	kill   context.CancelCauseFunc
-	lane   lane
+	lane   lane.Lane
 	once   sync.Once
 	isUp   atomic.Bool
 	up     chan struct{} // closed by Up once the device has been reported online
@@ -140,26 +144,26 @@ func (l *life) end(run <-chan error) <-chan struct{} {
 // timeout. f runs in a goroutine of its own, so that a driver that ignores its
 // deadline blocks nobody but itself: what f writes must only be read when request
 // returns nil or an error of f's.
-func (l *life) request(ctx context.Context, priority int, timeout time.Duration, f func(context.Context) error) error {
+func (l *life) request(ctx context.Context, priority lane.Priority, timeout time.Duration, f func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
 	if priority != beside {
-		turn, stop := context.WithTimeoutCause(ctx, timeout, errLaneBusy)
-		err := l.lane.enter(turn, priority)
+		turn, stop := context.WithTimeoutCause(ctx, timeout, lane.ErrBusy)
+		err := l.lane.Enter(turn, priority)
 		cause := context.Cause(turn)
 		stop()
 		switch {
 		case err == nil:
-		case errors.Is(cause, errLaneBusy):
-			return errLaneBusy
+		case errors.Is(cause, lane.ErrBusy):
+			return lane.ErrBusy
 		default:
 			return l.cause(ctx, err)
 		}
 	}
 	if !l.begin() {
 		if priority != beside {
-			l.lane.leave()
+			l.lane.Leave()
 		}
 		return drivers.ErrOffline
 	}
@@ -172,7 +176,7 @@ func (l *life) request(ctx context.Context, priority int, timeout time.Duration,
 		err := guard(func() error { return f(ctx) })
 		l.d.count.latency.Store(l.d.hub.now().Sub(start).Microseconds())
 		if priority != beside {
-			l.lane.leave()
+			l.lane.Leave()
 		}
 		var p *panicError
 		if errors.As(err, &p) {

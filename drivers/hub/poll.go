@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/internal/lane"
 )
 
 // firstPoll is the latest moment of a group's first poll after the device came
@@ -58,7 +59,7 @@ func (d *device) pollGroup(l *life, reader drivers.Reader, every time.Duration, 
 // pollOnce reads the points and publishes what came; false when the driver
 // cannot be polled.
 func (d *device) pollOnce(l *life, reader drivers.Reader, ids []string) bool {
-	readings, err := d.read(l.ctx, l, reader, prioPoll, ids)
+	readings, err := d.read(l.ctx, l, reader, lane.Poll, ids)
 	switch {
 	case err == nil:
 	case l.ctx.Err() != nil:
@@ -66,7 +67,7 @@ func (d *device) pollOnce(l *life, reader drivers.Reader, ids []string) bool {
 	case errors.Is(err, errors.ErrUnsupported):
 		d.unpolled(ids)
 		return false
-	case errors.Is(err, errLaneBusy):
+	case errors.Is(err, lane.ErrBusy):
 		// Somebody else had the device for all the time: no news is no bad news.
 		return true
 	default:
@@ -96,7 +97,7 @@ func (d *device) unpolled(ids []string) {
 }
 
 // read asks the driver for points.
-func (d *device) read(ctx context.Context, l *life, reader drivers.Reader, priority int, ids []string) ([]drivers.Reading, error) {
+func (d *device) read(ctx context.Context, l *life, reader drivers.Reader, priority lane.Priority, ids []string) ([]drivers.Reading, error) {
 	var readings []drivers.Reading
 	err := l.request(ctx, priority, orDefault(d.cfg.Timeout, DefaultTimeout), func(ctx context.Context) (err error) {
 		readings, err = reader.Read(ctx, ids)

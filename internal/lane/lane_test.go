@@ -1,4 +1,4 @@
-package hub
+package lane
 
 import (
 	"context"
@@ -14,7 +14,7 @@ import (
 // and give up at random; in the end the lane must be free again.
 func TestLaneLetsOneThroughAndLosesNone(t *testing.T) {
 	t.Parallel()
-	var l lane
+	var l Lane
 	var inside atomic.Int32
 	var served, gaveUp, refused atomic.Int32
 	var wg sync.WaitGroup
@@ -22,10 +22,10 @@ func TestLaneLetsOneThroughAndLosesNone(t *testing.T) {
 		wg.Go(func() {
 			for range 20 {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(200))*time.Microsecond)
-				err := l.enter(ctx, rand.IntN(priorities))
+				err := l.Enter(ctx, Priority(rand.IntN(int(priorities))))
 				cancel()
 				switch {
-				case errors.Is(err, errLaneBusy):
+				case errors.Is(err, ErrBusy):
 					refused.Add(1)
 				case err != nil:
 					gaveUp.Add(1)
@@ -35,7 +35,7 @@ func TestLaneLetsOneThroughAndLosesNone(t *testing.T) {
 					}
 					served.Add(1)
 					inside.Add(-1)
-					l.leave()
+					l.Leave()
 				}
 			}
 		})
