@@ -83,14 +83,18 @@ func ParseType(s string) (Type, bool) {
 
 // Point describes one value of a device.
 type Point struct {
-	ID          string // one URI component: a-z 0-9 _
-	Type        Type
-	Unit        string // UCUM code of the scaled value, "" for none
-	Description string
-	Readable    bool
-	Writable    bool
-	Min, Max    *float64 // allowed range of writes, nil = unbounded
-	Enum        []string // allowed texts of a Text point, nil = any
+	ID   string // one URI component: a-z 0-9 _
+	Type Type
+	Unit string // UCUM code of the scaled value, "" for none
+	// Scale and Offset turn the driver's value into the published one: value*Scale +
+	// Offset, where the driver knows them, from a data sheet for example. The
+	// configuration goes before them; the hub applies them. Scale 0 = 1.
+	Scale, Offset float64
+	Description   string
+	Readable      bool
+	Writable      bool
+	Min, Max      *float64 // allowed range of writes, before scaling, nil = unbounded
+	Enum          []string // allowed texts of a Text point, nil = any
 }
 
 // Action describes something a device can do that is more than setting a point.

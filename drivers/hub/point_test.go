@@ -331,3 +331,33 @@ func TestDriverThatCannotBePolledAfterAll(t *testing.T) {
 		}
 	})
 }
+
+func TestTheDriversScaleHoldsUntilTheConfigurationHasOne(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name  string
+		point drivers.Point
+		cfg   hub.PointConfig
+		want  any
+	}{
+		{"none", drivers.Point{}, hub.PointConfig{}, int64(2350)},
+		{"the driver's", drivers.Point{Scale: 0.1, Offset: -40}, hub.PointConfig{}, 195.0},
+		{"the driver's offset alone", drivers.Point{Offset: -40}, hub.PointConfig{}, 2310.0},
+		{"the configuration's", drivers.Point{Scale: 0.1, Offset: -40}, hub.PointConfig{Scale: ptr(0.01)}, 23.5},
+		{"the configuration's, none", drivers.Point{Scale: 0.1}, hub.PointConfig{Scale: ptr(1.0)}, int64(2350)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			tt.point.ID, tt.point.Type, tt.point.Readable = "p", drivers.Int, true
+			drv := newScript(tt.point)
+			cfg := hub.DeviceConfig{Point: map[string]hub.PointConfig{"p": tt.cfg}}
+			run(t, []hub.Device{device("dev", drv, cfg)}, func(b *bench) {
+				drv.send(val(int64(2350)))
+				b.pass(time.Second)
+				if e := b.point("p"); len(e) != 1 || e[0].value != tt.want {
+					t.Errorf("published %v, want %v", e, tt.want)
+				}
+			})
+		})
+	}
+}

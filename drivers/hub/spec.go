@@ -89,7 +89,7 @@ func newSpec(d *drivers.Point, dc *DeviceConfig, pc PointConfig, polled bool) (*
 	s := &spec{
 		id: d.ID, label: pc.Label, description: pc.Description, unit: pc.Unit,
 		raw: d.Type, typ: d.Type,
-		scale:      newScaling(pc.Scale, pc.Offset),
+		scale:      pointScaling(d, &pc),
 		deadband:   pc.Deadband,
 		maxSilence: orDefault(pc.MaxSilence, time.Duration(dc.MaxSilence)),
 		group:      pc.Group,
@@ -132,6 +132,17 @@ func newSpec(d *drivers.Point, dc *DeviceConfig, pc PointConfig, polled bool) (*
 	}
 	s.schedule(dc, &pc, polled)
 	return s, nil
+}
+
+// pointScaling is the configuration's, or the driver's where it says nothing.
+func pointScaling(d *drivers.Point, pc *PointConfig) scaling {
+	switch {
+	case pc.Scale != nil || pc.Offset != 0:
+		return newScaling(pc.Scale, pc.Offset)
+	case d.Scale != 0:
+		return newScaling(&d.Scale, d.Offset)
+	}
+	return newScaling(nil, d.Offset)
 }
 
 // restrict applies the access key.
