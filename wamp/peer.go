@@ -117,6 +117,15 @@ type Congestible interface {
 	Congested() <-chan struct{}
 }
 
+// Metered is implemented by peers that know what goes over the network.
+type Metered interface {
+	// Traffic returns the bytes received and sent since the transport's handshake:
+	// messages as they are encoded, with the headers of their frames, pings and the
+	// like, compressed where that is agreed on; not what TLS, HTTP and TCP add. It
+	// may be called at any time, also after Close.
+	Traffic() (received, sent uint64)
+}
+
 // ProtocolError tells of bytes that are no WAMP message, or of a message that
 // breaks the protocol. The router answers it with ABORT.
 type ProtocolError struct {

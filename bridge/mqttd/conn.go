@@ -37,8 +37,9 @@ const (
 
 // conn is the connection of one MQTT client as a peer of the router.
 type conn struct {
-	srv *Server
-	nc  net.Conn
+	srv   *Server
+	nc    net.Conn
+	meter *meter // the same
 	*visit
 	info wamp.PeerInfo
 	log  *slog.Logger
@@ -66,7 +67,13 @@ type conn struct {
 	spare   []byte        // written buffer, for the next packets
 }
 
-var _ wamp.Peer = (*conn)(nil)
+var (
+	_ wamp.Peer    = (*conn)(nil)
+	_ wamp.Metered = (*conn)(nil)
+)
+
+// Traffic returns the bytes of all packets. See wamp.Metered.
+func (c *conn) Traffic() (received, sent uint64) { return c.meter.in.Load(), c.meter.out.Load() }
 
 // Info describes the client's end.
 func (c *conn) Info() wamp.PeerInfo { return c.info }

@@ -173,8 +173,9 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, v *visit) {
 		// A client without keep-alive that is gone is noticed all the same.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3})
 	}
+	m := &meter{Conn: nc}
 	c := &conn{
-		srv: s, nc: nc, visit: v, info: describe(nc), r: bufio.NewReaderSize(nc, 1024),
+		srv: s, nc: m, meter: m, visit: v, info: describe(nc), r: bufio.NewReaderSize(m, 1024),
 		changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), written: make(chan struct{}), gone: make(chan struct{}),
 		session: newSession(&s.cfg, s.memory),
 	}

@@ -2,6 +2,7 @@ package mqttd
 
 import (
 	"errors"
+	"net"
 	"sync/atomic"
 
 	"gantry/bridge/internal/packet"
@@ -56,4 +57,22 @@ func (s *Server) Stats() Stats {
 		TakenOver: n.takenOver.Load(), KeepAlive: n.keepAlive.Load(), Malformed: n.malformed.Load(), Slow: n.slow.Load(),
 		Refused: n.refused.Load(),
 	}
+}
+
+// meter is a connection that counts its bytes.
+type meter struct {
+	net.Conn
+	in, out atomic.Uint64
+}
+
+func (m *meter) Read(b []byte) (int, error) {
+	n, err := m.Conn.Read(b)
+	m.in.Add(uint64(n))
+	return n, err
+}
+
+func (m *meter) Write(b []byte) (int, error) {
+	n, err := m.Conn.Write(b)
+	m.out.Add(uint64(n))
+	return n, err
 }

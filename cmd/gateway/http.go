@@ -83,6 +83,10 @@ func (g *Gateway) routerMetrics(m *metrics) {
 	}{
 		{"gantry_router_sessions", gauge, "Sessions that have joined.", float64(s.Sessions)},
 		{"gantry_router_joined_total", counter, "Sessions that have ever joined.", float64(s.Joined)},
+		{"gantry_router_received_total", counter, "Messages that sessions have sent.", float64(s.Received)},
+		{"gantry_router_sent_total", counter, "Messages queued for sessions.", float64(s.Sent)},
+		{"gantry_router_received_bytes_total", counter, "Bytes that sessions have sent.", float64(s.ReceivedBytes)},
+		{"gantry_router_sent_bytes_total", counter, "Bytes sent to sessions.", float64(s.SentBytes)},
 		{"gantry_router_published_total", counter, "Events routed.", float64(s.Published)},
 		{"gantry_router_delivered_total", counter, "Events queued at subscribers.", float64(s.Delivered)},
 		{"gantry_router_dropped_total", counter, "Events that did not fit a subscriber's queue.", float64(s.Dropped)},

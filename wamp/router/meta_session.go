@@ -84,7 +84,11 @@ func (m *meta) sessionGet(_ *session, a *metaArgs) (any, *wamp.Error) {
 		return nil, cmp.Or(a.wrong, errNoSuchSession)
 	}
 	d := s.details()
-	d["traffic"] = wamp.Dict{"received": s.received.Load(), "sent": s.sent.Load(), "dropped": s.dropped.Load()}
+	t := s.traffic()
+	d["traffic"] = wamp.Dict{
+		"received": t.received, "sent": t.sent, "dropped": s.dropped.Load(),
+		"received_bytes": t.receivedBytes, "sent_bytes": t.sentBytes,
+	}
 	return d, nil
 }
 

@@ -82,7 +82,8 @@ func TestSessionMetaAPI(t *testing.T) {
 		}
 		a.expects(wamp.Dict{"session": idB, "authid": "b", "authrole": "trusted", "authmethod": "internal", "authprovider": "static",
 			"transport": wamp.Dict{"type": "pipe", "serializer": "values", "peer": "test", "encrypted": false},
-			"traffic":   wamp.Dict{"received": uint64(0), "sent": uint64(1), "dropped": uint64(0)}}, "wamp.session.get", int64(idB))
+			"traffic": wamp.Dict{"received": uint64(0), "sent": uint64(1), "dropped": uint64(0),
+				"received_bytes": uint64(0), "sent_bytes": uint64(0)}}, "wamp.session.get", int64(idB))
 		for _, args := range []wamp.List{nil, {"x"}, {int64(0)}, {-1}} {
 			a.refused(wamp.ErrURIInvalidArgument, "wamp.session.get", args, nil)
 		}

@@ -49,8 +49,9 @@ type realm struct {
 	onDemand bool
 	claims   int // sessions that are in it or about to be
 
-	mu       sync.Mutex // guards sessions
+	mu       sync.Mutex // guards sessions, their counted, and past
 	sessions map[wamp.ID]*session
+	past     traffic // of sessions that have left
 
 	joined, violations, denied, undecided, slow, held atomic.Uint64
 
@@ -156,6 +157,10 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 	s.ended = true
 	s.mu.Unlock()
 	s.closers.Wait()
+	_ = p.Close() // what it still sends counts too
+	s.realm.mu.Lock()
+	s.realm.count(s)
+	s.realm.mu.Unlock()
 }
 
 func refuse(p wamp.Peer, uri wamp.URI, text string) {
@@ -309,7 +314,10 @@ func (r *realm) depart(s *session) {
 	s.leave()
 	r.mu.Lock()
 	_, here := r.sessions[s.id]
-	delete(r.sessions, s.id)
+	if here {
+		delete(r.sessions, s.id)
+		r.count(s)
+	}
 	r.mu.Unlock()
 	if !here {
 		return

@@ -46,6 +46,8 @@ type session struct {
 	// Messages received, queued, and events that the queue could not take.
 	received, sent, dropped atomic.Uint64
 
+	counted traffic // what the realm's sums have of it; guarded by realm.mu
+
 	gone       atomic.Bool // nothing is sent to it any more
 	mu         sync.Mutex  // guards ended, testaments and the use of closers
 	ended      bool

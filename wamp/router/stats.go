@@ -25,6 +25,10 @@ type Stats struct {
 	RetainedBytes int
 	NotRetained   uint64 // values not kept for the bounds
 	Unrecorded    uint64 // events that their history could not take
+	// Messages that sessions have sent to the router, and that were queued for them;
+	// and the bytes of both on their connections, see wamp.Metered.
+	Received, Sent           uint64
+	ReceivedBytes, SentBytes uint64
 	// Refused counts the requests that the router refused, by reason.
 	Refused map[wamp.URI]uint64
 }
@@ -64,7 +68,12 @@ func (r *realm) stats() Stats {
 	}
 	r.mu.Lock()
 	st.Sessions = len(r.sessions)
+	sum := r.past
+	for _, s := range r.sessions {
+		sum.add(s.traffic())
+	}
 	r.mu.Unlock()
+	st.Received, st.Sent, st.ReceivedBytes, st.SentBytes = sum.received, sum.sent, sum.receivedBytes, sum.sentBytes
 	b.marks.mu.Lock()
 	st.Duplicates = b.marks.skipped
 	b.marks.mu.Unlock()
@@ -92,6 +101,10 @@ func (s *Stats) add(o Stats) {
 	s.RetainedBytes += o.RetainedBytes
 	s.NotRetained += o.NotRetained
 	s.Unrecorded += o.Unrecorded
+	s.Received += o.Received
+	s.Sent += o.Sent
+	s.ReceivedBytes += o.ReceivedBytes
+	s.SentBytes += o.SentBytes
 	if s.Refused == nil {
 		s.Refused = map[wamp.URI]uint64{}
 	}

@@ -51,10 +51,12 @@ type link struct {
 	writeFn func(fd uintptr) bool
 
 	started  time.Time
-	heard    atomic.Int64 // when something last arrived, nanoseconds since started
-	ping     func() error // queues a ping
-	alarm    *time.Timer  // runs keepalive; nil when off
-	handling atomic.Bool  // handshake is over: writes go through the queue
+	heard    atomic.Int64  // when something last arrived, nanoseconds since started
+	arrived  atomic.Uint64 // bytes
+	written  uint64        // bytes; guarded by queue.mu
+	ping     func() error  // queues a ping
+	alarm    *time.Timer   // runs keepalive; nil when off
+	handling atomic.Bool   // handshake is over: writes go through the queue
 
 	giveUp    func() // ends waiting for memory; nil when nobody waits; guarded by queue.mu
 	closeOnce sync.Once
@@ -75,6 +77,13 @@ func (l *link) init(conn net.Conn, opts *Options, t *turns) {
 	if l.raw != nil {
 		l.readFn, l.writeFn = l.tryRead, l.tryWrite
 	}
+}
+
+// Traffic returns the bytes received and sent. See wamp.Metered.
+func (l *link) Traffic() (received, sent uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.arrived.Load(), l.written
 }
 
 // schedule has the queue drained, by the end of a turn or a goroutine of its
@@ -125,7 +134,6 @@ func (l *link) landed(err error) {
 	if cap(l.held) > maxPieces {
 		l.held = nil
 	}
-	l.sent = l.pending
 	l.account()
 	if err != nil {
 		l.die(err)
@@ -135,6 +143,7 @@ func (l *link) landed(err error) {
 // account takes what has been written out of the queue's size, piece by piece:
 // a reader that is slow but steady makes room all the time. l.mu is held.
 func (l *link) account() {
+	l.written += uint64(l.sent)
 	l.size = max(l.size-l.sent, 0) // 0 if it was dropped meanwhile
 	l.pending -= l.sent
 	l.sent = 0
@@ -321,6 +330,7 @@ func (l *link) fill() error {
 		return l.readErr
 	}
 	l.in.b = l.in.b[:len(l.in.b)+n]
+	l.arrived.Add(uint64(n))
 	l.heard.Store(int64(time.Since(l.started)))
 	if l.turns != nil {
 		l.turn = l.turns.begin()

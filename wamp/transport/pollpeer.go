@@ -42,16 +42,20 @@ type pollPeer struct {
 	broken error
 
 	// Guarded by queue.mu.
-	newest chan struct{} // closed when a later receive request arrives; owned by supersede
-	told   chan struct{} // closed when the client has been told of the end; owned by tell
-	isTold bool
-	heard  time.Time // when the last request arrived
-	alarm  *time.Timer
+	newest              chan struct{} // closed when a later receive request arrives; owned by supersede
+	told                chan struct{} // closed when the client has been told of the end; owned by tell
+	isTold              bool
+	heard               time.Time // when the last request arrived
+	bodiesIn, bodiesOut uint64    // bytes
+	alarm               *time.Timer
 
 	closeOnce sync.Once
 }
 
-var _ wamp.Peer = (*pollPeer)(nil)
+var (
+	_ wamp.Peer    = (*pollPeer)(nil)
+	_ wamp.Metered = (*pollPeer)(nil)
+)
 
 // delivery is the body of a send request, or what was wrong with it.
 type delivery struct {
@@ -83,6 +87,13 @@ func newPollPeer(s *polls, conn net.Conn, f wamp.Format, k batching) *pollPeer {
 	p.memory = s.v.memory
 	p.notify = func(bool) { p.signal() }
 	return p
+}
+
+// Traffic returns the bytes of the bodies received and sent. See wamp.Metered.
+func (p *pollPeer) Traffic() (received, sent uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.bodiesIn, p.bodiesOut
 }
 
 // Info describes the other end.
@@ -263,6 +274,9 @@ func (p *pollPeer) readSend(w http.ResponseWriter, r *http.Request) (delivery, e
 	}
 	body := getBuffer(smallBuffer)
 	err := readAll(body, http.MaxBytesReader(w, r.Body, limit))
+	p.mu.Lock()
+	p.bodiesIn += uint64(len(body.b))
+	p.mu.Unlock()
 	var tooLong *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLong):
@@ -421,6 +435,7 @@ func (p *pollPeer) deliver(w http.ResponseWriter, body []byte) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.bodiesOut += uint64(len(body))
 	p.landed()
 }
 

@@ -177,7 +177,10 @@ type rawPeer struct {
 	info   wamp.PeerInfo
 }
 
-var _ wamp.Peer = (*rawPeer)(nil)
+var (
+	_ wamp.Peer    = (*rawPeer)(nil)
+	_ wamp.Metered = (*rawPeer)(nil)
+)
 
 func newRawPeer(conn net.Conn, f wamp.Format, maxSend int, opts *Options, t *turns) *rawPeer {
 	limit := 1 << rawExponent(opts.MaxMessage)

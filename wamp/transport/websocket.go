@@ -151,7 +151,10 @@ type wsPeer struct {
 	info     wamp.PeerInfo
 }
 
-var _ wamp.Peer = (*wsPeer)(nil)
+var (
+	_ wamp.Peer    = (*wsPeer)(nil)
+	_ wamp.Metered = (*wsPeer)(nil)
+)
 
 // newWSPeer takes over c, which lies beneath ws, after the handshake.
 func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server bool) *wsPeer {
@@ -181,6 +184,7 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server 
 		}
 	}
 	tune(c.conn, opts.silence())
+	c.arrived.Store(uint64(len(c.unread()))) // not what the handshake took
 	c.handling.Store(true)
 	p.watch(func() error { return p.control(p.frame(websocket.Ping, nil), false) })
 	return p
