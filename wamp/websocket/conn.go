@@ -1,183 +1,64 @@
 package websocket
 
 import (
+	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"github.com/gorilla/websocket"
 )
 
-// Defaults of Config.
-const (
-	DefaultMaxMessage   = 1 << 20
-	DefaultWriteTimeout = 10 * time.Second
-	DefaultPingInterval = 5 * time.Second
-	DefaultPingTimeout  = 10 * time.Second
-	DefaultLinger       = 2 * time.Second
-)
-
-// Config holds what a client and a server set alike. The zero value means the
-// defaults.
-type Config struct {
-	// MaxMessage is the largest message in bytes that is received, all its
-	// fragments together, and counted after inflating. A larger one fails the
-	// connection with close code 1009 before it is buffered.
-	MaxMessage int
-	// WriteTimeout is how long a write may take before the connection fails.
-	WriteTimeout time.Duration
-	// PingInterval is the silence after which the other side is pinged, and
-	// PingTimeout how long an answer may take; after both together the connection
-	// is dropped. A negative PingInterval switches the keepalive off.
-	PingInterval, PingTimeout time.Duration
-	// Linger is how long Close waits for the other side to close as well.
-	Linger time.Duration
-	// ReadBuffer is the size in bytes of the buffer that each connection keeps;
-	// 0 means 1024. Larger messages bypass it.
-	ReadBuffer int
-	// Deflate compresses messages (RFC 7692, "permessage-deflate") if the other side
-	// does so as well. Each message stands alone: there is no context takeover in
-	// either direction. It is off by default: it costs time, the memory of a
-	// compressor for each message being written, and secrets that share a message
-	// with an attacker's text can be guessed from its length.
-	Deflate bool
-	// DeflateFrom is the size in bytes from which a message is compressed when it
-	// is written; 0 means DefaultDeflateFrom.
-	DeflateFrom int
-	// Wrap, if not nil, replaces the network connection beneath the WebSocket.
-	// Everything passes through the wrapper, the handshake included; each control
-	// frame is one Write.
-	Wrap func(net.Conn) net.Conn
-}
-
-func (c Config) withDefaults() Config {
-	if c.MaxMessage <= 0 {
-		c.MaxMessage = DefaultMaxMessage
-	}
-	for _, d := range []struct {
-		v *time.Duration
-		d time.Duration
-	}{
-		{&c.WriteTimeout, DefaultWriteTimeout}, {&c.PingTimeout, DefaultPingTimeout}, {&c.Linger, DefaultLinger},
-	} {
-		if *d.v <= 0 {
-			*d.v = d.d
-		}
-	}
-	if c.PingInterval == 0 {
-		c.PingInterval = DefaultPingInterval
-	}
-	if c.ReadBuffer <= 0 {
-		c.ReadBuffer = 1024
-	}
-	if c.DeflateFrom <= 0 {
-		c.DeflateFrom = DefaultDeflateFrom
-	}
-	return c
-}
-
-// ErrTooBig is returned when the other side sends a message over MaxMessage. The
-// connection has been failed with close code 1009.
-var ErrTooBig = errors.New("websocket: message is larger than allowed")
-
-// CloseError is the close frame that ended a connection.
-type CloseError struct {
-	Code   int    // RFC 6455, 7.4.1; CloseNoStatus if the frame had none
-	Reason string // UTF-8
-}
-
-// Error returns code and reason.
-func (e *CloseError) Error() string {
-	if e.Reason == "" {
-		return fmt.Sprintf("websocket: closed with code %d", e.Code)
-	}
-	return fmt.Sprintf("websocket: closed with code %d: %s", e.Code, e.Reason)
-}
-
-// Normal reports whether the code is the one of an orderly end: 1000, 1001 or none.
-func (e *CloseError) Normal() bool {
-	return e.Code == CloseNormal || e.Code == CloseGoingAway || e.Code == CloseNoStatus
-}
-
 // Conn is a WebSocket connection. One goroutine may read; any number may write;
 // anyone may close.
 type Conn struct {
-	ws  *websocket.Conn
-	cfg Config
-	buf []byte // of Read
-	max int    // largest message received
+	ws   *websocket.Conn
+	wire *wire
+	cfg  Config
+	buf  []byte // of Read
+	max  int    // largest message received
 
+	server   bool
 	deflated bool // compression is agreed on
 
 	growFrom int          // see Grow
 	grow     func() error // nil: nobody is asked
 
-	readMu  sync.Mutex // held by whoever reads, so that Close can take over
-	readErr error      // guarded by readMu: the error that ended reading
-	writeMu sync.Mutex // held while a message is written
+	readMu  sync.Mutex    // held by whoever reads, so that Close can take over
+	readErr error         // guarded by readMu: the error that ended reading
+	reader  MessageReader // guarded by readMu: of the message last begun
 
-	heard  atomic.Int64 // when something last arrived, in Unix nanoseconds
-	closed atomic.Bool  // Close was called
-	done   sync.Once
-	timer  *time.Timer // runs keepalive, nil when off
+	turn      chan struct{} // holds one token while a message is written; its writer takes it out
+	over      chan struct{} // closed when the network connection is; never sent to
+	overOnce  sync.Once
+	streaming atomic.Bool // a MessageWriter has the turn
+
+	hooks     Handler // of Run
+	answering bool    // by a close frame when one arrives; false for a Stream
+
+	alive     keepalive
+	closed    atomic.Bool // Close was called
+	closeOnce sync.Once
+	peerClose atomic.Pointer[CloseError] // the other side's close frame
+	why       atomic.Pointer[error]      // why this side dropped the connection
 }
 
 // newConn sets limits and handlers before anything is read.
-func newConn(ws *websocket.Conn, cfg Config, deflated bool) *Conn {
-	c := &Conn{ws: ws, cfg: cfg, deflated: deflated}
+func newConn(ws *websocket.Conn, cfg Config, server, deflated bool) *Conn {
+	c := &Conn{ws: ws, wire: ws.NetConn().(*wire), cfg: cfg, server: server, deflated: deflated, answering: true,
+		turn: make(chan struct{}, 1), over: make(chan struct{})}
+	c.reader.c = c
+	c.wire.open.Store(true)
 	c.SetMaxMessage(cfg.MaxMessage)
-	if cfg.PingInterval < 0 {
-		return c
-	}
-	answer := ws.PingHandler()
-	ws.SetPingHandler(func(s string) error {
-		c.hear()
-		return answer(s)
-	})
-	ws.SetPongHandler(func(string) error {
-		c.hear()
-		return nil
-	})
-	c.hear()
-	// The timer is set under the lock that its function takes first, so that
-	// the function sees it.
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	c.timer = time.AfterFunc(cfg.PingInterval, c.keepalive)
+	ws.SetPingHandler(c.pinged)
+	ws.SetPongHandler(c.ponged)
+	ws.SetCloseHandler(c.closing)
+	c.alive.start(c)
 	return c
-}
-
-func (c *Conn) hear() { c.heard.Store(time.Now().UnixNano()) }
-
-// keepalive pings a silent peer and drops one that does not answer.
-func (c *Conn) keepalive() {
-	if c.closed.Load() {
-		return
-	}
-	silent := time.Duration(time.Now().UnixNano() - c.heard.Load())
-	limit := c.cfg.PingInterval + c.cfg.PingTimeout
-	next := c.cfg.PingInterval - silent
-	switch {
-	case silent >= limit:
-		_ = c.ws.UnderlyingConn().Close()
-		return
-	case silent >= c.cfg.PingInterval:
-		if err := c.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(c.cfg.WriteTimeout)); err != nil {
-			_ = c.ws.UnderlyingConn().Close()
-			return
-		}
-		next = min(c.cfg.PingInterval, limit-silent)
-	}
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	if !c.closed.Load() {
-		c.timer.Reset(next)
-	}
 }
 
 // Subprotocol returns the subprotocol agreed on, "" if none.
@@ -199,134 +80,145 @@ func (c *Conn) SetMaxMessage(n int) {
 // ends reading. It must not be called during a read.
 func (c *Conn) Grow(from int, f func() error) { c.growFrom, c.grow = from, f }
 
-// NetConn returns the network connection, wrapped if Config.Wrap did so.
-func (c *Conn) NetConn() net.Conn { return c.ws.UnderlyingConn() }
+// NetConn returns the network connection, wrapped if Config.Wrap did so. It must
+// be neither read nor written. For TLS it is a *tls.Conn.
+func (c *Conn) NetConn() net.Conn { return c.wire.Conn }
 
-// Read returns the next message, Text (valid UTF-8) or Binary. The bytes are
-// valid until the next Read. The error is a *CloseError when the other side
-// closed, ErrTooBig, or that of the connection; the connection is then over.
-func (c *Conn) Read() (Opcode, []byte, error) {
-	op, b, err := c.ReadInto(func(full []byte) []byte {
-		if full == nil {
-			full = c.buf[:0]
-		}
-		return append(full, 0)[:len(full)]
-	})
-	if b != nil {
-		c.buf = b
+// TLS returns the state of the TLS connection, nil if there is none.
+func (c *Conn) TLS() *tls.ConnectionState {
+	tc, ok := c.wire.Conn.(*tls.Conn)
+	if !ok {
+		return nil
 	}
-	if err == nil && op == Text && !utf8.Valid(b) {
-		err = errors.New("websocket: text message is not UTF-8")
-		_ = c.sendClose(CloseInvalidPayload, "not UTF-8")
-	}
-	return op, b, err
+	state := tc.ConnectionState()
+	return &state
 }
 
-// ReadInto returns the next message in the memory that get gives. get is called
-// with nil once the message has begun to arrive, so that an idle connection needs
-// no memory, and with what has arrived whenever that has become full: it then
-// returns the same bytes with room for more. They are returned even with an error
-// that came after a call of get. ReadInto does not check that Text is UTF-8. See
-// Read.
-func (c *Conn) ReadInto(get func(full []byte) []byte) (Opcode, []byte, error) {
-	c.readMu.Lock()
-	defer c.readMu.Unlock()
-	if c.readErr != nil {
-		return 0, nil, c.readErr
+// RemoteAddr returns the network address of the other side, or of the proxy.
+func (c *Conn) RemoteAddr() net.Addr { return c.wire.RemoteAddr() }
+
+// Stats is what has passed over a connection, whole frames only.
+type Stats struct {
+	FramesIn, FramesOut     uint64 // control frames included
+	MessagesIn, MessagesOut uint64
+	BytesIn, BytesOut       uint64 // on the wire: headers included, payloads as compressed
+	PingsIn, PongsIn        uint64
+	RoundTrip               time.Duration // of the last ping that was answered, 0 if none was
+}
+
+// Stats returns the statistics of the connection since its handshake. A connection
+// with Config.Wrap does not count what it receives.
+func (c *Conn) Stats() Stats {
+	s := Stats{FramesOut: c.wire.framesOut.Load(), MessagesOut: c.wire.messagesOut.Load(), BytesOut: c.wire.bytesOut.Load(),
+		RoundTrip: time.Duration(c.alive.roundTrip.Load())}
+	if in := c.wire.in; in != nil {
+		s.FramesIn, s.MessagesIn, s.BytesIn = in.frames.Load(), in.messages.Load(), in.bytes.Load()
+		s.PingsIn, s.PongsIn = in.pings.Load(), in.pongs.Load()
 	}
-	op, r, err := c.ws.NextReader()
-	if err != nil {
-		return 0, nil, c.fail(err)
+	return s
+}
+
+// closing answers the other side's close frame.
+func (c *Conn) closing(code int, reason string) error {
+	c.peerClose.Store(&CloseError{Code: code, Reason: reason})
+	if !c.answering {
+		return nil
 	}
-	b := get(nil)
-	// The library counts what is on the wire; this counts what becomes of it.
-	most := len(b) + c.max
-	ask := c.grow
-	for {
-		if ask != nil && len(b) >= c.growFrom {
-			if err := ask(); err != nil {
-				return 0, b, c.fail(err)
-			}
-			ask = nil
-		}
-		if len(b) == cap(b) {
-			b = get(b)
-		}
-		n, err := r.Read(b[len(b):min(cap(b), most+1)])
-		b = b[:len(b)+n]
-		switch {
-		case len(b) > most:
-			_ = c.sendClose(CloseTooBig, "")
-			return 0, b, c.fail(ErrTooBig)
-		case err == io.EOF:
-			if c.cfg.PingInterval > 0 {
-				c.hear()
-			}
-			return Opcode(op), b, nil
-		case c.deflated && err != nil && damaged(err):
-			_ = c.sendClose(CloseInvalidPayload, "damaged")
-			return 0, b, c.fail(errDeflate)
-		case err != nil:
-			return 0, b, c.fail(err)
-		}
+	if !c.cfg.EchoReason {
+		reason = ""
 	}
+	// That the answer cannot be sent any more is no news to anybody.
+	_ = c.sendClose(code, reason)
+	return nil
 }
 
 // fail keeps and returns the error that ended reading. readMu is held.
 func (c *Conn) fail(err error) error {
 	if c.readErr == nil {
-		c.readErr = cause(err)
+		c.readErr = c.cause(err)
 	}
 	return c.readErr
 }
 
-// cause translates an error of the library into those that Read returns.
-func cause(err error) error {
+// cause translates an error of the library into those that Read returns, and tells
+// the other side of its own faults unless the library has.
+func (c *Conn) cause(err error) error {
+	if why := c.why.Load(); why != nil {
+		return *why
+	}
 	var ce *websocket.CloseError
+	var wrong *ProtocolError
 	switch {
 	case errors.Is(err, websocket.ErrReadLimit):
-		return ErrTooBig
+		if c.wire.closeSent() {
+			return ErrTooBig
+		}
+		// The library is silent about this one, and sees it before the wire does.
+		wrong = errLength
+		c.refuse(wrong.Code, wrong.Text)
+		return wrong
+	case errors.Is(err, ErrTooBig):
+		c.refuse(CloseTooBig, "")
+	case errors.As(err, &wrong):
+		c.refuse(wrong.Code, wrong.Text)
 	case errors.As(err, &ce):
 		if ce.Code == CloseAbnormal {
 			return io.ErrUnexpectedEOF
 		}
 		return &CloseError{Code: ce.Code, Reason: ce.Text}
+	case c.deflated && damaged(err):
+		c.refuse(CloseInvalidPayload, "damaged")
+		return &ProtocolError{CloseInvalidPayload, "compressed message is damaged"}
+	}
+	// The library has a text of its own for each fault, and no type.
+	if text, ok := strings.CutPrefix(err.Error(), "websocket: "); ok && wrong == nil && errors.Unwrap(err) == nil && !errors.Is(err, ErrTooBig) {
+		return &ProtocolError{CloseProtocolError, text}
 	}
 	return err
 }
 
-// Write sends one message. It blocks until the network has taken it or
-// WriteTimeout has passed; the connection is over after an error.
-func (c *Conn) Write(op Opcode, b []byte) error {
-	c.writeMu.Lock()
-	defer c.writeMu.Unlock()
-	if c.closed.Load() {
-		return net.ErrClosed
+// refuse ends the connection for a fault of the other side.
+func (c *Conn) refuse(code int, reason string) {
+	if c.cfg.FailByDrop {
+		_ = c.wire.Conn.Close()
+		return
 	}
-	if err := c.ws.SetWriteDeadline(time.Now().Add(c.cfg.WriteTimeout)); err != nil {
-		return err
-	}
-	c.ws.EnableWriteCompression(len(b) >= c.cfg.DeflateFrom)
-	return c.ws.WriteMessage(int(op), b)
+	_ = c.sendClose(code, reason)
 }
 
 func (c *Conn) sendClose(code int, reason string) error {
-	return c.ws.WriteControl(websocket.CloseMessage, ClosePayload(code, reason), time.Now().Add(c.cfg.WriteTimeout))
+	return c.wire.frame(finalBit|byte(Close), ClosePayload(code, strings.ToValidUTF8(reason, "\uFFFD")))
+}
+
+// drop closes the network connection for a reason that Read returns.
+func (c *Conn) drop(why error) {
+	c.why.CompareAndSwap(nil, &why)
+	_ = c.wire.Conn.Close()
+}
+
+// validClose reports whether a close code may be sent (RFC 6455, 7.4; the registry
+// of IANA).
+func validClose(code int) bool {
+	return code >= CloseNormal && code <= CloseUnsupportedData || code == CloseNoStatus ||
+		code >= CloseInvalidPayload && code <= 1014 || code >= 3000 && code <= 4999
 }
 
 // Close sends a close frame, waits up to Linger for the other side's, so that
-// neither side loses what is on its way, and frees the connection. A blocked
-// Read returns. Later calls do nothing.
+// neither side loses what is on its way, and frees the connection. A message that
+// is being written is finished first, unless it is that of a MessageWriter. A
+// blocked Read returns. CloseNoStatus sends no code; the reason is cut to 123
+// bytes. For a code that must not be sent, the connection is closed with
+// CloseInternalError and the error is ErrCloseCode. Later calls do nothing.
 func (c *Conn) Close(code int, reason string) error {
 	var err error
-	c.done.Do(func() {
-		c.writeMu.Lock()
-		c.closed.Store(true)
-		if c.timer != nil {
-			c.timer.Stop()
+	c.closeOnce.Do(func() {
+		if !validClose(code) {
+			code, reason, err = CloseInternalError, "", ErrCloseCode
 		}
-		err = c.sendClose(code, reason)
-		c.writeMu.Unlock()
+		c.alive.stop()
+		c.closed.Store(true)
+		c.waitForMessage()
+		sent := c.sendClose(code, reason)
 		_ = c.ws.SetReadDeadline(time.Now().Add(c.cfg.Linger))
 		// A reader in progress sees the other side's close frame itself.
 		c.readMu.Lock()
@@ -336,15 +228,43 @@ func (c *Conn) Close(code int, reason string) error {
 			}
 		}
 		c.readMu.Unlock()
-		if cerr := c.ws.Close(); err == nil || errors.Is(err, websocket.ErrCloseSent) {
-			err = cerr
+		_ = c.end()
+		if !errors.Is(sent, net.ErrClosed) { // the other side's close frame has been answered
+			err = errors.Join(err, sent)
 		}
 	})
 	return err
 }
 
+// waitForMessage lets a message that is being written come to its end.
+func (c *Conn) waitForMessage() {
+	if c.streaming.Load() {
+		return
+	}
+	t := time.NewTimer(c.cfg.WriteTimeout)
+	defer t.Stop()
+	select {
+	case c.turn <- struct{}{}:
+		<-c.turn
+	case <-t.C:
+	case <-c.over:
+	}
+}
+
+// end closes the network connection.
+func (c *Conn) end() error {
+	c.overOnce.Do(func() { close(c.over) })
+	return c.wire.Conn.Close()
+}
+
 // Abandon closes the network connection at once.
 func (c *Conn) Abandon() error {
+	c.alive.stop()
 	c.closed.Store(true)
-	return c.ws.Close()
+	return c.end()
+}
+
+// Clean reports whether both sides have sent a close frame.
+func (c *Conn) Clean() bool {
+	return c.peerClose.Load() != nil && c.wire.closeSent()
 }

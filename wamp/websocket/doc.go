@@ -1,12 +1,48 @@
 // Package websocket is plain WebSocket (RFC 6455), client and server, on
-// gorilla/websocket. It adds what a service needs around the protocol: limits
-// that are set before the first byte is read, subprotocol choice in the client's
-// order, origin and host checks, a keepalive that drops dead peers, and a close
-// that does not lose data. It knows nothing of what the messages mean.
+// gorilla/websocket. It knows nothing of what the messages mean.
+//
+// A server is an [http.Handler]: a [Server] accepts or refuses handshakes and hands
+// each connection to a function; [Serve] runs one, or an [http.ServeMux] with
+// several beside files, until a context ends. A client is a [Dialer]. Both have a
+// [Config] in them with limits and deadlines, and both yield a [Conn], which is
+// used at one of three levels, alike for sending and for receiving:
+//
+//   - messages: [Conn.Read] and [Conn.Write], or a [Handler] and [Conn.Run], which
+//     calls it at open, message, ping, pong and close;
+//   - frames of a message: [MessageReader.NextFrame] and [MessageWriter.WriteFrame];
+//   - streams: [Conn.Reader] and [Conn.Writer] for messages that need not fit into
+//     memory.
+//
+// [Listen] and [Dialer.Dial] take a URL with TCP or a Unix socket, with TLS or
+// without; see [URL].
+//
+// # What the library does and what this package does
+//
+// gorilla/websocket does the handshakes, and takes frames apart, unmasks and
+// inflates. This package sends frames itself, since the library fragments only
+// where a buffer happens to end, and looks at what arrives before the library does,
+// for what that overlooks: frame limits, reserved bits on control frames and
+// continuations, close frames with half a code, lengths not in their shortest form,
+// and text that goes wrong before its end. Errors that the other side causes are
+// *[CloseError], *[ProtocolError] and [ErrTooBig].
+//
+// # Compression
+//
+// permessage-deflate (RFC 7692) is off unless [Config.Deflate] is set: for small
+// messages it costs more than everything else together. The library knows no
+// context takeover in either direction and no compression window but the largest:
+//
+//   - a client offers server_no_context_takeover and client_no_context_takeover, and
+//     refuses an answer that does not agree on both;
+//   - a server answers with both, which any client must accept, and declines an offer
+//     with a server_max_window_bits below 15, so that the connection goes on without
+//     compression; client_max_window_bits is accepted and any window inflated.
+//
+// [Server.AcceptDeflate] decides on offers, [Config.DeflateFrom] and
+// [WriteOptions.Plain] on messages. MaxMessage bounds what a message inflates to.
+//
+// # Beneath
 //
 // [Config.Wrap] and the frame functions let a caller take over the sending side
-// beneath the library; package transport does so to batch frames.
-//
-// Compression (RFC 7692) is off unless [Config.Deflate] is set: for small messages
-// it costs more than everything else together.
+// beneath the connection; package transport does so to batch frames.
 package websocket

@@ -141,3 +141,17 @@ func cutRune(s string, n int) string {
 	}
 	return s[:n]
 }
+
+// parseHeader returns the header that b begins with.
+func parseHeader(b []byte) FrameHeader {
+	h := FrameHeader{Final: b[0]&finalBit != 0, Opcode: Opcode(b[0] &^ finalBit), Masked: b[1]&maskBit != 0}
+	switch n := b[1] &^ maskBit; n {
+	case 126:
+		h.Length = uint64(binary.BigEndian.Uint16(b[2:]))
+	case 127:
+		h.Length = binary.BigEndian.Uint64(b[2:])
+	default:
+		h.Length = uint64(n)
+	}
+	return h
+}

@@ -2,7 +2,9 @@ package websocket
 
 import (
 	"bufio"
+	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"net/http"
@@ -10,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/gorilla/websocket"
 )
@@ -38,36 +41,109 @@ type Server struct {
 	// under the attacker's name and so passes the check of the same host.
 	CheckHost func(host string) bool
 
-	// Header is sent with the answer that accepts the handshake.
+	// Header is sent with the answer that accepts the handshake; "Server" names the
+	// program.
 	Header http.Header
 
+	// Connect, if not nil, is asked before a handshake of an allowed origin and host
+	// is accepted. It may take its time, until the request's context ends. An error
+	// refuses: a *Refusal with its status, any other with status 403.
+	Connect func(h *Handshake) error
+
+	// AcceptDeflate, if not nil, says whether an offer of compression that can be
+	// accepted shall be; the client's first such is taken.
+	AcceptDeflate func(DeflateOffer) bool
+
+	// Page, if not nil, answers requests that do not ask for a WebSocket; otherwise
+	// the answer is status 400.
+	Page http.Handler
+
+	// Handle is what ServeHTTP does with a connection. The connection is closed with
+	// code 1000 when Handle returns, and with 1001 when the request's context ends.
+	Handle func(c *Conn, r *http.Request)
+
+	// MaxConns is how many connections ServeHTTP has at a time; more are refused
+	// with status 503. 0 means any number.
+	MaxConns int
+
+	conns   atomic.Int64
 	buffers sync.Pool
+}
+
+// Handshake is a client's request on which the server decides.
+type Handshake struct {
+	// Request has headers, cookies, peer address and TLS state. It must not be
+	// changed.
+	Request *http.Request
+	// Header is sent with the answer if the handshake is accepted, for cookies and
+	// the like.
+	Header http.Header
+	// Subprotocol is what will be agreed on: the choice from Server.Subprotocols, ""
+	// if there is none. It may be replaced by another of those that the client
+	// offers, or by "".
+	Subprotocol string
+}
+
+// Refusal is the error by which Server.Connect refuses a handshake.
+type Refusal struct {
+	Status int         // HTTP, 400 to 599, e.g. 401
+	Header http.Header // of the answer, e.g. WWW-Authenticate
+	Text   string      // body of the answer
+}
+
+// Error returns status and text.
+func (e *Refusal) Error() string {
+	return fmt.Sprintf("websocket: handshake refused with status %d: %s", e.Status, e.Text)
+}
+
+// Conns returns how many connections ServeHTTP has.
+func (s *Server) Conns() int { return int(s.conns.Load()) }
+
+// ServeHTTP upgrades the request, or refuses it, and hands the connection to
+// Handle.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n := s.conns.Add(1)
+	defer s.conns.Add(-1)
+	if s.MaxConns > 0 && n > int64(s.MaxConns) {
+		http.Error(w, "too many connections", http.StatusServiceUnavailable)
+		return
+	}
+	if s.Handle == nil {
+		http.Error(w, "nothing is served here", http.StatusNotImplemented)
+		return
+	}
+	c, err := s.Upgrade(w, r)
+	if err != nil {
+		return // the request has been answered
+	}
+	stop := context.AfterFunc(r.Context(), func() { _ = c.Close(CloseGoingAway, "") })
+	defer stop()
+	defer func() { _ = c.Close(CloseNormal, "") }()
+	s.Handle(c, r)
 }
 
 // Upgrade turns the request into a WebSocket connection. The answer has what
 // w.Header() holds, such as cookies, besides Header. When it refuses it has
 // answered the request: 400 for what is not a handshake or has no common
-// subprotocol, 403 for a wrong origin, 421 for a wrong host.
+// subprotocol, 403 for a wrong origin, 421 for a wrong host, or as Connect says.
 func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	cfg := s.withDefaults()
 	if s.CheckHost != nil && !s.CheckHost(r.Host) {
 		http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
 		return nil, errors.New("websocket: host " + r.Host + " is not one of the server's")
 	}
+	if s.Page != nil && !websocket.IsWebSocketUpgrade(r) {
+		s.Page.ServeHTTP(w, r)
+		return nil, errNoUpgrade
+	}
 	header := w.Header().Clone()
 	maps.Copy(header, s.Header)
-	if len(s.Subprotocols) > 0 {
-		chosen := s.choose(r)
-		if chosen == "" {
-			want := strings.Join(s.Subprotocols, ", ")
-			http.Error(w, "subprotocol must be one of: "+want, http.StatusBadRequest)
-			return nil, errors.New("websocket: none of the subprotocols " + want + " in the request")
-		}
-		header.Set("Sec-Websocket-Protocol", chosen)
+	if err := s.agree(w, r, header); err != nil {
+		return nil, err
 	}
 	var deflated bool
 	if cfg.Deflate {
-		r, deflated = negotiate(r)
+		r, deflated = negotiate(r, s.AcceptDeflate)
 	}
 	up := websocket.Upgrader{
 		ReadBufferSize:    cfg.ReadBuffer,
@@ -76,22 +152,67 @@ func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) 
 		CheckOrigin:       s.allowed,
 		EnableCompression: deflated,
 	}
-	if cfg.Wrap != nil {
-		w = &hijacker{ResponseWriter: w, wrap: cfg.Wrap}
-	}
-	ws, err := up.Upgrade(w, r, header)
+	ws, err := up.Upgrade(&hijacker{ResponseWriter: w, cfg: &cfg}, r, header)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(ws, cfg, deflated), nil
+	return newConn(ws, cfg, true, deflated), nil
+}
+
+var errNoUpgrade = errors.New("websocket: the request does not ask for a WebSocket")
+
+// agree chooses the subprotocol and asks Connect, or answers the request.
+func (s *Server) agree(w http.ResponseWriter, r *http.Request, header http.Header) error {
+	chosen := s.choose(r)
+	// What is no handshake or of a wrong origin is refused by the library.
+	if s.Connect != nil && websocket.IsWebSocketUpgrade(r) && s.allowed(r) {
+		h := &Handshake{Request: r, Header: header, Subprotocol: chosen}
+		if err := s.Connect(h); err != nil {
+			return refuse(w, err)
+		}
+		if chosen = h.Subprotocol; chosen != "" && !slices.Contains(offered(r), chosen) {
+			http.Error(w, "subprotocol must be one of: "+chosen, http.StatusBadRequest)
+			return errors.New("websocket: subprotocol " + chosen + " is not in the request")
+		}
+	}
+	if chosen != "" {
+		header.Set("Sec-Websocket-Protocol", chosen)
+		return nil
+	}
+	if len(s.Subprotocols) > 0 {
+		want := strings.Join(s.Subprotocols, ", ")
+		http.Error(w, "subprotocol must be one of: "+want, http.StatusBadRequest)
+		return errors.New("websocket: none of the subprotocols " + want + " in the request")
+	}
+	return nil
+}
+
+// refuse answers a handshake that Connect refuses.
+func refuse(w http.ResponseWriter, err error) error {
+	var no *Refusal
+	if !errors.As(err, &no) || no.Status < 400 || no.Status > 599 {
+		http.Error(w, http.StatusText(http.StatusForbidden), http.StatusForbidden)
+		return err
+	}
+	maps.Copy(w.Header(), no.Header)
+	http.Error(w, no.Text, no.Status)
+	return err
+}
+
+// offered returns the subprotocols that the client offers.
+func offered(r *http.Request) (names []string) {
+	for _, line := range r.Header.Values("Sec-Websocket-Protocol") {
+		for name := range strings.SplitSeq(line, ",") {
+			names = append(names, strings.TrimSpace(name))
+		}
+	}
+	return names
 }
 
 func (s *Server) choose(r *http.Request) string {
-	for _, line := range r.Header.Values("Sec-Websocket-Protocol") {
-		for name := range strings.SplitSeq(line, ",") {
-			if name = strings.TrimSpace(name); slices.Contains(s.Subprotocols, name) {
-				return name
-			}
+	for _, name := range offered(r) {
+		if slices.Contains(s.Subprotocols, name) {
+			return name
 		}
 	}
 	return ""
@@ -124,10 +245,10 @@ func AllowOrigin(r *http.Request, origins []string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host)
 }
 
-// hijacker hands the library the wrapped connection.
+// hijacker hands the library the connection with a wire on it.
 type hijacker struct {
 	http.ResponseWriter
-	wrap func(net.Conn) net.Conn
+	cfg *Config
 }
 
 // Hijack takes the connection over from the HTTP server.
@@ -136,5 +257,8 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return h.wrap(c), brw, nil
+	if h.cfg.Wrap != nil {
+		c = h.cfg.Wrap(c)
+	}
+	return newWire(c, h.cfg, true), brw, nil
 }
