@@ -117,6 +117,9 @@ func (s *summary) event(e event) {
 // failure counts a failed test or package unless a failure inside it has been
 // counted, and prints what it wrote.
 func (s *summary) failure(k key) {
+	if k.test == "" {
+		s.unfinished(k.pkg)
+	}
 	if !s.broken[k] {
 		s.fail(strings.TrimSpace(k.pkg+" "+k.test)+" ("+s.run+")", s.output[k])
 	} else if k.test != "" {
@@ -127,6 +130,17 @@ func (s *summary) failure(k key) {
 		s.broken[p] = true
 	}
 	delete(s.output, k)
+}
+
+// unfinished prints what the tests wrote that were running when their package
+// failed: it hung, or a goroutine of nobody's panicked.
+func (s *summary) unfinished(pkg string) {
+	for k, out := range s.output {
+		if k.pkg == pkg && k.test != "" {
+			fmt.Fprintf(s.out, "unfinished: %s %s (%s)\n%s", pkg, k.test, s.run, strings.Join(out, ""))
+			delete(s.output, k)
+		}
+	}
 }
 
 func (s *summary) fail(name string, output []string) {

@@ -13,6 +13,7 @@ import (
 	"gantry/drivers"
 
 	"go.bug.st/serial"
+	"golang.org/x/sys/unix"
 )
 
 // Conn is an open port. One goroutine may read while others write.
@@ -187,9 +188,13 @@ func (c *Conn) Close() error {
 }
 
 // release closes the descriptors; it can take as long as the kernel likes. The
-// lock goes last.
+// lock goes last and by name: a child that is being started has copies of both
+// descriptors until it runs its own program, and would keep the port locked.
 func (c *Conn) release() {
 	err := c.ctl.Close()
+	if raw, e := c.f.SyscallConn(); e == nil {
+		_ = raw.Control(func(fd uintptr) { _ = unix.Flock(int(fd), unix.LOCK_UN) })
+	}
 	if e := c.f.Close(); err == nil {
 		err = e
 	}

@@ -37,9 +37,8 @@ const Tolerance = 0.25
 
 // Options say how a board differs from an Arduino Uno. The zero value is one.
 type Options struct {
-	// NoReset keeps the chip running when its port is opened. Without it, a port
-	// that was closed is noticed within a millisecond or by the next call of a
-	// method, and its next opening resets the chip.
+	// NoReset keeps the chip running when its port is opened. Without it, the first
+	// opening after WaitClosed has returned resets the chip.
 	NoReset bool
 }
 
@@ -188,6 +187,18 @@ func (b *Board) LED() bool {
 func (b *Board) WaitLED(on bool) {
 	b.t.Helper()
 	b.wait(fmt.Sprintf("the LED to be %v", on), func() bool { return b.led == on })
+}
+
+// WaitClosed returns when the board has noticed that no program has its port open;
+// the test fails when that takes longer than Patience. A program that is just being
+// started can hold a copy of a port for a moment after it was closed.
+func (b *Board) WaitClosed() {
+	b.t.Helper()
+	for late := time.Now().Add(Patience); b.ask("open") == "1"; {
+		if time.Now().After(late) {
+			b.t.Fatalf("the port is still open after %v", Patience)
+		}
+	}
 }
 
 // Changes returns how often the LED's pin has changed its level since the start.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gantry/drivers"
 	"gantry/drivers/serialport"
@@ -57,18 +58,25 @@ func (w *wire) send(text string) {
 	}
 }
 
-// until returns the next line that begins like that.
+// until returns the next line that begins like that; the test fails when it does
+// not come within Patience, whatever else the node says meanwhile.
 func (w *wire) until(prefix string) string {
 	w.t.Helper()
-	for {
+	var seen []string
+	for late := time.Now().Add(avrhil.Patience); time.Now().Before(late); {
 		l, err := w.in.ReadString('\n')
 		if err != nil {
-			w.t.Fatalf("waiting for %q: %v", prefix, err)
+			w.t.Fatalf("waiting for %q: %v after %q", prefix, err, seen)
 		}
 		if strings.HasPrefix(l, prefix) {
 			return strings.TrimSuffix(l, "\n")
 		}
+		if len(seen) < 20 {
+			seen = append(seen, l)
+		}
 	}
+	w.t.Fatalf("waiting for %q: not in %v; the first lines seen are %q", prefix, avrhil.Patience, seen)
+	return ""
 }
 
 type reading struct {
@@ -123,6 +131,9 @@ func TestNodeSpeaksItsProtocol(t *testing.T) {
 	t.Parallel()
 	b := avrhil.Start(t, avrhil.Options{})
 	w := open(t, b.Path(), 115200)
+	// What the node says at power on may be thrown away by the port's opening.
+	w.send("RESTART\n")
+	w.until("OK RESTART")
 	if got := w.until("BOOT"); got != "BOOT gantry-node 1.0.0" {
 		t.Errorf("%q", got)
 	}
@@ -176,7 +187,6 @@ func TestSensorIsMeasured(t *testing.T) {
 	t.Parallel()
 	b := avrhil.Start(t, avrhil.Options{})
 	w := open(t, b.Path(), 115200)
-	w.until("BOOT")
 	w.send("INTERVAL 10\n")
 	w.until("OK")
 	for _, c := range []float64{-39.5, -0.4, 0, 37, 59} {
@@ -197,7 +207,6 @@ func TestWatchdogRestartsTheNode(t *testing.T) {
 	t.Parallel()
 	b := avrhil.Start(t, avrhil.Options{})
 	w := open(t, b.Path(), 115200)
-	w.until("BOOT")
 	w.send("LED 1\nRESTART\n")
 	w.until("OK RESTART")
 	w.until("BOOT")
@@ -217,8 +226,7 @@ func TestOpeningResets(t *testing.T) {
 		w.send("LED 1\n")
 		w.until("OK LED 1")
 		w.conn.Close()
-		// Once the board answers it has noticed.
-		b.Stats()
+		b.WaitClosed()
 		w = open(t, b.Path(), 115200)
 		// The answer to it comes after what a start says.
 		w.send("ID\n")

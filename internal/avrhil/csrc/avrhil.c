@@ -9,6 +9,7 @@
  * Each is answered by a line "= ..." on standard output:
  *
  *   led           0 or 1, what the chip drives on PB5
+ *   open          0 or 1, whether a program has the terminal open
  *   adc 0 715     millivolts on an ADC pin
  *   unplug        takes the terminal and the chip's power away
  *   plug          the reverse, with a new terminal
@@ -217,6 +218,7 @@ static void command(const char *l)
 {
 	unsigned a, b;
 	if (!strcmp(l, "led")) printf("= %d\n", unpowered ? 0 : led_driven());
+	else if (!strcmp(l, "open")) printf("= %d\n", was_open);
 	else if (sscanf(l, "adc %u %u", &a, &b) == 2 && a < 8) {
 		avr_raise_irq(avr_io_getirq(avr, AVR_IOCTL_ADC_GETIRQ, ADC_IRQ_ADC0 + a), b);
 		puts("= ok");
