@@ -354,3 +354,19 @@ func edits(a, b string) int {
 	}
 	return row[len(b)]
 }
+
+// Decode fills into, a pointer to a struct with TOML tags, from the text of a file
+// as strictly as configuration is read. An error names line, key and what is
+// allowed.
+func Decode(file string, text []byte, into any) error {
+	doc, err := parse(file, text)
+	if err != nil {
+		return err
+	}
+	d := decoder{doc: doc}
+	d.table(nil, doc.root, into)
+	if len(d.errs) > 0 {
+		return d.errs
+	}
+	return nil
+}
