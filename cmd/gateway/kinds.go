@@ -3,10 +3,13 @@ package main
 import (
 	"gantry/drivers"
 	"gantry/drivers/line"
+	"gantry/drivers/modbus"
 	"gantry/drivers/sim"
+	"gantry/internal/config"
 )
 
-// kinds lists the families of drivers that are in the binary.
+// kinds lists the families of drivers that are in the binary. The devices of one
+// list share serial lines, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{line.Kind, sim.Kind}
+	return []drivers.Kind{line.Kind, modbus.NewKind(config.Decode), sim.Kind}
 }

@@ -1,0 +1,278 @@
+package modbus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"time"
+
+	"gantry/drivers"
+	"gantry/drivers/serialport"
+	"gantry/internal/lane"
+)
+
+// Buses are the serial lines and TCP connections that are in use. Devices that
+// name the same one share it. It is safe for concurrent use.
+type Buses struct {
+	mu  sync.Mutex // guards all and the users of each bus
+	all map[string]*bus
+}
+
+// NewBuses returns an empty set.
+func NewBuses() *Buses { return &Buses{all: map[string]*bus{}} }
+
+// bus is one serial line or one TCP connection with the units behind it. Requests
+// take turns: writes first, then who has waited longest. It is opened by the first
+// request and closed when nobody uses it any more.
+type bus struct {
+	cfg   busConfig
+	log   *slog.Logger
+	port  *serialport.Port // nil for TCP
+	lane  lane.Lane
+	users int    // guarded by Buses.mu
+	first string // the device that it is set up for, for messages
+
+	link   link // owned by whoever has the lane; nil while it is not open
+	silent int  // requests in a row without an answer; as link
+
+	mu     sync.Mutex      // guards the rest
+	late   map[byte]lateOf // by unit
+	echoes map[byte]int    // units known to answer echoes: silent ones in a row, see resync
+}
+
+// lateOf is the request that a unit has not answered and still may.
+type lateOf struct {
+	function byte
+	until    time.Time // nothing is asked of the unit before
+}
+
+// attach returns the bus that cfg names. The caller calls release when it is done
+// with it; that waits for the request under way.
+func (b *Buses) attach(cfg busConfig, device string, log *slog.Logger) (*bus, func(), error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	use := b.all[cfg.key()]
+	if use == nil {
+		use = &bus{cfg: cfg, log: log, first: device, late: map[byte]lateOf{}, echoes: map[byte]int{}}
+		if cfg.address == "" {
+			port, err := serialport.New(cfg.port, cfg.line, serialport.Roots{}, log)
+			if err != nil {
+				return nil, nil, err
+			}
+			use.port = port
+		}
+		b.all[cfg.key()] = use
+	}
+	if diff := cfg.differs(use.cfg); diff != "" {
+		return nil, nil, fmt.Errorf("%s: %s differs from that of device %s on the same bus", cfg.name(), diff, use.first)
+	}
+	use.users++
+	var once sync.Once
+	return use, func() { once.Do(func() { b.release(use) }) }, nil
+}
+
+func (b *Buses) release(use *bus) {
+	b.mu.Lock()
+	use.users--
+	last := use.users == 0
+	if last {
+		delete(b.all, use.cfg.key())
+	}
+	b.mu.Unlock()
+	if !last {
+		return
+	}
+	// Whoever attaches now gets another bus; the port is free once this one is closed.
+	if use.lane.Enter(context.Background(), lane.Write) == nil {
+		use.shut()
+		use.lane.Leave()
+	}
+}
+
+// shut closes the link; the caller has the lane.
+func (u *bus) shut() {
+	if u.link != nil {
+		u.link.close()
+		u.link = nil
+	}
+}
+
+// dialTimeout bounds the opening of a TCP connection.
+const dialTimeout = 5 * time.Second
+
+// open opens the link if it is not; the caller has the lane.
+func (u *bus) open(ctx context.Context) error {
+	if u.link != nil {
+		return nil
+	}
+	u.silent = 0
+	if u.port != nil {
+		conn, err := u.port.Open(ctx)
+		if err != nil {
+			return err
+		}
+		baud := u.port.Baud()
+		u.link = &rtuLink{stream: conn, log: u.log, baud: baud, gap: max(u.cfg.gap, frameGap(baud)), turnaround: u.cfg.turnaround, echo: u.cfg.echo}
+		return nil
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	conn, err := dialer.DialContext(ctx, "tcp", u.cfg.address)
+	if err != nil {
+		return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
+	}
+	s := netStream{conn}
+	if u.cfg.rtu {
+		u.link = &rtuLink{stream: s, log: u.log, gap: u.cfg.gap, turnaround: u.cfg.turnaround, echo: u.cfg.echo}
+	} else {
+		u.link = newTCPLink(s)
+	}
+	return nil
+}
+
+// request is what is asked of one unit.
+type request struct {
+	unit     byte
+	timeout  time.Duration // for the answer to begin
+	priority lane.Priority
+}
+
+// do sends one PDU in its turn and returns a copy of the answer, which may be an
+// exception. See link.exchange for errors.
+func (u *bus) do(ctx context.Context, r request, pdu []byte) (resp []byte, err error) {
+	err = u.turn(ctx, r, func(exchange exchangeFunc) error {
+		resp, err = exchange(pdu)
+		resp = append([]byte(nil), resp...)
+		return err
+	})
+	return resp, err
+}
+
+// exchangeFunc sends one PDU; the answer is valid until the next call.
+type exchangeFunc func(pdu []byte) ([]byte, error)
+
+// turn calls f, which may send several PDUs to one unit, when it is the caller's
+// turn.
+func (u *bus) turn(ctx context.Context, r request, f func(exchangeFunc) error) error {
+	err := u.quiesce(ctx, r.unit)
+	if err == nil {
+		err = u.lane.Enter(ctx, r.priority)
+	}
+	switch {
+	case errors.Is(err, lane.ErrBusy):
+		return fmt.Errorf("%w: too many requests wait for the bus", drivers.ErrBusy)
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%w: others had the bus for all the time", drivers.ErrBusy)
+	case err != nil:
+		return err
+	}
+	defer u.lane.Leave()
+	if err := u.open(ctx); err != nil {
+		return err
+	}
+	return f(func(pdu []byte) ([]byte, error) {
+		if err := u.resync(ctx, r, pdu[0]); err != nil {
+			return nil, err
+		}
+		return u.exchange(ctx, r, pdu)
+	})
+}
+
+// deaf is the number of requests in a row without an answer after which a TCP
+// connection is opened anew: the peer may have forgotten it.
+const deaf = 3
+
+// exchange sends one PDU; the caller has the lane.
+func (u *bus) exchange(ctx context.Context, r request, pdu []byte) ([]byte, error) {
+	if u.link == nil {
+		return nil, drivers.ErrOffline
+	}
+	resp, err := u.link.exchange(ctx, r.unit, pdu, r.timeout)
+	switch {
+	case err == nil:
+		u.silent = 0
+		u.settle(r.unit)
+	case errors.Is(err, drivers.ErrOffline):
+		u.shut()
+	case errors.Is(err, errGarbled):
+		u.silent = 0
+	default:
+		u.miss(r, pdu[0])
+		if u.silent++; u.silent >= deaf && u.cfg.address != "" {
+			u.shut()
+		}
+	}
+	return resp, err
+}
+
+// miss notes that a request was not answered. Over Modbus TCP answers carry the
+// number of their request, so a late one does no harm.
+func (u *bus) miss(r request, function byte) {
+	if u.cfg.address != "" && !u.cfg.rtu || r.unit == broadcast {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.late[r.unit] = lateOf{function, time.Now().Add(r.timeout)}
+}
+
+// settle notes that a unit has answered: it answers in order, so nothing late can
+// come any more.
+func (u *bus) settle(unit byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.late, unit)
+}
+
+// quiesce waits until a unit that did not answer has had the same time once more.
+// Others use the bus meanwhile: their answers carry another unit's number.
+func (u *bus) quiesce(ctx context.Context, unit byte) error {
+	u.mu.Lock()
+	l, is := u.late[unit]
+	u.mu.Unlock()
+	if !is {
+		return ctx.Err()
+	}
+	return pause(ctx, time.Until(l.until))
+}
+
+// mistrust is the number of echoes in a row that a unit known to answer them may
+// leave unanswered before it is taken for another one, that does not.
+const mistrust = 20
+
+// resync makes sure that the answer to an earlier request cannot be taken for that
+// to the next one. RTU answers do not say which request they belong to, so where
+// the function is the same the unit is asked for an echo of a number first: it
+// answers in order, if only by an exception. A unit that has never done so gets
+// the next request after one echo without an answer: by then it has been silent
+// for three times as long as an answer may take.
+func (u *bus) resync(ctx context.Context, r request, function byte) error {
+	u.mu.Lock()
+	l, is := u.late[r.unit]
+	u.mu.Unlock()
+	if !is || l.function != function || function == fcDiagnostics {
+		return nil
+	}
+	_, err := u.exchange(ctx, r, echoPDU(uint16(rand.Uint32())))
+	if err != nil {
+		u.miss(r, function) // the earlier one is still open
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	silent, known := u.echoes[r.unit]
+	switch {
+	case err == nil:
+		u.echoes[r.unit] = 0
+	case errors.Is(err, drivers.ErrTimeout) && ctx.Err() == nil:
+		if !known || silent >= mistrust {
+			delete(u.late, r.unit)
+			delete(u.echoes, r.unit)
+		} else {
+			u.echoes[r.unit] = silent + 1
+		}
+	}
+	return err
+}
