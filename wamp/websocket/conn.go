@@ -150,13 +150,11 @@ func (c *Conn) cause(err error) error {
 	var wrong *ProtocolError
 	switch {
 	case errors.Is(err, websocket.ErrReadLimit):
-		if c.wire.closeSent() {
-			return ErrTooBig
+		if !c.wire.closeSent() {
+			// The library is silent about a length with its highest bit set.
+			c.refuse(CloseTooBig, "")
 		}
-		// The library is silent about this one, and sees it before the wire does.
-		wrong = errLength
-		c.refuse(wrong.Code, wrong.Text)
-		return wrong
+		return ErrTooBig
 	case errors.Is(err, ErrTooBig):
 		c.refuse(CloseTooBig, "")
 	case errors.As(err, &wrong):

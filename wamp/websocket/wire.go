@@ -255,8 +255,6 @@ func (w *wire) closeSent() bool {
 	return w.err == errCloseSent
 }
 
-var errLength = &ProtocolError{CloseProtocolError, "frame length with its highest bit set"}
-
 // FrameHeader is the header of a frame (RFC 6455, 5.2).
 type FrameHeader struct {
 	Final  bool   // the last frame of its message
@@ -417,8 +415,8 @@ func (in *incoming) check(h FrameHeader, op Opcode) error {
 		return &ProtocolError{CloseProtocolError, "RSV1 set on a frame that does not begin a message"}
 	case op == Close && h.Length == 1:
 		return &ProtocolError{CloseProtocolError, "close frame with half a code"}
-	case h.Length > 1<<63-1:
-		return errLength
+	case h.Length > 1<<63-1: // RFC 6455, 5.2
+		return ErrTooBig
 	case HeaderLen(int(min(h.Length, 1<<16)), h.Masked) != HeaderSize(in.head[:]):
 		return &ProtocolError{CloseProtocolError, "frame length not in its shortest form"}
 	case in.maxFrame > 0 && h.Length > in.maxFrame:
