@@ -20,10 +20,6 @@ type Config struct {
 	// one that has waited longest is closed, among those of the address that most
 	// are from. Default 64, but a quarter of MaxConnections at most (at least 16).
 	MaxHalfOpen int `toml:"max_half_open"`
-	// MemoryBytes bounds what is on its way for all clients together, besides 16 KiB
-	// of each: half of it packets that arrive, half those that wait to be sent.
-	// Default 16 MiB.
-	MemoryBytes int `toml:"memory_bytes"`
 	// MaxPacket is the largest packet in bytes, without its fixed header, that a
 	// client may send. Default 256 KiB.
 	MaxPacket int `toml:"max_packet"`
@@ -55,7 +51,6 @@ func (c Config) withDefaults() Config {
 	set(&c.Realm, "gantry")
 	set(&c.MaxConnections, 256)
 	set(&c.MaxHalfOpen, min(64, max(c.MaxConnections/4, 16)))
-	set(&c.MemoryBytes, 16<<20)
 	set(&c.MaxPacket, 256<<10)
 	set(&c.QueueBytes, 256<<10)
 	set(&c.InFlight, 20)
@@ -84,7 +79,6 @@ func (c Config) Validate() error {
 	}{
 		{"max_connections", c.MaxConnections, 1, 65536},
 		{"max_half_open", c.MaxHalfOpen, 1, 65536},
-		{"memory_bytes", c.MemoryBytes, 1 << 20, 1 << 30},
 		{"max_packet", c.MaxPacket, minPacket, maxPacket},
 		{"queue_bytes", c.QueueBytes, 1024, maxQueue},
 		{"in_flight", c.InFlight, 1, 65535},

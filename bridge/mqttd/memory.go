@@ -1,16 +1,6 @@
 package mqttd
 
-import (
-	"errors"
-
-	"golang.org/x/sync/semaphore"
-)
-
-// memory bounds what all connections hold together, besides a share of each.
-type memory struct {
-	arriving *semaphore.Weighted // bytes of packets that are being received
-	waiting  *semaphore.Weighted // bytes that wait to be sent
-}
+import "errors"
 
 const (
 	// share is what a connection may hold in either direction without asking.
@@ -18,14 +8,6 @@ const (
 	// bookStep is in what pieces memory is taken for what waits.
 	bookStep = 16 << 10
 )
-
-// newMemory divides n bytes. The largest packet always fits.
-func newMemory(n, largest int) *memory {
-	return &memory{
-		arriving: semaphore.NewWeighted(int64(max(n/2, largest))),
-		waiting:  semaphore.NewWeighted(int64(n / 2)),
-	}
-}
 
 var errMemory = errors.New("the large packets that arrive take all memory meant for them")
 
@@ -35,7 +17,8 @@ func (c *conn) claim(n int) error {
 	if n <= share {
 		return nil
 	}
-	if !c.srv.memory.arriving.TryAcquire(int64(n)) {
+	n = c.srv.memory.Arriving.Fit(n)
+	if !c.srv.memory.Arriving.Try(n) {
 		return errMemory
 	}
 	c.claimed = n
@@ -45,7 +28,7 @@ func (c *conn) claim(n int) error {
 // unclaim gives back the memory of a packet that has been handled.
 func (c *conn) unclaim() {
 	if c.claimed > 0 {
-		c.srv.memory.arriving.Release(int64(c.claimed))
+		c.srv.memory.Arriving.Give(c.claimed)
 		c.claimed = 0
 		c.body = nil
 	}
@@ -58,7 +41,7 @@ func (s *session) book(n int) bool {
 		return true
 	}
 	need := (over - s.booked + bookStep - 1) / bookStep * bookStep
-	if !s.memory.waiting.TryAcquire(int64(need)) {
+	if !s.memory.Waiting.Try(need) {
 		return false
 	}
 	s.booked += need
@@ -72,7 +55,7 @@ func (s *session) unbook(end bool) {
 		need = 0
 	}
 	if need < s.booked {
-		s.memory.waiting.Release(int64(s.booked - need))
+		s.memory.Waiting.Give(s.booked - need)
 		s.booked = need
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"gantry/bridge/internal/packet"
 	"gantry/internal/anteroom"
+	"gantry/internal/budget"
 	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
@@ -33,7 +34,7 @@ type Server struct {
 	stats  counters
 
 	anteroom *anteroom.Room // those who have not been welcomed
-	memory   *memory
+	memory   *budget.Budget
 
 	mu      sync.Mutex // guards clients
 	clients map[string]*conn
@@ -41,9 +42,10 @@ type Server struct {
 
 // New validates cfg and returns a server that listens to nothing yet. accept
 // serves one peer and blocks until it has left, as the router's Accept does; it
-// must close the peer or leave it open, not keep it. A nil log discards. The
-// error is a *bridge.ConfigError.
-func New(cfg Config, accept func(ctx context.Context, p wamp.Peer), log *slog.Logger) (*Server, error) {
+// must close the peer or leave it open, not keep it. memory bounds what is on its
+// way for all clients together, besides 16 KiB of each, and may be shared; nil is
+// one of the server's own. A nil log discards. The error is a *bridge.ConfigError.
+func New(cfg Config, memory *budget.Budget, accept func(ctx context.Context, p wamp.Peer), log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -51,9 +53,12 @@ func New(cfg Config, accept func(ctx context.Context, p wamp.Peer), log *slog.Lo
 		log = slog.New(slog.DiscardHandler)
 	}
 	cfg = cfg.withDefaults()
+	if memory == nil {
+		memory = budget.New(0)
+	}
 	return &Server{
 		cfg: cfg, accept: accept, log: log, rare: ratelog.New(log, 0, nil),
-		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: newMemory(cfg.MemoryBytes, cfg.MaxPacket),
+		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory,
 		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*conn{},
 	}, nil
 }

@@ -5,6 +5,7 @@ import (
 
 	"gantry/bridge"
 	"gantry/bridge/internal/packet"
+	"gantry/internal/budget"
 	"gantry/wamp"
 )
 
@@ -13,7 +14,7 @@ import (
 // of the router become packets to the client (out). Its owner guards it.
 type session struct {
 	maxFilters, inFlight, queueBytes int
-	memory                           *memory
+	memory                           *budget.Budget
 	booked                           int // bytes of memory taken for what waits
 
 	lastRequest wamp.ID
@@ -116,7 +117,7 @@ type delivery struct {
 // read on.
 const maxRequests = 1024
 
-func newSession(cfg *Config, m *memory) *session {
+func newSession(cfg *Config, m *budget.Budget) *session {
 	return &session{
 		memory:     m,
 		maxFilters: cfg.MaxFilters, inFlight: cfg.InFlight, queueBytes: cfg.QueueBytes,

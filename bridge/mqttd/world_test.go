@@ -12,6 +12,7 @@ import (
 	"go.uber.org/goleak"
 
 	"gantry/bridge/mqttd"
+	"gantry/internal/budget"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
@@ -49,6 +50,12 @@ func (l *pipes) Addr() net.Addr { return nil }
 
 func newWorld(t testing.TB, cfg mqttd.Config, inMemory bool) *world {
 	t.Helper()
+	return newWorldWith(t, cfg, nil, inMemory)
+}
+
+// newWorldWith is newWorld where the packets on their way have a budget.
+func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemory bool) *world {
+	t.Helper()
 	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: true})
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +67,7 @@ func newWorld(t testing.TB, cfg mqttd.Config, inMemory bool) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := mqttd.New(cfg, r.Accept, nil)
+	s, err := mqttd.New(cfg, memory, r.Accept, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -115,18 +115,13 @@ func byReason[K ~string](m *metrics, name, help string, counts map[K]uint64) {
 	}
 }
 
-// transportMetrics writes what the servers of the network and of the Unix socket
-// count together.
 func (g *Gateway) transportMetrics(m *metrics) {
-	s, local := g.server.Stats(), g.local.Stats()
-	for why, n := range local.Refused {
-		s.Refused[why] += n
-	}
-	m.one("gantry_transport_connections", gauge, "Connections that are open, plain HTTP included.", float64(s.Open+local.Open))
-	m.one("gantry_transport_half_open", gauge, "Those of them that have not joined a realm.", float64(s.HalfOpen+local.HalfOpen))
-	m.one("gantry_transport_connections_total", counter, "Connections ever accepted.", float64(s.Connections+local.Connections))
-	m.one("gantry_transport_arriving_bytes", gauge, "Memory taken for large messages that arrive.", float64(s.Arriving+local.Arriving))
-	m.one("gantry_transport_waiting_bytes", gauge, "Memory taken for what waits to be sent.", float64(s.Waiting+local.Waiting))
+	s := g.server.Stats()
+	m.one("gantry_transport_connections", gauge, "Connections that are open, plain HTTP included.", float64(s.Open))
+	m.one("gantry_transport_half_open", gauge, "Those of them that have not joined a realm.", float64(s.HalfOpen))
+	m.one("gantry_transport_connections_total", counter, "Connections ever accepted.", float64(s.Connections))
+	m.one("gantry_transport_arriving_bytes", gauge, "Memory taken for large messages that arrive, also by MQTT clients.", float64(s.Arriving))
+	m.one("gantry_transport_waiting_bytes", gauge, "Memory taken for what waits to be sent, also to MQTT clients.", float64(s.Waiting))
 	byReason(m, "gantry_transport_refused_total", "Connections that were refused or ended.", s.Refused)
 }
 

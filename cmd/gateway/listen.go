@@ -150,9 +150,8 @@ func checkHost(names []string) func(host string) bool {
 	}
 }
 
-// newServers makes the servers of the network listeners and of the Unix socket,
-// which needs no encryption.
-func (g *Gateway) newServers() error {
+// newServer makes the server of the network and of the Unix socket.
+func (g *Gateway) newServer() error {
 	l := g.cfg.Listen
 	encryption, err := g.tlsConfig()
 	if err != nil {
@@ -167,15 +166,11 @@ func (g *Gateway) newServers() error {
 			QuietRawSocket: l.QuietRawSocket,
 			Batched:        l.Batched, Deflate: l.Deflate,
 		},
-		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen, Memory: g.cfg.Limits.MemoryBytes,
+		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen, Memory: g.memory,
 		Cookie:   transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cookieAge(l.Cookie)},
 		LongPoll: transport.LongPollConfig{Off: l.LongPoll.Off, Path: l.LongPoll.Path, MaxSessions: l.LongPoll.Sessions},
 		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}
-	if g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport")); err != nil {
-		return err
-	}
-	cfg.TLS = nil
-	g.local, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport"))
+	g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport"))
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"gantry/bridge/mqttd"
 	"gantry/bridge/uplink"
 	"gantry/drivers/hub"
+	"gantry/internal/budget"
 	"gantry/internal/config"
 	"gantry/store"
 	"gantry/systemd"
@@ -56,9 +57,9 @@ type Gateway struct {
 	started time.Time
 
 	router  *router.Router
-	server  *transport.Server // of the network
-	local   *transport.Server // of the Unix socket
-	mqttd   *mqttd.Server     // nil: no MQTT listener
+	memory  *budget.Budget // of messages on their way
+	server  *transport.Server
+	mqttd   *mqttd.Server // nil: no MQTT listener
 	devices []hub.Device
 
 	authorizer authorizer
@@ -95,12 +96,13 @@ func NewGateway(o Options) (*Gateway, error) {
 	if err := g.newRouter(); err != nil {
 		return nil, err
 	}
-	if err := g.newServers(); err != nil {
+	g.memory = budget.New(g.cfg.Limits.MemoryBytes)
+	if err := g.newServer(); err != nil {
 		return nil, err
 	}
 	var err error
 	if g.cfg.MQTT.Listen != "" {
-		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.router.Accept, g.log.With("room", "mqttd"))
+		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Accept, g.log.With("room", "mqttd"))
 		if err != nil {
 			return nil, err
 		}
@@ -273,11 +275,7 @@ func (r *run) start(ctx context.Context) error {
 			r.front.run("mqtt listener", func(ctx context.Context) error { return r.mqttd.Serve(ctx, ln) })
 			continue
 		}
-		server := r.server
-		if ln.Addr().Network() == "unix" {
-			server = r.local
-		}
-		r.front.run("listener "+ln.Addr().String(), func(ctx context.Context) error { return server.Serve(ctx, ln) })
+		r.front.run("listener "+ln.Addr().String(), func(ctx context.Context) error { return r.server.Serve(ctx, ln) })
 	}
 	r.listeners = nil
 	if r.notify.Watchdog() > 0 {

@@ -3,58 +3,10 @@ package transport
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"gantry/wamp"
 )
-
-// memory bounds what all connections of a Server hold together. Each has its
-// share, a buffer of largeBuffer bytes in either direction, without asking; what
-// goes beyond is taken from here. So small messages always get through, and large
-// ones wait for each other.
-type memory struct {
-	arriving pool // for messages that are being received
-	waiting  pool // for messages that wait to be sent
-}
-
-// pool is memory that is taken and given back, first come, first served.
-type pool struct {
-	free  *semaphore.Weighted
-	taken atomic.Int64
-}
-
-func newPool(n int) pool { return pool{free: semaphore.NewWeighted(int64(n))} }
-
-// try takes n bytes if there are so many.
-func (p *pool) try(n int) bool {
-	ok := p.free.TryAcquire(int64(n))
-	if ok {
-		p.taken.Add(int64(n))
-	}
-	return ok
-}
-
-// take takes n bytes, and waits for them until ctx ends.
-func (p *pool) take(ctx context.Context, n int) error {
-	err := p.free.Acquire(ctx, int64(n))
-	if err == nil {
-		p.taken.Add(int64(n))
-	}
-	return err
-}
-
-func (p *pool) give(n int) {
-	p.taken.Add(-int64(n))
-	p.free.Release(int64(n))
-}
-
-// newMemory divides n bytes. The largest message always fits.
-func newMemory(n, largest int) *memory {
-	return &memory{arriving: newPool(max(n/2, largest)), waiting: newPool(n / 2)}
-}
 
 // bookStep is in what pieces memory is booked for a queue, so that one that comes
 // and goes does not touch what all share for each message.
@@ -67,7 +19,7 @@ func (q *queue) book(n int) bool {
 		return true
 	}
 	need := (over - q.booked + bookStep - 1) / bookStep * bookStep
-	if !q.memory.waiting.try(need) {
+	if !q.memory.Waiting.Try(need) {
 		return false
 	}
 	q.booked += need
@@ -84,7 +36,7 @@ func (q *queue) unbook() {
 		need = (max(q.size-largeBuffer, 0) + bookStep - 1) / bookStep * bookStep
 	}
 	if need < q.booked {
-		q.memory.waiting.give(q.booked - need)
+		q.memory.Waiting.Give(q.booked - need)
 		q.booked = need
 	}
 }
@@ -102,12 +54,13 @@ func (l *link) claim(n int) error {
 	if l.memory == nil || n <= largeBuffer || l.claimed > 0 {
 		return nil
 	}
-	if !l.memory.arriving.try(n) {
-		if err := l.waitForMemory(n); err != nil {
+	size := l.memory.Arriving.Fit(n)
+	if !l.memory.Arriving.Try(size) {
+		if err := l.waitForMemory(size); err != nil {
 			return err
 		}
 	}
-	l.claimed = n
+	l.claimed = size
 	l.allow(messageTime + time.Duration(n/messageRate)*time.Second)
 	return nil
 }
@@ -123,7 +76,7 @@ func (l *link) waitForMemory(n int) error {
 	}
 	l.giveUp = giveUp
 	l.mu.Unlock()
-	err := l.memory.arriving.take(ctx, n)
+	err := l.memory.Arriving.Take(ctx, n)
 	l.mu.Lock()
 	l.giveUp = nil
 	l.mu.Unlock()
@@ -137,7 +90,7 @@ func (l *link) waitForMemory(n int) error {
 // unclaim gives back the memory of a message that is not needed any more.
 func (l *link) unclaim() {
 	if l.claimed > 0 {
-		l.memory.arriving.give(l.claimed)
+		l.memory.Arriving.Give(l.claimed)
 		l.claimed = 0
 		l.allow(0)
 	}

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"gantry/internal/budget"
 	"gantry/wamp"
 	"gantry/wamp/transport"
 	"gantry/wamp/wamptest"
@@ -20,7 +21,7 @@ func TestLargeMessagesWaitForMemory(t *testing.T) {
 			t.Parallel()
 			opts := hasty
 			opts.MaxMessage = 1 << 17
-			s := serve(t, "tcp", transport.ServerConfig{Options: opts, Memory: 530_000}, echo)
+			s := serve(t, "tcp", transport.ServerConfig{Options: opts, Memory: budget.New(530_000)}, echo)
 			whole := `[16,1,{},"a.b",["` + strings.Repeat("x", 90_000) + `"]]`
 			var holders []*wamptest.Peer
 			for range 2 {
@@ -88,7 +89,7 @@ func TestWaitingForMemoryEndsWithTheServer(t *testing.T) {
 	opts := hasty
 	opts.MaxMessage = 1 << 17
 	l := wamptest.Link{Transport: "rawsocket", Format: wamp.JSON}
-	s := serve(t, "tcp", transport.ServerConfig{Options: opts, Memory: 200_000}, echo)
+	s := serve(t, "tcp", transport.ServerConfig{Options: opts, Memory: budget.New(200_000)}, echo)
 	for range 4 {
 		wamptest.Dial(t, s.network, s.addr, l).SendBytes([]byte("\x00\x01\x80\x00["))
 	}
@@ -106,7 +107,7 @@ func TestQueuesShareTheirMemory(t *testing.T) {
 	t.Parallel()
 	opts := hasty
 	opts.PingInterval = -1
-	s := serve(t, "tcp", transport.ServerConfig{Options: opts, Memory: 1 << 20}, nil)
+	s := serve(t, "tcp", transport.ServerConfig{Options: opts, Memory: budget.New(1 << 20)}, nil)
 	ev := &wamp.Event{Subscription: 1, Publication: 1, Payload: wamp.Args(strings.Repeat("x", 1000))}
 	var deaf []wamp.Peer
 	for range 8 {

@@ -84,7 +84,7 @@ func newPollPeer(s *polls, conn net.Conn, f wamp.Format, k batching) *pollPeer {
 		p.limit = opts.largestFrame()
 	}
 	p.init(opts, f, k)
-	p.memory = s.v.memory
+	p.memory = s.v.cfg.Memory
 	p.notify = func(bool) { p.signal() }
 	return p
 }
@@ -197,11 +197,12 @@ func (p *pollPeer) serveSend(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if n := r.ContentLength; n < 0 || n > largeBuffer {
-		if p.memory.arriving.take(r.Context(), p.limit) != nil {
+		size := p.memory.Arriving.Fit(p.limit)
+		if p.memory.Arriving.Take(r.Context(), size) != nil {
 			p.busy(w)
 			return
 		}
-		defer p.memory.arriving.give(p.limit)
+		defer p.memory.Arriving.Give(size)
 	}
 	d, err := p.readSend(w, r)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"gantry/internal/budget"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 	"gantry/wamp/websocket"
@@ -27,8 +28,8 @@ type queue struct {
 	limit   int // bytes, see Options.Queue
 	// welcomed is called, with mu held, when WELCOME is sent; nil at a client.
 	welcomed func()
-	joined   atomic.Bool // WELCOME has been sent
-	memory   *memory     // of the Server; nil at a client
+	joined   atomic.Bool    // WELCOME has been sent
+	memory   *budget.Budget // of the Server; nil at a client
 
 	mu      sync.Mutex // guards what follows
 	segs    [][]byte   // what goes before tail

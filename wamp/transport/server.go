@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"gantry/internal/anteroom"
+	"gantry/internal/budget"
 	"gantry/internal/ratelog"
 	"gantry/wamp"
 	"gantry/wamp/websocket"
@@ -22,9 +23,6 @@ import (
 
 // DefaultMaxConns is how many connections a Server holds at a time.
 const DefaultMaxConns = 1024
-
-// DefaultMemory is how many bytes of messages may be on their way.
-const DefaultMemory = 64 << 20
 
 // DefaultMaxHalfOpen is how many of them may be about to log in.
 const DefaultMaxHalfOpen = 256
@@ -36,18 +34,19 @@ type ServerConfig struct {
 	Formats []wamp.Format
 	// MaxConns bounds the connections open at a time on all listeners together,
 	// plain HTTP included. More are refused: RawSocket with error 4, HTTP with
-	// status 503.
+	// status 503. Unix sockets have 16 besides, so that this machine gets in while
+	// others use up all.
 	MaxConns int
 	// MaxHalfOpen bounds those of them that have not been welcomed to a realm. The
 	// one that has waited longest makes room for a new one, among those of the
 	// address that most are from. 0 means DefaultMaxHalfOpen, but a quarter of
 	// MaxConns at most (and at least 16).
 	MaxHalfOpen int
-	// Memory bounds, in bytes, the messages of all connections together that are on
-	// their way, besides 16 KiB of each: half of it those that arrive, which wait for
-	// each other, and half those that wait to be sent, where each queue is full
-	// earlier than it would be otherwise. 0 means DefaultMemory.
-	Memory int
+	// Memory bounds the messages of all connections together that are on their way,
+	// besides 16 KiB of each: those that arrive wait for each other, and each queue is
+	// full earlier than it would be otherwise. It may be shared. Nil means one of the
+	// Server's own, of budget.DefaultBytes.
+	Memory *budget.Budget
 	// Path is where WebSocket is spoken; "" means WebSocketPath.
 	Path string
 	// LongPoll is how WAMP is spoken in plain HTTP requests.
@@ -62,7 +61,7 @@ type ServerConfig struct {
 	// CheckHost, if not nil, says whether the Host header of an HTTP request, of
 	// any path, names this server; others are answered with status 421.
 	CheckHost func(host string) bool
-	// TLS, if not nil, encrypts every connection.
+	// TLS, if not nil, encrypts every connection but those over Unix sockets.
 	TLS *tls.Config
 }
 
@@ -79,7 +78,6 @@ type Server struct {
 	log    *slog.Logger
 	turns  *turns // of all listeners, whose peers send to each other
 
-	memory   *memory
 	anteroom *anteroom.Room
 	rare     *ratelog.Log
 	conns    atomic.Int64 // open now
@@ -101,7 +99,9 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 		return nil, errors.New("transport server: no function to accept peers")
 	}
 	cfg.MaxConns = orDefault(cfg.MaxConns, DefaultMaxConns)
-	cfg.Memory = orDefault(cfg.Memory, DefaultMemory)
+	if cfg.Memory == nil {
+		cfg.Memory = budget.New(0)
+	}
 	cfg.MaxHalfOpen = orDefault(cfg.MaxHalfOpen, min(DefaultMaxHalfOpen, max(cfg.MaxConns/4, 16)))
 	if cfg.Path == "" {
 		cfg.Path = WebSocketPath
@@ -124,7 +124,7 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	}
 	return &Server{
 		cfg: cfg, accept: accept, log: log, turns: newTurns(),
-		memory: newMemory(cfg.Memory, cfg.largestFrame()), anteroom: anteroom.New(cfg.MaxHalfOpen), rare: ratelog.New(log, 0, nil),
+		anteroom: anteroom.New(cfg.MaxHalfOpen), rare: ratelog.New(log, 0, nil),
 	}, nil
 }
 
@@ -139,6 +139,12 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ctx:    ctx,
 		open:   map[closer]struct{}{},
 		web:    &webListener{conns: make(chan net.Conn), done: ctx.Done(), addr: ln.Addr()},
+		tls:    s.cfg.TLS,
+		limit:  int64(s.cfg.MaxConns),
+	}
+	if ln.Addr().Network() == "unix" {
+		v.tls = nil
+		v.limit += localReserve
 	}
 	v.polls = &polls{v: v, peers: map[string]*pollPeer{}}
 	v.ws = &websocket.Server{
@@ -175,13 +181,18 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // closer is a connection in any state.
 type closer interface{ Close() error }
 
+// localReserve is how many connections Unix sockets may have over the limit.
+const localReserve = 16
+
 // service is one Serve.
 type service struct {
 	*Server
-	ctx context.Context // of Serve; ends before the service does
-	ws  *websocket.Server
-	web *webListener
-	wg  sync.WaitGroup // everything started, except what http.Server starts
+	ctx   context.Context // of Serve; ends before the service does
+	tls   *tls.Config     // nil: not encrypted
+	limit int64           // of connections
+	ws    *websocket.Server
+	web   *webListener
+	wg    sync.WaitGroup // everything started, except what http.Server starts
 
 	polls *polls
 
@@ -225,7 +236,7 @@ const refusers = 16
 func (v *service) admit(conn net.Conn) {
 	v.accepted.Add(1)
 	n := v.conns.Add(1)
-	if n > int64(v.cfg.MaxConns+refusers) {
+	if n > v.limit+refusers {
 		v.refuse(overLimit, remoteText(conn.RemoteAddr()), nil)
 		v.conns.Add(-1)
 		_ = conn.Close()
@@ -239,7 +250,7 @@ func (v *service) admit(conn net.Conn) {
 	}
 	go func() {
 		defer v.wg.Done()
-		v.greet(conn, visitor, n > int64(v.cfg.MaxConns))
+		v.greet(conn, visitor, n > v.limit)
 	}()
 }
 
@@ -282,8 +293,8 @@ func (v *service) greet(conn net.Conn, visitor *visit, refuse bool) {
 	}
 	raw := conn
 	err := conn.SetDeadline(time.Now().Add(limit))
-	if err == nil && v.cfg.TLS != nil {
-		tc := tls.Server(conn, v.cfg.TLS)
+	if err == nil && v.tls != nil {
+		tc := tls.Server(conn, v.tls)
 		err = tc.HandshakeContext(v.ctx)
 		conn = tc
 	}
@@ -361,7 +372,7 @@ func (v *service) startRaw(conn, raw net.Conn, visitor *visit) error {
 		return err
 	}
 	p := newRawPeer(conn, f, maxSend, &v.cfg.Options, v.turns)
-	p.visit, p.memory, p.welcomed = visitor, v.memory, visitor.settle
+	p.visit, p.memory, p.welcomed = visitor, v.cfg.Memory, visitor.settle
 	v.leave(raw) // before there is a session, as in greet
 	if !v.start(p, visitor) {
 		p.fail(wamp.ErrClosed)
@@ -426,7 +437,7 @@ func (v *service) take(conn net.Conn) net.Conn {
 	from.taken = true
 	c := &wsConn{}
 	c.init(from.Conn, &v.cfg.Options, v.turns)
-	c.visit, c.memory, c.welcomed = from.visit, v.memory, from.visit.settle
+	c.visit, c.memory, c.welcomed = from.visit, v.cfg.Memory, from.visit.settle
 	return c
 }
 

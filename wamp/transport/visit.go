@@ -46,7 +46,7 @@ type Stats struct {
 	HalfOpen    int    // those of them that have not logged in
 	Connections uint64 // ever accepted
 	// Arriving and Waiting are the bytes of Memory taken for messages that arrive,
-	// and for those that wait to be sent.
+	// and for those that wait to be sent, by whomever it is shared with.
 	Arriving, Waiting int
 	// Refused counts the connections that were refused or ended, by why: over_limit,
 	// half_open, handshake_timeout, bad_handshake, too_large, protocol, silent,
@@ -58,7 +58,7 @@ type Stats struct {
 func (s *Server) Stats() Stats {
 	st := Stats{
 		Open: int(s.conns.Load()), HalfOpen: s.anteroom.Len(), Connections: s.accepted.Load(),
-		Arriving: int(s.memory.arriving.taken.Load()), Waiting: int(s.memory.waiting.taken.Load()),
+		Arriving: s.cfg.Memory.Arriving.Taken(), Waiting: s.cfg.Memory.Waiting.Taken(),
 		Refused: make(map[string]uint64, len(causes)),
 	}
 	for r, c := range causes {
