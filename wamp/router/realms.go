@@ -44,16 +44,19 @@ func (r *Router) demand(name wamp.URI) *RealmConfig {
 	return &cfg
 }
 
-// claim returns the realm of that name for one more session; it makes it by cfg
-// where it does not exist.
-func (r *Router) claim(name wamp.URI, cfg *RealmConfig) (*realm, *wamp.Error) {
+// claim returns the realm of that name for one more session, and makes it on demand.
+func (r *Router) claim(name wamp.URI) (*realm, *wamp.Error) {
+	var cfg *RealmConfig
+	if realm := r.find(name); realm == nil || realm.onDemand { // which may go meanwhile
+		cfg = r.demand(name)
+	}
 	r.realmsMu.Lock()
 	defer r.realmsMu.Unlock()
 	realm := r.realms[name]
 	switch {
 	case realm != nil:
 	case cfg == nil:
-		return nil, noRealm(name) // it went while the session logged in
+		return nil, noRealm(name)
 	case r.demanded >= r.cfg.MaxRealms:
 		return nil, wamp.NewError(wamp.ErrURILimit, "the router has the most realms it may make on demand", nil)
 	default:

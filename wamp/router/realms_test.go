@@ -1,8 +1,10 @@
 package router_test
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"gantry/wamp"
 	"gantry/wamp/router"
@@ -60,4 +62,38 @@ func TestRealmsComeAndGoOnDemand(t *testing.T) {
 		again.say(&wamp.Subscribe{Request: 1, Topic: "t", Options: wamp.SubscribeOptions{GetRetained: true}})
 		again.hears(&wamp.Subscribed{Request: 1, Subscription: 1})
 	})
+}
+
+// The last session of a realm leaves while another is about to log in.
+func TestARealmThatGoesDuringALoginIsMadeAgain(t *testing.T) {
+	t.Parallel()
+	var asked, answer chan struct{} // made inside the bubble
+	synctestRouter(t, router.Config{
+		Realms:   []router.RealmConfig{{Name: "realm1"}},
+		OnDemand: func(name wamp.URI) (router.RealmConfig, bool) { return router.RealmConfig{Name: name}, true },
+		Authenticate: func(_ context.Context, l *router.Login) (router.Identity, *wamp.Error) {
+			if l.Hello.Details["authid"] == "slow" {
+				close(asked)
+				<-answer
+			}
+			return router.Identity{}, nil
+		},
+	}, func(w *world) {
+		hello := func(authid string) wamp.Message {
+			return &wamp.Hello{Realm: "tenant", Details: wamp.Dict{"roles": allRoles, "authid": authid}}
+		}
+		first := w.connect()
+		first.say(hello("quick"))
+		second := w.connect()
+		second.in <- hello("slow")
+		<-asked
+		close(first.in)
+		for w.Stats("tenant").Joined > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		close(answer)
+		if got := second.heard(); len(got) != 1 || got[0].Type() != wamp.TypeWelcome {
+			t.Errorf("the second heard %v", got)
+		}
+	}, func(*router.Config) { asked, answer = make(chan struct{}), make(chan struct{}) })
 }

@@ -157,7 +157,6 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 	s.ended = true
 	s.mu.Unlock()
 	s.closers.Wait()
-	_ = p.Close() // what it still sends counts too
 	s.realm.mu.Lock()
 	s.realm.count(s)
 	s.realm.mu.Unlock()
@@ -207,11 +206,8 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	}
 	// The login reads further messages, and this one is lent until then.
 	hello = wamp.Clone(hello).(*wamp.Hello)
-	var demanded *RealmConfig
-	if r.find(hello.Realm) == nil {
-		if demanded = r.demand(hello.Realm); demanded == nil {
-			return nil, noRealm(hello.Realm)
-		}
+	if r.find(hello.Realm) == nil && r.demand(hello.Realm) == nil {
+		return nil, noRealm(hello.Realm)
 	}
 	features, ok := parseFeatures(hello.Details)
 	if !ok {
@@ -230,7 +226,7 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	case l.lost:
 		return nil, nil
 	}
-	realm, refusal := r.claim(hello.Realm, demanded)
+	realm, refusal := r.claim(hello.Realm)
 	if refusal != nil {
 		return nil, refusal
 	}
