@@ -105,10 +105,12 @@ func (p *Port) Resolve() (string, error) {
 // it has not come back from the kernel: until it does, every Open waits a second
 // for it and is then refused, so that retries do not pile up.
 func (p *Port) Open(ctx context.Context) (*Conn, error) {
-	if !p.settle(ctx) {
-		if err := ctx.Err(); err != nil {
-			return nil, &Error{Op: "open", Port: p.String(), Err: err}
-		}
+	settled := p.settle(ctx)
+	// An open that nobody waits for would hold the lock for a moment.
+	if err := ctx.Err(); err != nil {
+		return nil, &Error{Op: "open", Port: p.String(), Err: err}
+	}
+	if !settled {
 		return nil, &Error{Op: "open", Port: p.String(), Kind: drivers.ErrBusy, Err: errStuck,
 			Hint: "unplug the adapter and plug it in again"}
 	}
