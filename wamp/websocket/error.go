@@ -16,6 +16,9 @@ var (
 	// ErrIdle is returned when no message has passed for Config.Idle. The connection
 	// has been closed with code 1001.
 	ErrIdle = errors.New("websocket: no message for longer than allowed")
+	// ErrSlow is returned when a Broadcast has dropped the connection of a receiver
+	// that did not keep up.
+	ErrSlow = errors.New("websocket: the other side does not take messages fast enough")
 )
 
 // What is wrong with a call.

@@ -76,6 +76,10 @@ func (k *keepalive) moved() {
 func (k *keepalive) silent(now time.Time) time.Duration {
 	last := k.heard.Load()
 	if in := k.c.wire.in; in != nil {
+		if !in.waiting.Load() {
+			// What has arrived is not being read: the silence is this side's.
+			in.heard.Store(now.UnixNano())
+		}
 		last = in.heard.Load()
 	}
 	return time.Duration(now.UnixNano() - last)

@@ -49,8 +49,13 @@ func newWire(c net.Conn, cfg *Config, server bool) *wire {
 // Read passes on what has arrived, up to the header of a frame that breaks the
 // protocol.
 func (w *wire) Read(b []byte) (int, error) {
+	if w.in == nil {
+		return w.Conn.Read(b)
+	}
+	w.in.waiting.Store(true)
 	n, err := w.Conn.Read(b)
-	if w.in == nil || n == 0 {
+	w.in.waiting.Store(false)
+	if n == 0 {
 		return n, err
 	}
 	good, wrong := w.in.feed(b[:n])
@@ -281,6 +286,7 @@ type incoming struct {
 	maxFrame uint64
 	trace    func(TraceEvent)
 	heard    atomic.Int64 // when something last arrived, in Unix nanoseconds
+	waiting  atomic.Bool  // for something to arrive
 
 	frames, messages, bytes, pings, pongs atomic.Uint64
 
