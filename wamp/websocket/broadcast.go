@@ -51,14 +51,14 @@ func (p *Prepared) deflate() {
 }
 
 // WritePrepared is Write for a prepared message, which is sent as one frame and
-// compressed at level 1.
+// compressed at level 1, or not at all to a receiver of a smaller Window.
 func (c *Conn) WritePrepared(p *Prepared) error {
 	if err := c.begin(nil); err != nil {
 		return err
 	}
 	defer c.done()
 	frame, op, data := p.frame, p.op, p.data
-	if c.deflated && len(data) >= c.cfg.DeflateFrom {
+	if c.window == fullWindow && len(data) >= c.cfg.DeflateFrom {
 		if p.deflate(); p.small != nil {
 			frame, op, data = p.smaller, op|Deflated, p.small
 		}

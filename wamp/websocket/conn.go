@@ -1,6 +1,7 @@
 package websocket
 
 import (
+	"compress/flate"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -24,6 +25,8 @@ type Conn struct {
 
 	server   bool
 	deflated bool // compression is agreed on
+	window   int  // see Window
+	level    int  // of compression
 
 	growFrom int          // see Grow
 	grow     func() error // nil: nobody is asked
@@ -48,9 +51,13 @@ type Conn struct {
 }
 
 // newConn sets limits and handlers before anything is read.
-func newConn(ws *websocket.Conn, cfg Config, server, deflated bool) *Conn {
-	c := &Conn{ws: ws, wire: ws.NetConn().(*wire), cfg: cfg, server: server, deflated: deflated, answering: true,
+// window is that of compression.
+func newConn(ws *websocket.Conn, cfg Config, server bool, window int) *Conn {
+	c := &Conn{ws: ws, wire: ws.NetConn().(*wire), cfg: cfg, server: server, deflated: window > 0, window: window, answering: true,
 		turn: make(chan struct{}, 1), over: make(chan struct{})}
+	if c.level = cfg.DeflateLevel; window < fullWindow {
+		c.level = flate.HuffmanOnly // refers to nothing, so it fits any window
+	}
 	c.reader.c = c
 	c.wire.open.Store(true)
 	c.SetMaxMessage(cfg.MaxMessage)
@@ -66,6 +73,10 @@ func (c *Conn) Subprotocol() string { return c.ws.Subprotocol() }
 
 // Deflated reports whether compression has been agreed on.
 func (c *Conn) Deflated() bool { return c.deflated }
+
+// Window returns how far back in bits compressed messages to the other side may
+// refer (RFC 7692, 7.1.2), 8 to 15, or 0 without compression.
+func (c *Conn) Window() int { return c.window }
 
 // SetMaxMessage replaces Config.MaxMessage. It must not be called during a read.
 func (c *Conn) SetMaxMessage(n int) {
@@ -148,7 +159,11 @@ func (c *Conn) cause(err error) error {
 	}
 	var ce *websocket.CloseError
 	var wrong *ProtocolError
+	var closed *CloseError
 	switch {
+	case errors.As(err, &closed): // one that the library does not know
+		_ = c.closing(closed.Code, closed.Reason)
+		return closed
 	case errors.Is(err, websocket.ErrReadLimit):
 		if !c.wire.closeSent() {
 			// The library is silent about a length with its highest bit set.
@@ -225,6 +240,9 @@ func (c *Conn) Close(code int, reason string) error {
 				_ = c.fail(err)
 			}
 		}
+		if !c.cfg.FailByDrop {
+			c.linger()
+		}
 		c.readMu.Unlock()
 		_ = c.end()
 		if !errors.Is(sent, net.ErrClosed) { // the other side's close frame has been answered
@@ -232,6 +250,29 @@ func (c *Conn) Close(code int, reason string) error {
 		}
 	})
 	return err
+}
+
+// linger reads until the other side has finished as well, so that the network does
+// not take back the close frame because of what is still on its way. A server ends
+// the stream first (RFC 6455, 7.1.1). The read deadline is set and readMu held.
+func (c *Conn) linger() {
+	var closed *CloseError
+	var wrong *ProtocolError
+	if !errors.As(c.readErr, &closed) && !errors.As(c.readErr, &wrong) && !errors.Is(c.readErr, ErrTooBig) {
+		return // the stream is over
+	}
+	if c.server {
+		half, ok := c.wire.Conn.(interface{ CloseWrite() error })
+		if !ok || half.CloseWrite() != nil {
+			return
+		}
+	}
+	var waste [512]byte
+	for {
+		if _, err := c.wire.Conn.Read(waste[:]); err != nil {
+			return
+		}
+	}
 }
 
 // waitForMessage lets a message that is being written come to its end.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -37,12 +38,12 @@ const keepDeflated = 64 << 10
 
 const maxLevel = flate.BestCompression
 
-// deflaters are pools by level.
-var deflaters [maxLevel + 1]sync.Pool
+// deflaters are pools by level, from flate.HuffmanOnly on.
+var deflaters [maxLevel - flate.HuffmanOnly + 1]sync.Pool
 
 // getDeflater returns an empty compressor of a valid level.
 func getDeflater(level int) *deflater {
-	d, ok := deflaters[level].Get().(*deflater)
+	d, ok := deflaters[level-flate.HuffmanOnly].Get().(*deflater)
 	if !ok {
 		d = &deflater{level: level}
 		d.w, _ = flate.NewWriter(&d.out, level)
@@ -58,7 +59,7 @@ func (d *deflater) release() {
 	if d.out.Cap() > keepDeflated {
 		d.out = bytes.Buffer{}
 	}
-	deflaters[d.level].Put(d)
+	deflaters[d.level-flate.HuffmanOnly].Put(d)
 }
 
 // message returns b compressed, in memory of d.
@@ -98,40 +99,44 @@ type DeflateOffer struct {
 	// ServerNoContextTakeover and ClientNoContextTakeover ask for, and announce, that
 	// each message stands alone. It does in any case here.
 	ServerNoContextTakeover, ClientNoContextTakeover bool
-	// ServerMaxWindowBits is the window that the server has to keep to, 15 or 0 if
-	// the offer does not say so: what is smaller cannot be accepted here.
+	// ServerMaxWindowBits is the window that the server has to keep to, 8 to 15, or 0
+	// if the offer does not say so. Below 15 messages are hardly compressed.
 	ServerMaxWindowBits int
 	// ClientMaxWindowBits is the window that the client says it keeps to, 8 to 15; 15
 	// for a bare hint that it could keep to a smaller one, 0 without.
 	ClientMaxWindowBits int
 }
 
-// negotiate leaves in the request no offer of compression but one that can be
-// accepted as "permessage-deflate; server_no_context_takeover;
-// client_no_context_takeover", which is what the library answers to any, and
-// reports whether there is one (RFC 7692, 5 and 7.1).
-func negotiate(r *http.Request, accept func(DeflateOffer) bool) (*http.Request, bool) {
+// fullWindow is the window of a compressor that nobody limits, in bits.
+const fullWindow = 15
+
+// negotiate leaves in the request the one offer of compression that the server
+// accepts, if there is any, and returns the answer to it, "" for none, and the
+// window that the server has to keep to (RFC 7692, 5 and 7.1).
+func negotiate(r *http.Request, accept func(DeflateOffer) bool) (_ *http.Request, answer string, window int) {
 	lines := r.Header.Values(extensions)
 	if len(lines) == 0 {
-		return r, false
+		return r, "", 0
 	}
 	r = r.Clone(r.Context())
 	r.Header.Del(extensions)
 	for text := range strings.SplitSeq(strings.Join(lines, ","), ",") {
-		offer, ok := parseOffer(text)
-		// The window of the compressor is always the largest one.
-		ok = ok && (offer.ServerMaxWindowBits == 0 || offer.ServerMaxWindowBits == 15)
-		if ok && (accept == nil || accept(offer)) {
-			r.Header.Set(extensions, deflateName)
-			return r, true
+		offer, ok := parseParameters(text)
+		if !ok || accept != nil && !accept(offer) {
+			continue
 		}
+		r.Header.Set(extensions, deflateName)
+		if offer.ServerMaxWindowBits == 0 {
+			return r, libraryDeflates, fullWindow
+		}
+		return r, fmt.Sprintf("%s; server_max_window_bits=%d", libraryDeflates, offer.ServerMaxWindowBits), offer.ServerMaxWindowBits
 	}
-	return r, false
+	return r, "", 0
 }
 
-// parseOffer parses an offer of compression, or the answer to one, which has the
-// same form.
-func parseOffer(text string) (o DeflateOffer, ok bool) {
+// parseParameters parses an offer of compression, or the answer to one, which has
+// the same form but for client_max_window_bits, which then needs a value.
+func parseParameters(text string) (o DeflateOffer, ok bool) {
 	name, rest, more := strings.Cut(text, ";")
 	if strings.TrimSpace(name) != deflateName {
 		return o, false
@@ -145,8 +150,7 @@ func parseOffer(text string) (o DeflateOffer, ok bool) {
 			return o, false
 		}
 		seen[key] = true
-		bits, err := strconv.Atoi(strings.Trim(value, `"`))
-		window := valued && err == nil && bits >= 8 && bits <= 15
+		bits, window := parseWindow(value)
 		switch {
 		case key == "server_no_context_takeover" && !valued:
 			o.ServerNoContextTakeover = true
@@ -165,13 +169,36 @@ func parseOffer(text string) (o DeflateOffer, ok bool) {
 	return o, true
 }
 
-// deflates reports whether the answer to a handshake has agreed on compression.
-func deflates(h http.Header) bool { return len(h.Values(extensions)) > 0 }
+// parseWindow reads a window's size, which may be quoted.
+func parseWindow(value string) (bits int, ok bool) {
+	if n := len(value) - 1; n > 0 && value[0] == '"' && value[n] == '"' {
+		value = value[1:n]
+	}
+	bits, err := strconv.Atoi(value)
+	return bits, err == nil && bits >= 8 && bits <= fullWindow && strconv.Itoa(bits) == value
+}
 
-// agreeable reports whether a server's answer agrees on compression as it was
-// offered: both contexts are given up, and the client's window is not limited,
-// which cannot be kept to (RFC 7692, 7.1).
+// agreeable reports whether a server's answer fits deflateOffer: the server gives
+// up its context, and a limit of the client's window has a value.
 func agreeable(text string) bool {
-	o, ok := parseOffer(text)
-	return ok && o.ServerNoContextTakeover && o.ClientNoContextTakeover && o.ClientMaxWindowBits == 0
+	o, ok := parseParameters(text)
+	return ok && o.ServerNoContextTakeover && !bareWindow(text)
+}
+
+// bareWindow reports whether client_max_window_bits comes without a value.
+func bareWindow(text string) bool {
+	for param := range strings.SplitSeq(text, ";") {
+		if strings.TrimSpace(param) == "client_max_window_bits" {
+			return true
+		}
+	}
+	return false
+}
+
+// clientWindow returns the window that an agreeable answer leaves to the client.
+func clientWindow(text string) int {
+	if o, _ := parseParameters(text); o.ClientMaxWindowBits > 0 {
+		return o.ClientMaxWindowBits
+	}
+	return fullWindow
 }

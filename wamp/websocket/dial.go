@@ -101,7 +101,11 @@ func (d *Dialer) Dial(ctx context.Context, rawURL string) (*Conn, error) {
 		_ = ws.Close()
 		return nil, err
 	}
-	return newConn(ws, cfg, false, deflates(resp.Header)), nil
+	window := 0
+	if len(resp.Header.Values(extensions)) > 0 {
+		window = clientWindow(ws.NetConn().(*wire).agreed)
+	}
+	return newConn(ws, cfg, false, window), nil
 }
 
 // accept checks what the server has agreed on, and asks Connect.

@@ -121,7 +121,7 @@ func TestOffersOfCompressionCanBeDeclined(t *testing.T) {
 		seen = append(seen, o)
 		return o.ClientMaxWindowBits == 9
 	}}
-	_, _, got := offer(t, serve(t, s, echo), "permessage-deflate; server_max_window_bits=10, permessage-deflate; client_max_window_bits; server_no_context_takeover, permessage-deflate; client_max_window_bits=9, permessage-deflate")
+	_, _, got := offer(t, serve(t, s, echo), "permessage-deflate; server_max_window_bits=16, permessage-deflate; client_max_window_bits; server_no_context_takeover, permessage-deflate; client_max_window_bits=9, permessage-deflate")
 	if !strings.HasPrefix(got, "permessage-deflate") {
 		t.Errorf("agreed on %q", got)
 	}
@@ -193,7 +193,8 @@ func TestAnswersThatOpenNoWebSocketAreExplained(t *testing.T) {
 		{"Sec-WebSocket-Accept: x", "Sec-WebSocket-Accept"},
 		{"Sec-WebSocket-Protocol: x", "subprotocol x, expected none"},
 		{"Sec-WebSocket-Extensions: x-webkit", "extension x-webkit"},
-		{"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits=9", "client_max_window_bits=9"},
+		{"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover; client_max_window_bits=7", "client_max_window_bits=7"},
+		{"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_max_window_bits=9", ""},
 		{"Sec-WebSocket-Extensions: permessage-deflate", "compression"},
 		{"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=9", ""},
 	} {

@@ -80,10 +80,10 @@ func canBecomeText(b []byte) bool {
 	return false
 }
 
-func FuzzParseOffer(f *testing.F) {
+func FuzzParseParameters(f *testing.F) {
 	f.Add("permessage-deflate; client_max_window_bits; server_max_window_bits=\"10\"")
 	f.Fuzz(func(t *testing.T, s string) {
-		o, ok := parseOffer(s)
+		o, ok := parseParameters(s)
 		for _, bits := range []int{o.ServerMaxWindowBits, o.ClientMaxWindowBits} {
 			if ok && bits != 0 && (bits < 8 || bits > 15) {
 				t.Errorf("%q: %+v", s, o)

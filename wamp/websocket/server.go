@@ -125,7 +125,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Upgrade turns the request into a WebSocket connection. The answer has what
 // w.Header() holds, such as cookies, besides Header. When it refuses it has
 // answered the request: 400 for what is not a handshake or has no common
-// subprotocol, 403 for a wrong origin, 421 for a wrong host, or as Connect says.
+// subprotocol, 426 for another version, 403 for a wrong origin, 421 for a wrong
+// host, or as Connect says.
 func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) {
 	cfg := s.withDefaults()
 	if s.CheckHost != nil && !s.CheckHost(r.Host) {
@@ -136,27 +137,51 @@ func (s *Server) Upgrade(w http.ResponseWriter, r *http.Request) (*Conn, error) 
 		s.Page.ServeHTTP(w, r)
 		return nil, errNoUpgrade
 	}
+	if err := outdated(w, r); err != nil {
+		return nil, err
+	}
 	header := w.Header().Clone()
 	maps.Copy(header, s.Header)
 	if err := s.agree(w, r, header); err != nil {
 		return nil, err
 	}
-	var deflated bool
+	var answer string
+	var window int
 	if cfg.Deflate {
-		r, deflated = negotiate(r, s.AcceptDeflate)
+		r, answer, window = negotiate(r, s.AcceptDeflate)
 	}
 	up := websocket.Upgrader{
 		ReadBufferSize:    cfg.ReadBuffer,
 		WriteBufferPool:   &s.buffers,
 		HandshakeTimeout:  cfg.WriteTimeout,
 		CheckOrigin:       s.allowed,
-		EnableCompression: deflated,
+		EnableCompression: window > 0,
 	}
-	ws, err := up.Upgrade(&hijacker{ResponseWriter: w, cfg: &cfg}, r, header)
+	ws, err := up.Upgrade(&hijacker{ResponseWriter: w, cfg: &cfg, agreed: answer}, r, header)
 	if err != nil {
 		return nil, err
 	}
-	return newConn(ws, cfg, true, deflated), nil
+	return newConn(ws, cfg, true, window), nil
+}
+
+// outdated answers a handshake of another version of HTTP or WebSocket than the
+// one that is spoken here (RFC 6455, 4.2.1 and 4.4).
+func outdated(w http.ResponseWriter, r *http.Request) error {
+	if !websocket.IsWebSocketUpgrade(r) {
+		return nil // refused by the library
+	}
+	if !r.ProtoAtLeast(1, 1) {
+		http.Error(w, "a WebSocket needs HTTP/1.1", http.StatusHTTPVersionNotSupported)
+		return errors.New("websocket: the request is one of " + r.Proto)
+	}
+	if versions := r.Header.Values("Sec-Websocket-Version"); len(versions) != 1 || versions[0] != "13" {
+		w.Header().Set("Upgrade", "websocket")
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Sec-WebSocket-Version", "13")
+		http.Error(w, "the version of WebSocket must be 13", http.StatusUpgradeRequired)
+		return fmt.Errorf("websocket: version %q in the request, expected 13", versions)
+	}
+	return nil
 }
 
 var errNoUpgrade = errors.New("websocket: the request does not ask for a WebSocket")
@@ -248,7 +273,8 @@ func AllowOrigin(r *http.Request, origins []string) bool {
 // hijacker hands the library the connection with a wire on it.
 type hijacker struct {
 	http.ResponseWriter
-	cfg *Config
+	cfg    *Config
+	agreed string // see wire
 }
 
 // Hijack takes the connection over from the HTTP server.
@@ -260,5 +286,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if h.cfg.Wrap != nil {
 		c = h.cfg.Wrap(c)
 	}
-	return newWire(c, h.cfg, true), brw, nil
+	wire := newWire(c, h.cfg, true)
+	wire.agreed = h.agreed
+	return wire, brw, nil
 }

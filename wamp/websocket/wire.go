@@ -1,12 +1,13 @@
 package websocket
 
 import (
-	"errors"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 )
 
 // wire lies between the library and the network. What the library reads passes
@@ -16,7 +17,11 @@ import (
 // sends a large message of a client in one frame.
 type wire struct {
 	net.Conn
-	in      *incoming // nil: not watched
+	seen    incoming  // what arrives
+	in      *incoming // seen, if there are statistics and frames to show; nil with Config.Wrap
+	early   []byte    // what Read returns before anything else
+	wrong   error     // and then, if it is not nil
+	agreed  string    // on compression, in a server's answer
 	server  bool      // frames are not masked
 	timeout time.Duration
 	quiet   bool // Config.FailByDrop
@@ -38,10 +43,11 @@ type wire struct {
 func newWire(c net.Conn, cfg *Config, server bool) *wire {
 	w := &wire{Conn: c, server: server, timeout: cfg.WriteTimeout, quiet: cfg.FailByDrop, trace: cfg.Trace}
 	if cfg.Wrap == nil {
-		w.in = &incoming{maxFrame: uint64(max(cfg.MaxFrame, 0)), trace: cfg.Trace}
-		if server {
-			w.in.state = inFrames
-		}
+		w.in = &w.seen
+		w.seen = incoming{watched: true, maxFrame: uint64(max(cfg.MaxFrame, 0)), trace: cfg.Trace}
+	}
+	if server {
+		w.seen.state = inFrames
 	}
 	return w
 }
@@ -49,16 +55,26 @@ func newWire(c net.Conn, cfg *Config, server bool) *wire {
 // Read passes on what has arrived, up to the header of a frame that breaks the
 // protocol.
 func (w *wire) Read(b []byte) (int, error) {
-	if w.in == nil {
-		return w.Conn.Read(b)
+	if w.seen.state == inResponse {
+		if err := w.response(); err != nil {
+			return 0, err
+		}
 	}
-	w.in.waiting.Store(true)
+	switch {
+	case len(w.early) > 0:
+		n := copy(b, w.early)
+		w.early = w.early[n:]
+		return n, nil
+	case w.wrong != nil:
+		return 0, w.wrong
+	}
+	w.seen.waiting.Store(true)
 	n, err := w.Conn.Read(b)
-	w.in.waiting.Store(false)
-	if n == 0 {
+	w.seen.waiting.Store(false)
+	if w.seen.state != inFrames || n == 0 {
 		return n, err
 	}
-	good, wrong := w.in.feed(b[:n])
+	good, wrong := w.seen.feed(b[:n])
 	if wrong != nil {
 		return good, wrong
 	}
@@ -68,7 +84,7 @@ func (w *wire) Read(b []byte) (int, error) {
 // Write passes the handshake on, and then the library's control frames.
 func (w *wire) Write(b []byte) (int, error) {
 	if !w.open.Load() {
-		return w.Conn.Write(b)
+		return w.opening(b)
 	}
 	isClose := Opcode(b[0]&0x0F) == Close
 	w.mu.Lock()
@@ -272,17 +288,13 @@ type FrameHeader struct {
 const (
 	inResponse = iota // the server's answer
 	inFrames
-	inUnknown // an answer that opens no WebSocket
+	inUnknown // the body of an answer that opens no WebSocket
 )
-
-// maxResponse is how long the headers of a server's answer may be.
-const maxResponse = 64 << 10
-
-var errLongResponse = errors.New("websocket: the headers of the server's answer are longer than 64 KiB")
 
 // incoming follows what arrives from frame to frame.
 type incoming struct {
 	state    int
+	watched  bool // for statistics and frames to show
 	maxFrame uint64
 	trace    func(TraceEvent)
 	heard    atomic.Int64 // when something last arrived, in Unix nanoseconds
@@ -290,10 +302,11 @@ type incoming struct {
 
 	frames, messages, bytes, pings, pongs atomic.Uint64
 
-	head  [MaxHeader]byte // the beginning of a header, or of the answer
-	have  int             // how much of it has arrived
-	match int             // how much of the empty line that ends the answer
-	left  uint64          // what is to come of the present frame's payload
+	head [MaxHeader]byte // the beginning of a header
+	have int             // how much of it has arrived
+	left uint64          // what is to come of the present frame's payload
+
+	closing []byte // payload of a close frame as far as it has arrived, masked; nil outside of one
 
 	queue []FrameHeader // data frames that have arrived and that no reader has taken
 	taken int           // how many of queue have been
@@ -302,26 +315,26 @@ type incoming struct {
 // feed follows b. If a frame in it breaks the protocol, it returns how much comes
 // before that frame, and the error.
 func (in *incoming) feed(b []byte) (int, error) {
-	in.heard.Store(time.Now().UnixNano())
+	if in.watched {
+		in.heard.Store(time.Now().UnixNano())
+		in.bytes.Add(uint64(len(b)))
+	}
+	if in.trace != nil {
+		in.trace(TraceEvent{Octets: b})
+	}
 	pos := 0
-	if in.state == inResponse {
-		n, err := in.response(b)
-		if err != nil {
-			return 0, err
-		}
-		pos = n
-	}
-	if in.state != inFrames {
-		return len(b), nil
-	}
-	in.bytes.Add(uint64(len(b) - pos))
-	if in.trace != nil && pos < len(b) {
-		in.trace(TraceEvent{Octets: b[pos:]})
-	}
 	for pos < len(b) {
 		if in.left > 0 {
 			n := min(in.left, uint64(len(b)-pos))
+			if in.closing != nil {
+				in.closing = append(in.closing, b[pos:pos+int(n)]...)
+			}
 			in.left -= n
+			if in.left == 0 && in.closing != nil {
+				if err := in.closed(); err != nil {
+					return pos, err
+				}
+			}
 			pos += int(n)
 			continue
 		}
@@ -332,36 +345,6 @@ func (in *incoming) feed(b []byte) (int, error) {
 		}
 		if err := in.begin(); err != nil {
 			return begin, err
-		}
-	}
-	return len(b), nil
-}
-
-// response follows the server's answer and returns where in b it ends.
-func (in *incoming) response(b []byte) (int, error) {
-	const end, status = "\r\n\r\n", "HTTP/1.1 101"
-	for i, c := range b {
-		if in.have < len(status) {
-			in.head[in.have] = c
-		}
-		if in.have++; in.have > maxResponse {
-			return 0, errLongResponse
-		}
-		switch c {
-		case end[in.match]:
-			in.match++
-		case end[0]:
-			in.match = 1
-		default:
-			in.match = 0
-		}
-		if in.match == len(end) {
-			in.state = inUnknown
-			if string(in.head[:len(status)]) == status {
-				in.state = inFrames
-			}
-			in.have = 0
-			return i + 1, nil
 		}
 	}
 	return len(b), nil
@@ -396,6 +379,12 @@ func (in *incoming) begin() error {
 		return err
 	}
 	in.left = h.Length
+	if op == Close && h.Length > 0 && h.Length <= MaxControl {
+		in.closing = make([]byte, 0, h.Length)
+	}
+	if !in.watched {
+		return nil
+	}
 	in.frames.Add(1)
 	switch {
 	case op < Close:
@@ -430,6 +419,27 @@ func (in *incoming) check(h FrameHeader, op Opcode) error {
 	}
 	return nil
 }
+
+// closed checks the close frame that has arrived where the library would judge
+// otherwise.
+func (in *incoming) closed() error {
+	payload := in.closing
+	in.closing = nil
+	if in.head[1]&maskBit != 0 {
+		Mask([4]byte(in.head[HeaderSize(in.head[:])-4:]), payload)
+	}
+	code, reason := int(binary.BigEndian.Uint16(payload)), payload[2:]
+	switch {
+	case !utf8.Valid(reason):
+		return &ProtocolError{CloseInvalidPayload, "reason of the close frame is not UTF-8"}
+	case code == closeBadGateway:
+		return &CloseError{Code: code, Reason: string(reason)}
+	}
+	return nil
+}
+
+// closeBadGateway has been registered since the library was written.
+const closeBadGateway = 1014
 
 // take returns the header of the next data frame, if it has arrived.
 func (in *incoming) take() (FrameHeader, bool) {

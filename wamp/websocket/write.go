@@ -31,7 +31,7 @@ func (c *Conn) WriteWith(op Opcode, b []byte, o WriteOptions) error {
 	defer c.done()
 	first, size := byte(op), c.fragment(o)
 	if c.deflated && !o.Plain && len(b) >= c.cfg.DeflateFrom {
-		d := getDeflater(c.cfg.DeflateLevel)
+		d := getDeflater(c.level)
 		defer d.release()
 		if small := d.message(b); len(small) < len(b) {
 			first, b = first|byte(Deflated), small
@@ -114,7 +114,7 @@ func (c *Conn) Writer(ctx context.Context, op Opcode, o WriteOptions) (*MessageW
 	w.size = min(w.size, largeFrame)
 	if c.deflated && !o.Plain {
 		w.first |= byte(Deflated)
-		w.d = getDeflater(c.cfg.DeflateLevel)
+		w.d = getDeflater(c.level)
 	} else {
 		w.buf = largeFrames.Get().(*[largeFrame]byte)
 	}
