@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -135,6 +136,9 @@ func fit(dst []byte, start, have, need int) []byte {
 	return dst
 }
 
+// fullWindow is the largest window of compression, in bits (RFC 7692, 7.1.2).
+const fullWindow = 15
+
 // wsPeer is a WebSocket connection that carries WAMP.
 type wsPeer struct {
 	*wsConn
@@ -177,7 +181,8 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server 
 	p.strict = server
 	ws.SetMaxMessage(opts.largest(opts.largestOf(k), p.strict))
 	c.framing.frameWS(f, k, p.op, server)
-	if ws.Deflated() {
+	// What is compressed is shared by receivers of the full window; others get it plain.
+	if ws.Window() == fullWindow {
 		c.framing.deflate = opts.DeflateFrom
 		if server && k == unbatched {
 			c.framing.encoding = wamp.WebSocketJSONDeflated + wamp.Encoding(f-wamp.JSON)
@@ -233,9 +238,13 @@ func (p *wsPeer) Recv() (wamp.Message, error) {
 			return nil, err
 		}
 	}
-	m, err := p.decoder.Decode(p.batch.next())
+	raw := p.batch.next()
+	m, err := p.decoder.Decode(raw)
 	if err != nil {
 		p.code, p.closeMsg = websocket.CloseProtocolError, "not a WAMP message"
+		if p.op == websocket.Text && !utf8.Valid(raw) {
+			p.code, p.closeMsg = websocket.CloseInvalidPayload, "not UTF-8" // RFC 6455, 8.1
+		}
 		p.visit.refuse(malformed, err)
 	}
 	return m, err
