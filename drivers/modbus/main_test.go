@@ -72,6 +72,9 @@ func (u *unit) answer(pdu []byte) []byte {
 	if pdu[0] == fcDiagnostics {
 		return pdu
 	}
+	if pdu[0] == fcEncapsulated {
+		return []byte{pdu[0] | exceptionFlag, illegalFunction}
+	}
 	if code := checkRequest(pdu); code != 0 {
 		return []byte{pdu[0] | exceptionFlag, code}
 	}
