@@ -263,6 +263,9 @@ type CallOptions struct {
 	RKey            string
 	RunMode         string // runmode: "" or "partition" or "all"
 	Passthru        *Passthru
+	// Cancel is how a session cancels the call when its caller gives it up. It is no
+	// option of CALL and not sent with it.
+	Cancel CancelMode
 }
 
 // Call is [CALL, Request|id, Options|dict, Procedure|uri, Arguments|list, ArgumentsKw|dict].

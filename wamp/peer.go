@@ -176,8 +176,9 @@ type Session interface {
 	// called.
 	Subscribe(ctx context.Context, topic URI, opts SubscribeOptions, h EventHandler) (unsubscribe func(context.Context) error, err error)
 
-	// Call invokes a procedure and returns its result. When ctx ends first the
-	// call is cancelled (killnowait) and ctx's error returned.
+	// Call invokes a procedure and returns its result. Without a timeout in opts the
+	// call has what ctx leaves it. When ctx ends first the call is cancelled, by the
+	// mode opts.Cancel, and ctx's error returned.
 	Call(ctx context.Context, procedure URI, opts CallOptions, p Payload) (Payload, error)
 
 	// CallProgress is Call that hands every progressive result to onProgress,

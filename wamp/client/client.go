@@ -14,8 +14,10 @@ import (
 
 // Config says how a Client reaches its router.
 type Config struct {
-	// Dial opens a connection. Required.
-	Dial func(ctx context.Context) (wamp.Peer, error)
+	// Dial opens a connection: URL, Embedded, or a function. Required.
+	Dial Dialer
+	// Component is told of every connection and session.
+	Component Component
 	// Session says how to join.
 	Session SessionConfig
 	// Backoff spaces the attempts. Default: 0.2 s to 60 s with full jitter.
@@ -28,6 +30,10 @@ type Config struct {
 	// OnState is told of every change, one after the other. It must not block and
 	// may be nil. err is why the last session or attempt ended.
 	OnState func(connected bool, err error)
+	// GiveUp decides, after an attempt to have a session has failed or a session has
+	// ended, whether to end: Run then returns err. failures counts those in a row;
+	// a session that lasted for StableAfter starts it again. Nil never gives up.
+	GiveUp func(failures int, err error) bool
 	// Random is the source of jitter, in [0,1). Default math/rand/v2.
 	Random func() float64
 }
@@ -94,21 +100,32 @@ func New(cfg Config, log *slog.Logger) (*Client, error) {
 }
 
 // Run connects, and connects again whenever the session ends, until ctx ends;
-// then it leaves in order and returns nil. It may be called once.
+// then it leaves in order and returns nil. It also ends when the component leaves
+// and when the configuration gives up, as the function Run does. It may be called once.
 func (c *Client) Run(ctx context.Context) error {
 	defer close(c.done)
 	wait := backoff.New(c.cfg.Backoff, c.cfg.Random)
+	failures := 0
 	for {
 		started := time.Now()
 		err := c.once(ctx)
-		if ctx.Err() != nil {
+		var left *leftError
+		switch {
+		case ctx.Err() != nil:
 			return nil
+		case errors.As(err, &left):
+			return left.err
 		}
 		if time.Since(started) >= c.cfg.StableAfter {
 			wait.Reset()
+			failures = 0
 		}
+		failures++
 		c.cfg.OnState(false, err)
-		c.log.Warn("no connection to the router; trying again", "error", err)
+		if c.cfg.GiveUp != nil && c.cfg.GiveUp(failures, err) {
+			return err
+		}
+		c.log.Warn("no session with the router; trying again", "error", err)
 		if wait.Wait(ctx) != nil {
 			return nil
 		}
@@ -118,7 +135,7 @@ func (c *Client) Run(ctx context.Context) error {
 // leaveTimeout bounds the goodbye when Run ends.
 const leaveTimeout = 2 * time.Second
 
-// once holds one session from dialling to its end.
+// once holds one connection from dialling to its end.
 func (c *Client) once(ctx context.Context) error {
 	jctx, cancel := context.WithTimeout(ctx, c.cfg.JoinTimeout)
 	defer cancel()
@@ -126,26 +143,54 @@ func (c *Client) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	s, err := Join(jctx, p, c.cfg.Session)
+	join, err := c.cfg.Component.connected(jctx, p.Info(), c.cfg.Session)
 	if err != nil {
+		_ = p.Close()
+		c.cfg.Component.ended(false, err)
 		return err
 	}
+	s, err := Join(jctx, p, join)
+	if err != nil {
+		c.cfg.Component.ended(true, err)
+		return err
+	}
+	err = c.hold(ctx, jctx, s)
+	reason := err
+	if _, left := err.(*leftError); left || ctx.Err() != nil {
+		reason = nil
+	}
+	c.cfg.Component.ended(true, reason)
+	return err
+}
+
+// hold holds a session until it ends, of itself or with ctx.
+func (c *Client) hold(ctx, jctx context.Context, s *Session) error {
 	c.set(s)
+	defer c.set(nil)
 	c.restore(jctx, s)
 	c.cfg.OnState(true, nil)
-	select {
-	case <-s.Done():
-	case <-ctx.Done():
+	err := c.cfg.Component.joined(ctx, s)
+	if err == nil {
+		select {
+		case <-s.Done():
+		case <-ctx.Done():
+		}
+	}
+	if s.ctx.Err() == nil {
 		c.set(nil)
 		lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 		defer cancel()
 		// Whether the goodbye was answered does not matter any more.
 		_ = s.Leave(lctx)
-		return nil
-	}
-	c.set(nil)
-	if err := s.Err(); err != nil {
 		return err
+	}
+	// Of a session that was lost its own end counts, whatever OnJoin made of it.
+	<-s.Done()
+	switch reason := s.Err(); {
+	case reason != nil:
+		return reason
+	case s.left():
+		return &leftError{err}
 	}
 	return wamp.ErrClosed
 }
@@ -233,6 +278,24 @@ func (c *Client) Publish(ctx context.Context, topic wamp.URI, opts wamp.PublishO
 		return fmt.Errorf("publish %s: %w", topic, wamp.ErrNotConnected)
 	}
 	return s.Publish(ctx, topic, opts, p)
+}
+
+// PublishAcknowledged is that of the present session.
+func (c *Client) PublishAcknowledged(ctx context.Context, topic wamp.URI, opts wamp.PublishOptions, p wamp.Payload) (wamp.ID, error) {
+	s := c.Connected()
+	if s == nil {
+		return 0, fmt.Errorf("publish %s: %w", topic, wamp.ErrNotConnected)
+	}
+	return s.PublishAcknowledged(ctx, topic, opts, p)
+}
+
+// OpenCall is that of the present session.
+func (c *Client) OpenCall(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (*OpenCall, error) {
+	s := c.Connected()
+	if s == nil {
+		return nil, fmt.Errorf("call %s: %w", procedure, wamp.ErrNotConnected)
+	}
+	return s.OpenCall(ctx, procedure, opts, p, onProgress)
 }
 
 // Call implements wamp.Session.

@@ -1,12 +1,9 @@
 package client
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"io"
 	"runtime/debug"
-	"time"
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -66,10 +63,10 @@ func (s *Session) receive() error {
 			s.answer(m.Request, m)
 		case *wamp.Interrupt:
 			s.mu.Lock()
-			cancel := s.invocations[m.Request]
+			inv := s.invocations[m.Request]
 			s.mu.Unlock()
-			if cancel != nil {
-				cancel()
+			if inv != nil {
+				inv.cancel()
 			}
 		case *wamp.Goodbye:
 			return s.goodbye(m)
@@ -152,97 +149,17 @@ func (s *Session) event(m *wamp.Event) {
 	list := s.subscriptions[m.Subscription]
 	s.mu.Unlock()
 	for _, sub := range list {
-		// Each handler owns its event.
-		sub.handler(wamp.Clone(m).(*wamp.Event))
+		s.handle(sub, m)
 	}
 }
 
-// invocation starts the handler of a procedure.
-func (s *Session) invocation(m *wamp.Invocation) {
-	s.mu.Lock()
-	h := s.registrations[m.Registration]
-	busy := len(s.invocations) >= s.cfg.MaxInvocations
-	s.mu.Unlock()
-	switch {
-	case h == nil:
-		s.refuse(m.Request, wamp.NewError(wamp.ErrURINoSuchRegistration, "the procedure is not served any more", nil))
-		return
-	case busy:
-		s.refuse(m.Request, wamp.NewError(wamp.ErrURIUnavailable, "the callee serves as many calls as it may", nil))
-		return
-	}
-	inv := wamp.Clone(m).(*wamp.Invocation)
-	ctx, cancel := context.WithCancel(s.ctx)
-	if t := inv.Details.Timeout; t > 0 {
-		const longest = 1e12 // milliseconds; more would overflow a time.Duration
-		ctx, cancel = context.WithTimeout(s.ctx, time.Duration(min(t, longest))*time.Millisecond)
-	}
-	s.mu.Lock()
-	s.invocations[inv.Request] = cancel
-	s.mu.Unlock()
-	s.handlers.Go(func() {
-		defer cancel()
-		s.serve(ctx, inv, h)
-		s.mu.Lock()
-		delete(s.invocations, inv.Request)
-		s.mu.Unlock()
-	})
-}
-
-// errNoProgress is what a handler gets that offers progress nobody asked for.
-var errNoProgress = errors.New("the caller does not take progressive results")
-
-func (s *Session) serve(ctx context.Context, inv *wamp.Invocation, h wamp.InvocationHandler) {
-	progress := func(p wamp.Payload) error {
-		if !inv.Details.ReceiveProgress {
-			return errNoProgress
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return s.peer.Send(ctx, &wamp.Yield{Request: inv.Request, Options: wamp.YieldOptions{Progress: true}, Payload: p})
-	}
-	p, err := s.guarded(ctx, inv, h, progress)
-	if err == nil {
-		err = s.peer.Send(s.ctx, &wamp.Yield{Request: inv.Request, Payload: p})
-		var payload *wamp.PayloadError
-		switch {
-		case errors.Is(err, wamp.ErrTooLarge):
-			err = wamp.NewError(wamp.ErrURIPayloadSizeExceeded, err.Error(), nil)
-		case errors.As(err, &payload):
-			err = wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
-		default:
-			return // sent, or the session is over
-		}
-	}
-	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-		err = wamp.NewError(wamp.ErrURICanceled, "the call was cancelled", nil)
-	}
-	s.refuse(inv.Request, err)
-}
-
-// guarded runs a handler and turns its panic into an error: one procedure's
-// defect must not end the others.
-func (s *Session) guarded(ctx context.Context, inv *wamp.Invocation, h wamp.InvocationHandler, progress func(wamp.Payload) error) (p wamp.Payload, err error) {
+// handle runs an event handler. Its panic must not end the session.
+func (s *Session) handle(sub *subscription, m *wamp.Event) {
 	defer func() {
 		if v := recover(); v != nil {
-			s.log.Error("a procedure panicked", "registration", inv.Registration, "panic", v, "stack", string(debug.Stack()))
-			err = fmt.Errorf("the procedure failed inside: %v", v)
+			s.log.Error("an event handler panicked", "subscription", m.Subscription, "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	return h(ctx, inv, progress)
-}
-
-func (s *Session) refuse(request wamp.ID, err error) {
-	reply := &wamp.ErrorReply{RequestType: wamp.TypeInvocation, Request: request}
-	var e *wamp.Error
-	if errors.As(err, &e) {
-		reply.URI, reply.Payload = e.URI, e.Payload
-	} else {
-		reply.URI, reply.Payload = wamp.ErrURIRuntimeError, wamp.Args(err.Error())
-	}
-	if err := s.peer.Send(s.ctx, reply); err != nil && !errors.Is(err, wamp.ErrClosed) && s.ctx.Err() == nil {
-		// The error's own payload did not go through; its URI always does.
-		_ = s.peer.Send(s.ctx, &wamp.ErrorReply{RequestType: wamp.TypeInvocation, Request: request, URI: reply.URI})
-	}
+	// Each handler owns its event.
+	sub.handler(wamp.Clone(m).(*wamp.Event))
 }

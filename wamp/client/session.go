@@ -4,32 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"sync"
-	"time"
 
 	"gantry/wamp"
-	"gantry/wamp/auth"
 )
-
-// SessionConfig says how to join a realm. The zero value of a field is its
-// default.
-type SessionConfig struct {
-	// Realm is the realm to join. Required.
-	Realm wamp.URI
-	// AuthID is who the session wishes to be. Default: the router decides. With Auth
-	// it has its own.
-	AuthID string
-	// Auth proves who the session is. It is used by one join at a time. Default: the
-	// session is anonymous.
-	Auth *auth.Client
-	// MaxInvocations bounds the invocations served at the same time; beyond it
-	// callers are told that the callee is busy. Default 1024.
-	MaxInvocations int
-	// Log receives what a handler did wrong. Default: discarded.
-	Log *slog.Logger
-}
 
 // Session is one membership in a realm. It is safe for concurrent use.
 type Session struct {
@@ -51,9 +30,10 @@ type Session struct {
 	pending       map[wamp.ID]*request
 	subscriptions map[wamp.ID][]*subscription
 	registrations map[wamp.ID]wamp.InvocationHandler
-	invocations   map[wamp.ID]context.CancelFunc
-	leaving       chan struct{} // closed when GOODBYE has been answered; nil before Leave
-	err           error         // why the session ended
+	invocations   map[wamp.ID]*invocation
+	cutShort      map[wamp.ID]struct{} // answered, and more pieces may come
+	leaving       chan struct{}        // closed when GOODBYE has been answered; nil before Leave
+	err           error                // why the session ended
 
 	handlers sync.WaitGroup // invocations being served
 }
@@ -88,126 +68,6 @@ func (r *request) settle() {
 }
 
 type subscription struct{ handler wamp.EventHandler }
-
-// clientRoles is what a Session announces in HELLO.
-func clientRoles() wamp.Dict {
-	role := func(features ...string) wamp.Dict {
-		f := wamp.Dict{}
-		for _, n := range features {
-			f[n] = true
-		}
-		return wamp.Dict{"features": f}
-	}
-	return wamp.Dict{
-		"publisher":  role("publisher_exclusion", "publisher_identification", "subscriber_blackwhite_listing", "payload_passthru_mode"),
-		"subscriber": role("pattern_based_subscription", "publisher_identification", "subscription_revocation", "payload_passthru_mode"),
-		"caller":     role("caller_identification", "call_canceling", "call_timeout", "progressive_call_results", "payload_passthru_mode"),
-		"callee": role("caller_identification", "call_canceling", "progressive_call_results", "pattern_based_registration",
-			"shared_registration", "registration_revocation", "payload_passthru_mode"),
-	}
-}
-
-// Join opens a session over p and takes p over: it is closed when the session
-// ends, and when Join fails. A refusal by the router is a *wamp.Error.
-func Join(ctx context.Context, p wamp.Peer, cfg SessionConfig) (*Session, error) {
-	if cfg.MaxInvocations == 0 {
-		cfg.MaxInvocations = 1024
-	}
-	log := cfg.Log
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
-	welcome, err := join(ctx, p, &cfg)
-	if !stop() && err == nil {
-		err = ctx.Err()
-	}
-	if err != nil {
-		_ = p.Close()
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return nil, fmt.Errorf("join realm %s: %w", cfg.Realm, err)
-	}
-	s := &Session{
-		peer: p, cfg: cfg, log: log, welcome: welcome,
-		done:    make(chan struct{}),
-		sending: make(chan struct{}, 1),
-		pending: map[wamp.ID]*request{}, subscriptions: map[wamp.ID][]*subscription{},
-		registrations: map[wamp.ID]wamp.InvocationHandler{}, invocations: map[wamp.ID]context.CancelFunc{},
-	}
-	s.ctx, s.cancel = context.WithCancel(context.Background())
-	go s.read()
-	return s, nil
-}
-
-func join(ctx context.Context, p wamp.Peer, cfg *SessionConfig) (*wamp.Welcome, error) {
-	details, err := helloDetails(p, cfg)
-	if err != nil {
-		return nil, err
-	}
-	if err := p.Send(ctx, &wamp.Hello{Realm: cfg.Realm, Details: details}); err != nil {
-		return nil, err
-	}
-	for {
-		m, err := p.Recv()
-		if err != nil {
-			if errors.Is(err, io.EOF) {
-				err = wamp.ErrClosed
-			}
-			return nil, err
-		}
-		switch m := m.(type) {
-		case *wamp.Welcome:
-			welcome := wamp.Clone(m).(*wamp.Welcome)
-			if cfg.Auth != nil {
-				if err := cfg.Auth.Welcome(welcome); err != nil {
-					return nil, desist(p, err)
-				}
-			}
-			return welcome, nil
-		case *wamp.Abort:
-			text, _ := m.Details["message"].(string)
-			return nil, wamp.NewError(wamp.Clone(m).(*wamp.Abort).Reason, text, nil)
-		case *wamp.Challenge:
-			if cfg.Auth == nil {
-				return nil, desist(p, fmt.Errorf("the router asks for authentication by %q and no answer is configured", m.AuthMethod))
-			}
-			answer, err := cfg.Auth.Challenge(wamp.Clone(m).(*wamp.Challenge))
-			if err != nil {
-				return nil, desist(p, err)
-			}
-			if err := p.Send(ctx, answer); err != nil {
-				return nil, err
-			}
-		default:
-			return nil, &wamp.ProtocolError{Text: m.Type().String() + " before WELCOME"}
-		}
-	}
-}
-
-// helloDetails returns what HELLO says of the session.
-func helloDetails(p wamp.Peer, cfg *SessionConfig) (wamp.Dict, error) {
-	details := wamp.Dict{"roles": clientRoles(), "agent": "gantry", "authmethods": wamp.List{"anonymous"}}
-	if cfg.AuthID != "" {
-		details["authid"] = cfg.AuthID
-	}
-	if cfg.Auth == nil {
-		return details, nil
-	}
-	link := auth.Link{Peer: p.Info()}
-	if link.Peer.TLS != nil {
-		link.Channels = auth.ChannelsOf(link.Peer.TLS)
-	}
-	return details, cfg.Auth.Hello(link, details)
-}
-
-// desist tells the router that the client does not go on, and returns err.
-func desist(p wamp.Peer, err error) error {
-	// A router that is gone needs no reason.
-	_ = p.TrySend(&wamp.Abort{Reason: wamp.ErrURIAuthenticationFailed, Details: wamp.Dict{"message": "the client does not go on"}})
-	return err
-}
 
 // ID returns the session's ID.
 func (s *Session) ID() wamp.ID { return s.welcome.Session }
@@ -256,6 +116,13 @@ func (s *Session) Leave(ctx context.Context) error {
 	return err
 }
 
+// left reports whether the session was ended by Leave.
+func (s *Session) left() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.leaving != nil
+}
+
 // Close ends the session without a goodbye.
 func (s *Session) Close() error {
 	err := s.peer.Close()
@@ -301,33 +168,49 @@ func (s *Session) forget(id wamp.ID) {
 	s.mu.Unlock()
 }
 
-// exchange sends the message that build makes for a fresh request ID and waits
-// for its answer. The ID is 0 if nothing was sent.
-func (s *Session) exchange(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, wamp.Message, error) {
-	r.reply = make(chan wamp.Message, 1)
+// send sends the message that build makes for a fresh request ID, which the router
+// will answer to r; nil for one that it will not answer. The ID is 0 if nothing was
+// sent.
+func (s *Session) send(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, error) {
+	if r != nil {
+		r.reply = make(chan wamp.Message, 1)
+	}
 	id, err := s.begin(ctx, r)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	if err = s.peer.Send(ctx, build(id)); err != nil {
 		s.withdraw(id)
+		id = 0
 	}
 	<-s.sending
+	return id, err
+}
+
+// exchange is send and the wait for the answer.
+func (s *Session) exchange(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, wamp.Message, error) {
+	id, err := s.send(ctx, r, build)
 	if err != nil {
 		return 0, nil, err
 	}
+	m, err := s.await(ctx, r, id)
+	return id, m, err
+}
+
+// await waits for the answer to a request. One that is given up is forgotten.
+func (s *Session) await(ctx context.Context, r *request, id wamp.ID) (wamp.Message, error) {
 	select {
 	case m := <-r.reply:
-		return id, m, replyError(m)
+		return m, s.replyError(m)
 	case <-ctx.Done():
 		s.forget(id)
-		return id, nil, ctx.Err()
+		return nil, ctx.Err()
 	case <-s.ctx.Done():
 		select {
 		case m := <-r.reply:
-			return id, m, replyError(m)
+			return m, s.replyError(m)
 		default:
-			return id, nil, s.closedError()
+			return nil, s.closedError()
 		}
 	}
 }
@@ -340,30 +223,42 @@ func (s *Session) closedError() error {
 	return wamp.ErrClosed
 }
 
-func replyError(m wamp.Message) error {
+// replyError returns the error that the router or the callee has answered with, as
+// the Go error that the configuration has for it.
+func (s *Session) replyError(m wamp.Message) error {
 	if e, ok := m.(*wamp.ErrorReply); ok {
-		return asError(e.URI, e.Payload)
+		return s.cfg.Errors.decode(asError(e.URI, e.Payload))
 	}
 	return nil
 }
 
 // Publish implements wamp.Session.
 func (s *Session) Publish(ctx context.Context, topic wamp.URI, opts wamp.PublishOptions, p wamp.Payload) error {
-	build := func(id wamp.ID) wamp.Message {
-		return &wamp.Publish{Request: id, Options: opts, Topic: topic, Payload: p}
-	}
 	if opts.Acknowledge {
-		_, _, err := s.exchange(ctx, &request{}, build)
-		return wrap("publish", topic, err)
+		_, err := s.PublishAcknowledged(ctx, topic, opts, p)
+		return err
 	}
-	id, err := s.begin(ctx, nil)
-	if err == nil {
-		if err = s.peer.Send(ctx, build(id)); err != nil {
-			s.withdraw(id)
-		}
-		<-s.sending
-	}
+	_, err := s.send(ctx, nil, func(id wamp.ID) wamp.Message {
+		return &wamp.Publish{Request: id, Options: opts, Topic: topic, Payload: p}
+	})
 	return wrap("publish", topic, err)
+}
+
+// PublishAcknowledged publishes with opts.Acknowledge, and returns the publication's
+// ID, which subscribers see too.
+func (s *Session) PublishAcknowledged(ctx context.Context, topic wamp.URI, opts wamp.PublishOptions, p wamp.Payload) (wamp.ID, error) {
+	opts.Acknowledge = true
+	_, m, err := s.exchange(ctx, &request{}, func(id wamp.ID) wamp.Message {
+		return &wamp.Publish{Request: id, Options: opts, Topic: topic, Payload: p}
+	})
+	if err != nil {
+		return 0, wrap("publish", topic, err)
+	}
+	ack, ok := m.(*wamp.Published)
+	if !ok {
+		return 0, wrap("publish", topic, &wamp.ProtocolError{Text: "PUBLISH was answered by " + m.Type().String()})
+	}
+	return ack.Publication, nil
 }
 
 func wrap(op string, uri wamp.URI, err error) error {
@@ -447,38 +342,4 @@ func (s *Session) Register(ctx context.Context, procedure wamp.URI, opts wamp.Re
 		s.mu.Unlock()
 		return wrap("unregister", procedure, err)
 	}, nil
-}
-
-// Call implements wamp.Session.
-func (s *Session) Call(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload) (wamp.Payload, error) {
-	return s.CallProgress(ctx, procedure, opts, p, nil)
-}
-
-// cancelWait bounds the wait for room in the queue to send CANCEL: the caller
-// has given up already.
-const cancelWait = time.Second
-
-// CallProgress implements wamp.Session. A nil onProgress asks for no
-// progressive results.
-func (s *Session) CallProgress(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (wamp.Payload, error) {
-	opts.ReceiveProgress = onProgress != nil
-	r := &request{onProgress: onProgress}
-	id, m, err := s.exchange(ctx, r, func(req wamp.ID) wamp.Message {
-		return &wamp.Call{Request: req, Options: opts, Procedure: procedure, Payload: p}
-	})
-	r.settle()
-	if err != nil {
-		if id != 0 && ctx.Err() != nil && errors.Is(err, ctx.Err()) {
-			cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cancelWait)
-			defer cancel()
-			// The session may have ended meanwhile, and the call with it.
-			_ = s.peer.Send(cctx, &wamp.Cancel{Request: id, Mode: wamp.CancelKillNoWait})
-		}
-		return wamp.Payload{}, wrap("call", procedure, err)
-	}
-	res, ok := m.(*wamp.Result)
-	if !ok {
-		return wamp.Payload{}, wrap("call", procedure, &wamp.ProtocolError{Text: "CALL was answered by " + m.Type().String()})
-	}
-	return res.Payload, nil
 }

@@ -34,26 +34,74 @@ var decMode = func() cbor.DecMode {
 // points to, in any type that AppendValue takes. An integer is taken where a float
 // is due, since browsers send 23 for 23.0; an unknown field of a struct is
 // ignored. A *any receives a value as ParseValue returns it; in an any inside of
-// another type an integer above int64 is a big.Int.
+// another type an integer above int64 is a big.Int. A Go value that has the type
+// already is handed over as it is: what it points to is shared with the sender.
 //
 // The error is a *wamp.Error with wamp.error.invalid_argument, so that a handler
 // may return it to the caller as it is.
 func Arg(p wamp.Payload, i int, into any) error {
-	what := fmt.Sprintf("argument %d", i)
-	list, _ := p.GoValues()
-	raw, _ := p.Raw()
+	if err := arg(&p, i, into); err != nil {
+		return invalidArgument(fmt.Sprintf("argument %d", i), err)
+	}
+	return nil
+}
+
+func arg(p *wamp.Payload, i int, into any) error {
 	f := p.Format()
 	if f == wamp.NoFormat {
+		list, _ := p.GoValues()
 		if i < 0 || i >= len(list) {
-			return invalidArgument(what, errMissing)
+			return errMissing
 		}
-		return invalidArgument(what, assign(list[i], into))
+		return assign(list[i], into)
 	}
+	raw, _ := p.Raw()
 	item, err := listItem(f, raw, i)
-	if err == nil {
-		err = decodeInto(f, item, into)
+	if err != nil {
+		return err
 	}
-	return invalidArgument(what, err)
+	return decodeInto(f, item, into)
+}
+
+// Kwarg decodes the keyword argument called name, as Arg does. Without one it
+// returns false and leaves into as it is. Of a name that comes twice the last one
+// counts.
+func Kwarg(p wamp.Payload, name string, into any) (found bool, err error) {
+	if f := p.Format(); f == wamp.NoFormat {
+		_, dict := p.GoValues()
+		v, ok := dict[name]
+		if !ok {
+			return false, nil
+		}
+		err = assign(v, into)
+	} else {
+		_, raw := p.Raw()
+		if raw == nil {
+			return false, nil
+		}
+		var item []byte
+		item, err = dictItem(f, raw, name)
+		if err == nil && item == nil {
+			return false, nil
+		}
+		if err == nil {
+			err = decodeInto(f, item, into)
+		}
+	}
+	return true, invalidArgument("keyword argument "+name, err)
+}
+
+// Len returns the number of positional arguments; 0 where they are malformed.
+func Len(p wamp.Payload) int {
+	f := p.Format()
+	if f == wamp.NoFormat {
+		list, _ := p.GoValues()
+		return len(list)
+	}
+	raw, _ := p.Raw()
+	n := 0
+	_ = items(f, raw, kindList, func(c *cursor) bool { c.value(); n++; return true })
+	return n
 }
 
 // Kwargs decodes the keyword arguments into the struct or map that into points
@@ -71,7 +119,10 @@ func Kwargs(p wamp.Payload, into any) error {
 	return nil
 }
 
-const errMissing = fault("missing")
+const (
+	errMissing   = fault("missing")
+	errContainer = fault("not in a list or dictionary")
+)
 
 // invalidArgument returns the error that tells the caller about err, nil for nil.
 func invalidArgument(what string, err error) error {
@@ -90,34 +141,64 @@ func invalidArgument(what string, err error) error {
 }
 
 // listItem returns item i of the raw list v.
-func listItem(f wamp.Format, v []byte, i int) ([]byte, error) {
+func listItem(f wamp.Format, v []byte, i int) (item []byte, err error) {
+	if i < 0 {
+		return nil, errMissing
+	}
+	err = items(f, v, kindList, func(c *cursor) bool {
+		value := c.value()
+		if i == 0 {
+			item = value
+		}
+		i--
+		return item == nil
+	})
+	if err == nil && item == nil {
+		err = errMissing
+	}
+	return item, err
+}
+
+// dictItem returns the value of a key of the raw dict v, nil if it is not there.
+func dictItem(f wamp.Format, v []byte, key string) (item []byte, err error) {
+	err = items(f, v, kindDict, func(c *cursor) bool {
+		is := c.key() == key
+		if value := c.value(); is {
+			item = value
+		}
+		return true
+	})
+	return item, err
+}
+
+// items proves a raw container to be of kind k, and hands a cursor at each item to
+// do until that returns false. do must read the item.
+func items(f wamp.Format, v []byte, k kind, do func(*cursor) bool) error {
 	if err := known(f); err != nil {
-		return nil, err
+		return err
+	}
+	if v == nil {
+		return nil
 	}
 	s := getScratch()
 	defer s.free()
 	s.walk.limit(maxDepth, math.MaxInt)
 	s.walk.record = false
-	if v == nil || i < 0 {
-		return nil, errMissing
-	}
 	if at, err := s.walk.whole(f, v); err != nil {
-		return nil, syntaxError(f, at, err)
+		return syntaxError(f, at, err)
 	}
 	d := Decoder{format: f}
 	d.borrow()
 	defer d.Release()
 	d.read.keep = false
 	d.walk.limit(maxDepth, math.MaxInt)
-	c, ok := d.cursor(v, kindList)
-	for ok && c.more() {
-		item := c.value()
-		if i == 0 {
-			return item, nil
-		}
-		i--
+	c, ok := d.cursor(v, k)
+	if !ok {
+		return errContainer
 	}
-	return nil, errMissing
+	for c.more() && do(&c) {
+	}
+	return nil
 }
 
 // decodeInto decodes a raw value.
@@ -136,13 +217,4 @@ func decodeInto(f wamp.Format, v []byte, into any) error {
 		return err
 	}
 	return decMode.Unmarshal(w.b, into)
-}
-
-// assign decodes a Go value.
-func assign(v, into any) error {
-	b, err := AppendValue(nil, wamp.CBOR, v)
-	if err != nil {
-		return err
-	}
-	return decodeInto(wamp.CBOR, b, into)
 }
