@@ -2,6 +2,8 @@ package modbus
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -188,6 +190,23 @@ func TestMistakesAreNamed(t *testing.T) {
 		var ce *drivers.ConfigError
 		if !errors.As(err, &ce) || ce.Key != tt.key || ce.Allowed == "" {
 			t.Errorf("%s: %v, want key %s", tt.name, err, tt.key)
+		}
+	}
+}
+
+func TestProfilesAreDocumented(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "drivers", "modbus.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range ProfileNames() {
+		p, err := LoadProfile(name, config.Decode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row := "| `" + name + "` | " + p.Description + " |"; !strings.Contains(string(b), row) {
+			t.Errorf("docs/drivers/modbus.md lacks this row:\n%s", row)
 		}
 	}
 }

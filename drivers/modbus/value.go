@@ -58,6 +58,13 @@ var forms = map[string]form{
 
 const formNames = "u16, i16, u32, i32, u64, i64, f32, f64, bcd16, bcd32, bcd64, bool, text, bytes"
 
+// TypeRegisters returns how many registers a value of the type takes, 0 for text and
+// bytes, which say so themselves. ok is false if there is no such type.
+func TypeRegisters(name string) (n uint16, ok bool) {
+	f, ok := forms[name]
+	return uint16(f.regs), ok
+}
+
 // typ returns the type of the values.
 func (f *form) typ() drivers.Type {
 	switch {

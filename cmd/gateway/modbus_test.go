@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log"
+	"net"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	oracle "github.com/simonvetter/modbus"
+
+	"gantry/wamp"
+)
+
+// slave is a Modbus TCP server by somebody else's library: unit 3 with holding
+// registers 1000 + n, and coils.
+type slave struct {
+	addr string
+
+	mu    sync.Mutex // guards the rest
+	regs  [1000]uint16
+	coils [100]bool
+}
+
+func newSlave(t *testing.T) *slave {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &slave{addr: ln.Addr().String()}
+	ln.Close()
+	for i := range s.regs {
+		s.regs[i] = uint16(1000 + i)
+	}
+	srv, err := oracle.NewServer(&oracle.ServerConfiguration{URL: "tcp://" + s.addr, Timeout: time.Minute, MaxClients: 10, Logger: log.New(io.Discard, "", 0)}, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := srv.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := srv.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *slave) HandleCoils(r *oracle.CoilsRequest) ([]bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.UnitId != 3 || int(r.Addr)+int(r.Quantity) > len(s.coils) {
+		return nil, oracle.ErrIllegalDataAddress
+	}
+	if r.IsWrite {
+		copy(s.coils[r.Addr:], r.Args)
+	}
+	return append([]bool(nil), s.coils[r.Addr:int(r.Addr)+int(r.Quantity)]...), nil
+}
+
+func (s *slave) HandleDiscreteInputs(*oracle.DiscreteInputsRequest) ([]bool, error) {
+	return nil, oracle.ErrIllegalFunction
+}
+
+func (s *slave) HandleHoldingRegisters(r *oracle.HoldingRegistersRequest) ([]uint16, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case r.UnitId != 3:
+		return nil, oracle.ErrGWTargetFailedToRespond
+	case int(r.Addr)+int(r.Quantity) > len(s.regs):
+		return nil, oracle.ErrIllegalDataAddress
+	case r.IsWrite:
+		copy(s.regs[r.Addr:], r.Args)
+	}
+	return append([]uint16(nil), s.regs[r.Addr:int(r.Addr)+int(r.Quantity)]...), nil
+}
+
+func (s *slave) HandleInputRegisters(*oracle.InputRegistersRequest) ([]uint16, error) {
+	return nil, oracle.ErrIllegalFunction
+}
+
+func modbusApp(ctx context.Context, args ...string) (code int, out, errs string) {
+	o, e := newOutput(), newOutput()
+	code = newApp(strings.NewReader(""), o, e, func(string) string { return "" }).main(ctx, append([]string{"modbus"}, args...))
+	return code, o.String(), e.String()
+}
+
+func TestModbusCommands(t *testing.T) {
+	t.Parallel()
+	s := newSlave(t)
+	tcp := "--tcp=" + s.addr
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		want string // in output or errors
+	}{
+		{"scan", []string{"scan", tcp, "--units", "1-4"}, exitOK, "3       -       register 0 = 1000"},
+		{"scan as JSON", []string{"scan", tcp, "--units", "3,4", "--json"}, exitOK, `{"answer":"register 0 = 1000","unit_id":3}` + "\n"},
+		{"scan in vain", []string{"scan", tcp, "--units", "7-8"}, exitFailed, "no unit answers"},
+		{"read", []string{"read", tcp, "-u", "3", "holding", "7"}, exitOK, "holding_7  1007         good"},
+		{"read more", []string{"read", tcp, "-u", "3", "holding", "0x10", "2", "--type", "i32", "--json"}, exitOK,
+			`{"point":"holding_16","q":"good","value":66585593}` + "\n" + `{"point":"holding_18","q":"good","value":66716667}` + "\n"},
+		{"read over the end", []string{"read", tcp, "-u", "3", "holding", "999", "2"}, exitOK, "bad: illegal_address"},
+		{"read nothing", []string{"read", tcp, "-u", "3", "input", "5"}, exitFailed, "illegal_function"},
+		{"read of an absent unit", []string{"read", tcp, "-u", "9", "holding", "5"}, exitFailed, "gateway_no_response"},
+		{"write a register", []string{"write", tcp, "-u", "3", "holding", "20", "0x1F"}, exitOK, "holding 20 = 31\n"},
+		{"write a float", []string{"write", tcp, "-u", "3", "holding", "30", "-2.5", "--type", "f32"}, exitOK, "holding 30 = -2.5\n"},
+		{"write a coil", []string{"write", tcp, "-u", "3", "coil", "4", "true"}, exitOK, "coil 4 = true\n"},
+		{"write a part", []string{"write", tcp, "-u", "3", "holding", "21", "1", "--bit", "0", "--bits", "4", "--how", "modify"}, exitOK, "holding 21 = 1\n"},
+		{"write what does not fit", []string{"write", tcp, "-u", "3", "holding", "20", "70000"}, exitFailed, "70000 is not from 0 to 65535"},
+		{"write no number", []string{"write", tcp, "-u", "3", "holding", "20", "x"}, exitUsage, "VALUE"},
+		{"profiles", []string{"profiles"}, exitOK, "eastron_sdm630"},
+		{"points of a profile", []string{"profiles", "sunspec_inverter"}, exitOK, "holding  40083"},
+		{"no such profile", []string{"profiles", "x"}, exitUsage, "allowed: abb_b23"},
+		{"no bus", []string{"read", "holding", "1"}, exitUsage, "exactly one of --port"},
+		{"no subcommand", nil, exitUsage, "needs a subcommand"},
+		{"no such table", []string{"read", tcp, "register", "1"}, exitUsage, "TABLE"},
+		{"no such address", []string{"read", tcp, "holding", "65536"}, exitUsage, "register 40001 is holding 0"},
+		{"no such type", []string{"read", tcp, "holding", "1", "--type", "float"}, exitUsage, "--type"},
+		{"no such units", []string{"scan", tcp, "--units", "5-3"}, exitUsage, "--units"},
+		{"no such port", []string{"read", "--port", filepath.Join(t.TempDir(), "no"), "holding", "1"}, exitFailed, "no such port"},
+		{"no such speed", []string{"scan", "--port", "/dev/null", "--baud", "1"}, exitUsage, "--baud"},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		code, out, errs := modbusApp(ctx, tt.args...)
+		cancel()
+		if code != tt.code || !strings.Contains(out+errs, tt.want) {
+			t.Errorf("%s: code %d, want %d\n%s%s\nwant %q", tt.name, code, tt.code, out, errs, tt.want)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.regs[20] != 31 || s.regs[30] != 0xC020 || s.regs[31] != 0 || s.regs[21] != 1021&^15|1 || !s.coils[4] {
+		t.Errorf("registers %d %x %x %d, coil %v", s.regs[20], s.regs[30], s.regs[31], s.regs[21], s.coils[4])
+	}
+}
+
+func TestModbusScanIsInterrupted(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if code, out, errs := modbusApp(ctx, "scan", "--tcp", ln.Addr().String(), "--answer-timeout", "1m"); code == exitOK {
+		t.Errorf("%s%s", out, errs)
+	}
+}
+
+// TestModbusDeviceInAGateway reads and writes a unit through a whole gateway.
+func TestModbusDeviceInAGateway(t *testing.T) {
+	t.Parallel()
+	s := newSlave(t)
+	gateway := startProgram(t, writeFiles(t, map[string]string{
+		"gantry.toml": "schema = 1\ngateway.name = \"gw\"\nmqtt.listen = \"\"\n",
+		"devices.d/boiler.toml": `[device.boiler]
+driver = "modbus"
+tcp = { address = "` + s.addr + `" }
+unit_id = 3
+every = "50ms"
+point.flow = { address = 250, type = "i16", scale = 0.1, unit = "Cel" }
+point.setpoint = { address = 20, scale = 0.1, write = "multiple", min = 20.0, max = 75.0 }
+`}), t.TempDir())
+	session := gateway.join()
+	arrived := keep(t, session, "gantry.gw.point.boiler.", wamp.SubscribeOptions{GetRetained: true})
+	arrived.await(t, "the flow's temperature", func(e event) bool { return e.topic == "gantry.gw.point.boiler.flow" && e.value == 125.0 })
+	if _, err := session.Call(t.Context(), "gantry.gw.set.boiler.setpoint", wamp.CallOptions{}, wamp.Args(55.5)); err != nil {
+		t.Error(err)
+	}
+	if _, err := session.Call(t.Context(), "gantry.gw.set.boiler.setpoint", wamp.CallOptions{}, wamp.Args(80.0)); !wamp.IsError(err, wamp.ErrURIOutOfRange) {
+		t.Errorf("80 was set: %v", err)
+	}
+	arrived.await(t, "the setpoint", func(e event) bool { return e.topic == "gantry.gw.point.boiler.setpoint" && e.value == 55.5 })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.regs[20] != 555 {
+		t.Errorf("the unit has %d", s.regs[20])
+	}
+}
