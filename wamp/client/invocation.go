@@ -173,13 +173,14 @@ func (s *Session) invocation(m *wamp.Invocation) {
 	s.mu.Lock()
 	s.invocations[m.Request] = inv
 	s.mu.Unlock()
-	s.handlers.Go(func() {
-		defer inv.cancel()
-		s.serve(inv, h)
-	})
+	s.handlers.Add(1)
+	go s.serve(inv, h)
 }
 
+// serve runs the handler of a call and answers.
 func (s *Session) serve(inv *invocation, h wamp.InvocationHandler) {
+	defer s.handlers.Done()
+	defer inv.cancel()
 	p, err := s.guarded(inv, h)
 	request := inv.message.Request
 	s.mu.Lock()
@@ -188,13 +189,7 @@ func (s *Session) serve(inv *invocation, h wamp.InvocationHandler) {
 	s.mu.Unlock()
 	if err == nil {
 		err = s.peer.Send(s.ctx, &wamp.Yield{Request: request, Options: inv.options, Payload: p})
-		var payload *wamp.PayloadError
-		switch {
-		case errors.Is(err, wamp.ErrTooLarge):
-			err = wamp.NewError(wamp.ErrURIPayloadSizeExceeded, err.Error(), nil)
-		case errors.As(err, &payload):
-			err = wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
-		default:
+		if err = unsendable(err); err == nil {
 			return // sent, or the session is over
 		}
 	}
@@ -236,6 +231,22 @@ func (s *Session) late(m *wamp.Invocation) bool {
 		delete(s.cutShort, m.Request)
 	}
 	return late
+}
+
+// unsendable returns what the caller is told of a result that cannot be sent to it;
+// nil where err is of the session and nobody can be told.
+func unsendable(err error) error {
+	if err == nil {
+		return nil
+	}
+	var payload *wamp.PayloadError
+	switch {
+	case errors.Is(err, wamp.ErrTooLarge):
+		return wamp.NewError(wamp.ErrURIPayloadSizeExceeded, err.Error(), nil)
+	case errors.As(err, &payload):
+		return wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
+	}
+	return nil
 }
 
 // guarded runs a handler and turns its panic into an error: one procedure's

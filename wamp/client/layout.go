@@ -51,8 +51,8 @@ var (
 )
 
 // layoutOf returns the layout of t, or what is wrong with its tags.
-func layoutOf(t reflect.Type) (*layout, error) {
-	l := &layout{typ: t, rest: -1}
+func layoutOf(t reflect.Type) (layout, error) {
+	l := layout{typ: t, rest: -1}
 	switch {
 	case t == payloadType:
 		l.kind = whole
@@ -72,7 +72,7 @@ func layoutOf(t reflect.Type) (*layout, error) {
 			continue
 		}
 		if err := l.add(t.Field(i), i, tag); err != nil {
-			return nil, fmt.Errorf("%s.%s: tag %q: %w", t, t.Field(i).Name, tag, err)
+			return l, fmt.Errorf("%s.%s: tag %q: %w", t, t.Field(i).Name, tag, err)
 		}
 	}
 	if len(l.fields) == 0 {
@@ -82,7 +82,7 @@ func layoutOf(t reflect.Type) (*layout, error) {
 	l.typ, l.kind = t, tagged
 	for i := range l.args {
 		if l.positional(i) == nil {
-			return nil, fmt.Errorf("%s: no field has the tag for argument %d", t, i)
+			return l, fmt.Errorf("%s: no field has the tag for argument %d", t, i)
 		}
 	}
 	return l, nil
@@ -140,30 +140,31 @@ func (l *layout) add(sf reflect.StructField, index int, tag string) error {
 // decode reads a payload into the value that into, a pointer, points to; parts are
 // the parts of the URI. strict refuses positional arguments that have no place.
 func (l *layout) decode(p wamp.Payload, parts []Part, into any, strict bool) error {
-	switch l.kind {
-	case whole:
+	if l.kind == whole {
 		*into.(*wamp.Payload) = p
 		return nil
+	}
+	n := serialize.Len(p)
+	if places := l.places(); strict && places >= 0 && n > places {
+		return &MismatchError{What: "arguments", Expected: strconv.Itoa(places), Cause: fmt.Sprintf("there are %d", n)}
+	}
+	switch l.kind {
 	case empty:
-		return l.surplus(p, strict)
+		return nil
 	case plain:
-		if serialize.Len(p) == 0 {
-			switch l.typ.Kind() {
-			case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
-				return nil // there is a value that says so
-			}
+		if n == 0 && nilable(l.typ) {
+			return nil
 		}
 		if err := serialize.Arg(p, 0, into); err != nil {
 			return mismatch("argument 0", l.typ, err)
 		}
-		return l.surplus(p, strict)
+		return nil
 	}
 	v := reflect.ValueOf(into).Elem()
 	if l.ptr {
 		v.Set(reflect.New(l.typ))
 		v = v.Elem()
 	}
-	n := serialize.Len(p)
 	for i := range l.fields {
 		if err := l.fields[i].decode(p, n, parts, v.Field(l.fields[i].index)); err != nil {
 			return err
@@ -172,18 +173,27 @@ func (l *layout) decode(p wamp.Payload, parts []Part, into any, strict bool) err
 	if l.rest >= 0 {
 		return l.decodeRest(p, n, v.Field(l.rest))
 	}
-	return l.surplus(p, strict)
+	return nil
 }
 
-func (l *layout) surplus(p wamp.Payload, strict bool) error {
-	places := l.args
-	if l.kind == plain {
-		places = 1
+// places returns how many positional arguments there is place for; -1 = any number.
+func (l *layout) places() int {
+	switch {
+	case l.kind == plain:
+		return 1
+	case l.rest >= 0:
+		return -1
 	}
-	if n := serialize.Len(p); strict && n > places {
-		return &MismatchError{What: "arguments", Expected: strconv.Itoa(places), Cause: fmt.Sprintf("there are %d", n)}
+	return l.args
+}
+
+// nilable reports whether a type has a value that stands for none.
+func nilable(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Interface, reflect.Map, reflect.Slice:
+		return true
 	}
-	return nil
+	return false
 }
 
 func (l *layout) decodeRest(p wamp.Payload, n int, v reflect.Value) error {

@@ -173,7 +173,7 @@ func CallWith[Out any](ctx context.Context, s wamp.Session, procedure wamp.URI, 
 type binding struct {
 	pattern  wamp.URI
 	template *Template // nil: an exact URI, or a pattern without names
-	layout   *layout
+	layout   layout
 }
 
 // bind reads a topic or procedure that may be a template, and sets its policy.

@@ -132,3 +132,68 @@ func plainDict(v wamp.Dict, depth int) (wamp.Dict, bool) {
 	}
 	return dict, true
 }
+
+// scalarInto decodes a raw scalar into the commonest types, without the detour that
+// all others take, and reports whether it could.
+func scalarInto(f wamp.Format, v []byte, into any) bool {
+	switch into.(type) {
+	case *bool, *int, *int64, *uint64, *float64, *string:
+	default:
+		return false
+	}
+	s := getScratch()
+	defer s.free()
+	r, err := s.read(f, v, maxDepth, maxValues)
+	if err != nil {
+		return false
+	}
+	t, err := r.next(false)
+	s.buf = r.buf
+	return err == nil && t.into(into)
+}
+
+// into sets what into points to if the token is of its type, or an integer that
+// fits.
+func (t *token) into(into any) bool {
+	negative := t.kind == kindInt && int64(t.n) < 0
+	integer := t.kind == kindInt || t.kind == kindUint
+	signed := integer && (negative || t.n <= math.MaxInt64)
+	switch into := into.(type) {
+	case *bool:
+		*into = t.kind == kindTrue
+		return *into || t.kind == kindFalse
+	case *string:
+		if t.kind == kindText {
+			*into = string(t.raw)
+			return true
+		}
+	case *float64:
+		switch {
+		case t.kind == kindFloat64:
+			*into = math.Float64frombits(t.n)
+			return true
+		case t.kind == kindFloat32:
+			*into = float64(math.Float32frombits(uint32(t.n)))
+			return true
+		case signed:
+			*into = float64(int64(t.n))
+			return true
+		}
+	case *int64:
+		if signed {
+			*into = int64(t.n)
+			return true
+		}
+	case *int:
+		if n := int(int64(t.n)); signed && int64(n) == int64(t.n) {
+			*into = n
+			return true
+		}
+	case *uint64:
+		if integer && !negative {
+			*into = t.n
+			return true
+		}
+	}
+	return false
+}

@@ -12,6 +12,9 @@ type scratch struct {
 	walk walk
 	buf  []byte   // texts that cannot be borrowed
 	keys []string // keys of the Go maps being encoded, all levels behind each other
+
+	items  Decoder // of the container that cursor goes through
+	cursor cursor
 }
 
 // keepScratch is the most memory, in bytes or items of a slice, that goes back to
@@ -33,6 +36,7 @@ func (s *scratch) free() {
 	if s.keys = s.keys[:0]; cap(s.keys) > keepScratch/64 {
 		s.keys = nil
 	}
+	s.cursor = cursor{}
 	scratchPool.Put(s)
 }
 

@@ -187,16 +187,17 @@ func items(f wamp.Format, v []byte, k kind, do func(*cursor) bool) error {
 	if at, err := s.walk.whole(f, v); err != nil {
 		return syntaxError(f, at, err)
 	}
-	d := Decoder{format: f}
+	d, c := &s.items, &s.cursor
+	*d = Decoder{format: f}
 	d.borrow()
 	defer d.Release()
 	d.read.keep = false
 	d.walk.limit(maxDepth, math.MaxInt)
-	c, ok := d.cursor(v, k)
-	if !ok {
+	var ok bool
+	if *c, ok = d.cursor(v, k); !ok {
 		return errContainer
 	}
-	for c.more() && do(&c) {
+	for c.more() && do(c) {
 	}
 	return nil
 }
@@ -209,6 +210,9 @@ func decodeInto(f wamp.Format, v []byte, into any) error {
 			*into = value
 		}
 		return err
+	}
+	if scalarInto(f, v, into) {
+		return nil
 	}
 	s := getScratch()
 	defer s.free()

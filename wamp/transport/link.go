@@ -92,7 +92,11 @@ func (l *link) schedule() {
 	if l.turns != nil && l.raw != nil && l.turns.add(l) {
 		return
 	}
-	l.wg.Go(l.drainWaiting)
+	l.wg.Add(1)
+	go func() { // one object, where wg.Go makes two of each write
+		defer l.wg.Done()
+		l.drainWaiting()
+	}()
 }
 
 // take moves what is queued into flight and reports whether there is something.
