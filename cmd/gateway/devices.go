@@ -16,7 +16,6 @@ import (
 
 	"gantry/wamp"
 	"gantry/wamp/client"
-	"gantry/wamp/serialize"
 )
 
 // redraw is the shortest time between two pictures of the live table.
@@ -121,65 +120,60 @@ func newDeviceTable() *deviceTable { return &deviceTable{devices: map[deviceKey]
 // that the router keeps are in the table: they precede the answer to the last
 // subscription, which is for topics that nobody uses.
 func (t *deviceTable) watch(ctx context.Context, s wamp.Session) error {
-	opts := wamp.SubscribeOptions{Match: wamp.MatchWildcard, GetRetained: true}
-	for _, sub := range []struct {
-		topic wamp.URI
-		h     wamp.EventHandler
-	}{
-		{"gantry..state..link", t.link},
-		{"gantry..point..", t.point},
-		{"gantry..cli_barrier..", func(*wamp.Event) {}},
-	} {
-		if _, err := s.Subscribe(ctx, sub.topic, opts, sub.h); err != nil {
-			return err
-		}
+	kept := wamp.SubscribeOptions{GetRetained: true}
+	if _, err := client.SubscribeWith(ctx, s, "gantry.<gw>.state.<dev>.link", kept, t.link); err != nil {
+		return err
 	}
-	return nil
+	if _, err := client.SubscribeWith(ctx, s, "gantry.<gw>.point.<dev>.<point>", kept, t.point); err != nil {
+		return err
+	}
+	_, err := client.Subscribe(ctx, s, "gantry.<gw>.cli_barrier.<dev>.<name>", func(wamp.Payload, *wamp.Event) {})
+	return err
 }
 
-// row returns the row that a topic gantry.<gw>.<class>.<dev>.<name> is about,
-// and the name; t.mu is held.
-func (t *deviceTable) row(topic wamp.URI) (row *deviceRow, name string) {
-	part := strings.Split(string(topic), ".")
-	if len(part) != 5 {
-		return nil, ""
-	}
-	key := deviceKey{part[1], part[3]}
+// row returns the row of a device, which has changed; t.mu is held.
+func (t *deviceTable) row(key deviceKey) *deviceRow {
 	if t.devices[key] == nil {
 		t.devices[key] = &deviceRow{state: "unknown", points: map[string]reading{}}
 	}
 	t.devices[key].dirty = true
-	return t.devices[key], part[4]
+	return t.devices[key]
 }
 
-func (t *deviceTable) link(ev *wamp.Event) {
-	args, kwargs, err := serialize.Values(ev.Payload)
-	if err != nil || len(args) == 0 {
-		return
-	}
+// linkEvent is the state of a device (docs/topics.md).
+type linkEvent struct {
+	Gateway string `wamp:"<gw>"`
+	Device  string `wamp:"<dev>"`
+	State   string `wamp:"0"`
+	Reason  string `wamp:"reason,optional"`
+	Since   int64  `wamp:"since,optional"` // microseconds
+}
+
+func (t *deviceTable) link(v linkEvent, _ *wamp.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	row, _ := t.row(ev.Details.Topic)
-	if row == nil {
-		return
-	}
-	row.state, _ = args[0].(string)
-	row.reason, _ = kwargs["reason"].(string)
-	if us, ok := kwargs["since"].(int64); ok {
-		row.since = time.UnixMicro(us)
+	row := t.row(deviceKey{v.Gateway, v.Device})
+	row.state, row.reason = v.State, v.Reason
+	if v.Since != 0 {
+		row.since = time.UnixMicro(v.Since)
 	}
 }
 
-func (t *deviceTable) point(ev *wamp.Event) {
+// pointEvent is the topic of a reading.
+type pointEvent struct {
+	Gateway string `wamp:"<gw>"`
+	Device  string `wamp:"<dev>"`
+	Point   string `wamp:"<point>"`
+}
+
+func (t *deviceTable) point(v pointEvent, ev *wamp.Event) {
 	r, ok := readingOf(ev.Payload)
 	if !ok {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if row, name := t.row(ev.Details.Topic); row != nil {
-		row.points[name] = r
-	}
+	t.row(deviceKey{v.Gateway, v.Device}).points[v.Point] = r
 }
 
 func (t *deviceTable) keys() []deviceKey {

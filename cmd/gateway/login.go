@@ -20,7 +20,6 @@ import (
 	"gantry/wamp/auth"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
-	"gantry/wamp/serialize"
 	"gantry/wamp/transport"
 )
 
@@ -181,17 +180,13 @@ func (f *finder) find(ctx context.Context, realm wamp.URI, authid string) (*auth
 	}
 	ctx, cancel := context.WithTimeout(ctx, findTimeout)
 	defer cancel()
-	result, err := s.Call(ctx, f.procedure, wamp.CallOptions{}, wamp.Args(string(realm), authid, wamp.Dict{}))
-	if err != nil {
-		return nil, err
-	}
-	var answer *struct {
+	answer, err := client.Call[*struct {
 		Role     string   `cbor:"role"`
 		Password string   `cbor:"password"`
 		Stored   []string `cbor:"stored"`
 		Keys     []string `cbor:"keys"`
-	}
-	if err := serialize.Arg(result, 0, &answer); err != nil || answer == nil {
+	}](ctx, s, f.procedure, string(realm), authid, wamp.Dict{})
+	if err != nil || answer == nil {
 		return nil, err
 	}
 	p := &auth.Principal{AuthID: authid, Role: answer.Role, Realms: []wamp.URI{realm}}

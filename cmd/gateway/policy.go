@@ -49,12 +49,8 @@ func (a *authorizer) ask(ctx context.Context, q router.Question) (router.Answer,
 		"realm": s.Welcome().Details["realm"], "authid": q.Who.AuthID, "authrole": q.Who.AuthRole,
 		"authmethod": q.Who.AuthMethod, "authprovider": q.Who.AuthProvider,
 	}
-	var o wamp.CallOptions
-	if until, ok := ctx.Deadline(); ok {
-		o.Timeout = uint64(max(time.Until(until).Milliseconds(), 1))
-	}
 	uri := strings.Clone(string(q.URI)) // lent until ask returns, which the call may outlive
-	result, err := s.Call(ctx, q.Procedure, o, wamp.Args(details, uri, string(q.Action), options))
+	result, err := client.Call[wamp.Payload](ctx, s, q.Procedure, details, uri, string(q.Action), options)
 	if err != nil {
 		return router.Answer{}, err
 	}

@@ -284,13 +284,11 @@ func (r *run) start(ctx context.Context) error {
 	return nil
 }
 
-// join makes an in-process session of a stage that outlives it.
+// join makes an in-process session, which lasts until the end of the run.
 func (r *run) join(ctx context.Context, name string, pipe transport.PipeConfig) (*client.Session, error) {
-	mine, routers := transport.Pipe(pipe)
-	r.core.serve(func(ctx context.Context) { r.router.Accept(ctx, routers) })
-	s, err := client.Join(ctx, mine, client.SessionConfig{Realm: r.realm(), AuthID: name, Log: r.log.With("session", name)})
+	s, err := client.Connect(ctx, client.Embedded(r.router, pipe), client.SessionConfig{Realm: r.realm(), AuthID: name, Log: r.log.With("session", name)})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("session %s: %w", name, err), mine.Close())
+		return nil, fmt.Errorf("session %s: %w", name, err)
 	}
 	r.sessions = append(r.sessions, s)
 	return s, nil
@@ -344,7 +342,7 @@ func (r *run) stop(ctx context.Context) error {
 	ok = r.back.stop(backLimit) && ok
 	for _, s := range r.sessions {
 		// The router is about to end them all.
-		_ = s.Close()
+		r.core.serve(func(context.Context) { _ = s.Close() })
 	}
 	ok = r.core.stop(backLimit) && ok
 	ok = r.keep.stop(backLimit) && ok

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"os"
 	"regexp"
@@ -138,15 +137,10 @@ func (a *app) with(ctx context.Context, r *remote, fn func(s *client.Session) er
 	}
 	jctx, cancel := context.WithTimeout(ctx, r.connect)
 	defer cancel()
-	peer, err := a.dial(jctx, r.url, r.ca)
+	dial := func(ctx context.Context) (wamp.Peer, error) { return a.dial(ctx, r.url, r.ca) }
+	s, err := client.Connect(jctx, dial, client.SessionConfig{Realm: wamp.URI(r.realm), Auth: proofs})
 	if err != nil {
-		return connectError{fmt.Errorf("connect to %s: %w", r.url, err)}
-	}
-	s, err := client.Join(jctx, peer, client.SessionConfig{
-		Realm: wamp.URI(r.realm), Auth: proofs, Log: slog.New(slog.DiscardHandler),
-	})
-	if err != nil {
-		return connectError{fmt.Errorf("join realm %s at %s: %w", r.realm, r.url, err)}
+		return connectError{fmt.Errorf("router %s: %w", r.url, err)}
 	}
 	err = fn(s)
 	lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)

@@ -151,7 +151,7 @@ func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
 		return
 	}
 	defer r.release(s.realm)
-	s.serve(r.done)
+	s.serve(ctx, r.done)
 	s.realm.depart(s)
 	s.mu.Lock()
 	s.ended = true

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"context"
 	"errors"
 	"io"
 	"slices"
@@ -214,11 +215,12 @@ func (s *session) hold(g wamp.Congestible) {
 	}
 }
 
-func (s *session) waitForHeld(done <-chan struct{}) {
+func (s *session) waitForHeld(ctx context.Context, done <-chan struct{}) {
 	for _, g := range s.held {
 		if ch := g.Congested(); ch != nil {
 			select {
 			case <-ch:
+			case <-ctx.Done(): // whoever handed the peer over wants it back
 			case <-done:
 			}
 		}
@@ -228,7 +230,7 @@ func (s *session) waitForHeld(done <-chan struct{}) {
 }
 
 // slowDown waits before the next message is read.
-func (s *session) slowDown(wait time.Duration, done <-chan struct{}) {
+func (s *session) slowDown(ctx context.Context, wait time.Duration, done <-chan struct{}) {
 	if wait <= 0 {
 		return
 	}
@@ -237,12 +239,13 @@ func (s *session) slowDown(wait time.Duration, done <-chan struct{}) {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+	case <-ctx.Done():
 	case <-done:
 	}
 }
 
 // serve handles the session's messages until it ends.
-func (s *session) serve(done <-chan struct{}) {
+func (s *session) serve(ctx context.Context, done <-chan struct{}) {
 	var limit pace
 	if !s.internal() {
 		limit = paceOf(s.realm.cfg.MaxRate)
@@ -264,10 +267,10 @@ func (s *session) serve(done <-chan struct{}) {
 			return
 		}
 		if limit.step > 0 {
-			s.slowDown(limit.next(time.Now()), done)
+			s.slowDown(ctx, limit.next(time.Now()), done)
 		}
 		if len(s.held) > 0 {
-			s.waitForHeld(done)
+			s.waitForHeld(ctx, done)
 		}
 	}
 }
