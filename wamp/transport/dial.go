@@ -34,6 +34,13 @@ type DialConfig struct {
 	TLS *tls.Config
 	// Header is sent with a WebSocket handshake and with every request of long-poll.
 	Header http.Header
+	// Jar, if not nil, has the cookies to send with WebSocket and long-poll, and takes
+	// those of the answers: with authmethod "cookie" the next connection needs no other
+	// proof.
+	Jar http.CookieJar
+	// Proxy, if not nil, returns the HTTP proxy for ws and wss (see websocket.Dialer).
+	// Long-poll heeds the environment's.
+	Proxy func(*http.Request) (*url.URL, error)
 	// Timeout bounds the whole of Dial; 0 means DefaultDialTimeout.
 	Timeout time.Duration
 }
@@ -50,8 +57,9 @@ type DialConfig struct {
 //	lps://HOST[:PORT][/PATH]     the same over TLS
 //	lp+unix:///SOCKET[:/PATH]    the same over a Unix socket
 //
-// When the other side answers but does not agree, the error wraps a
-// *websocket.HandshakeError, a *RawSocketError or a *LongPollError.
+// The error is or wraps a *URLError for a wrong URL and, when the other side answers
+// but does not agree, a *websocket.HandshakeError, a *RawSocketError or a
+// *LongPollError.
 func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error) {
 	d := &dialler{cfg: cfg}
 	var err error
@@ -63,7 +71,7 @@ func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error)
 	}
 	u, err := url.Parse(rawURL)
 	if err != nil {
-		return nil, errors.New("dial: the URL is malformed")
+		return nil, &URLError{URL: "", Text: "the URL is malformed"}
 	}
 	if d.cfg.Timeout <= 0 {
 		d.cfg.Timeout = DefaultDialTimeout
@@ -93,13 +101,27 @@ func Dial(ctx context.Context, rawURL string, cfg DialConfig) (wamp.Peer, error)
 		return d.longpoll(ctx, over, dial)
 	case "rs", "rss":
 		if u.Port() == "" || u.Path != "" && u.Path != "/" {
-			return nil, fmt.Errorf("dial %s: expected %s://HOST:PORT", u.Redacted(), u.Scheme)
+			return nil, &URLError{URL: u.Redacted(), Text: "expected " + u.Scheme + "://HOST:PORT"}
 		}
 		return d.rawsocket(ctx, u, "tcp", u.Host)
 	case "rs+unix":
 		return d.rawsocket(ctx, u, "unix", u.Path)
 	}
-	return nil, fmt.Errorf("dial %s: scheme is %q, expected ws, wss, rs, rss, lp, lps, ws+unix, rs+unix or lp+unix", u.Redacted(), u.Scheme)
+	return nil, &URLError{URL: u.Redacted(), Text: fmt.Sprintf("scheme is %q, expected ws, wss, rs, rss, lp, lps, ws+unix, rs+unix or lp+unix", u.Scheme)}
+}
+
+// URLError tells what is wrong with the URL of a router, and what is expected.
+type URLError struct {
+	URL  string // without password; "" if it cannot be read at all
+	Text string
+}
+
+// Error returns all of it.
+func (e *URLError) Error() string {
+	if e.URL == "" {
+		return "dial: " + e.Text
+	}
+	return "dial " + e.URL + ": " + e.Text
 }
 
 // dialFunc opens a network connection; nil means the usual way.
@@ -131,6 +153,8 @@ func (d *dialler) websocket(ctx context.Context, rawURL string, dial dialFunc) (
 		Subprotocols: subprotocols(d.cfg.Formats, d.cfg.Batched),
 		Header:       d.cfg.Header,
 		TLS:          d.cfg.TLS,
+		Jar:          d.cfg.Jar,
+		Proxy:        d.cfg.Proxy,
 		Timeout:      d.cfg.Timeout,
 		DialNet:      dial,
 	}).Dial(ctx, rawURL)

@@ -63,6 +63,7 @@ type pollClient struct {
 	opts    *Options
 	base    string // URL of the session
 	header  http.Header
+	jar     http.CookieJar // nil = none
 	web     *http.Transport
 	decoder *serialize.Decoder
 	limit   int // of the body of an answer
@@ -90,6 +91,7 @@ func (d *dialler) longpoll(ctx context.Context, u *url.URL, dial dialFunc) (wamp
 		opts:   &d.cfg.Options,
 		base:   strings.TrimSuffix(u.String(), "/"),
 		header: d.cfg.Header,
+		jar:    d.cfg.Jar,
 		web: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
 			DialContext:            dial,
@@ -175,8 +177,19 @@ func (c *pollClient) post(ctx context.Context, request, contentType string, body
 	if contentType != "" {
 		req.Header.Set("Content-Type", contentType)
 	}
+	if c.jar != nil {
+		for _, cookie := range c.jar.Cookies(req.URL) {
+			req.AddCookie(cookie)
+		}
+	}
 	// Not an http.Client: redirects are refused as any other unexpected status is.
-	return c.web.RoundTrip(req)
+	resp, err := c.web.RoundTrip(req)
+	if err == nil && c.jar != nil {
+		if cookies := resp.Cookies(); len(cookies) > 0 {
+			c.jar.SetCookies(req.URL, cookies)
+		}
+	}
+	return resp, err
 }
 
 // Info describes the other end.
