@@ -156,7 +156,8 @@ func (a *authenticator) identify(ctx context.Context, l *Login) (Identity, *wamp
 	if l.Peer.Transport == "pipe" {
 		id := Identity{AuthRole: "trusted", AuthMethod: methodInternal, AuthProvider: "static"}
 		if id.AuthID, _ = details["authid"].(string); id.AuthID == "" {
-			id.AuthID = "internal"
+			// Two without a name are not the same one, who may take a registration over.
+			id.AuthID = "internal-" + rand.Text()[:12]
 		}
 		return id, nil
 	}
