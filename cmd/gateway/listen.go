@@ -160,7 +160,7 @@ func (g *Gateway) newServer() error {
 	cfg := transport.ServerConfig{
 		Options: transport.Options{
 			MaxMessage: g.cfg.Limits.MessageBytes, MaxHello: g.cfg.Limits.HelloBytes, Queue: g.cfg.Limits.QueueBytes,
-			Linger:   frontLimit / 2, // so that nobody who does not read holds up the shutdown
+			Linger:   frontLimit * 2 / 5, // twice it may pass when nobody reads, without holding up the shutdown
 			MaxDepth: g.cfg.Limits.Depth, MaxElements: g.cfg.Limits.Elements,
 			PingInterval: l.PingInterval, PingTimeout: l.PingTimeout, WriteTimeout: l.WriteTimeout, HandshakeTimeout: l.HandshakeTimeout,
 			QuietRawSocket: l.QuietRawSocket,

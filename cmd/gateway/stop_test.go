@@ -1,8 +1,10 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -12,8 +14,7 @@ import (
 )
 
 // TestClientsHearTheProgramLeave ends a program that has a client on each transport
-// and one that says nothing any more and does not hang up either. HTTP long-poll is
-// left out: a client that is between two requests does not come through any more.
+// and one that says nothing any more and does not hang up either.
 func TestClientsHearTheProgramLeave(t *testing.T) {
 	t.Parallel()
 	p := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": "schema = 1\nmqtt.listen = \"\"\n"}), t.TempDir())
@@ -52,6 +53,71 @@ func TestClientsHearTheProgramLeave(t *testing.T) {
 		if g, ok := m.(*wamp.Goodbye); !ok || g.Reason != wamp.ErrURISystemShutdown {
 			t.Errorf("%s: the program left with %v, %v", peer.Info().Transport, m, err)
 		}
+	}
+	select {
+	case <-p.ended:
+	case <-time.After(patience):
+		t.Fatal("SIGTERM is ignored")
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != exitOK {
+		t.Errorf("stopped with %s", p.cmd.ProcessState)
+	}
+}
+
+// TestPollersHearTheProgramLeave has all clients of long-poll between two requests
+// when the program is told to stop.
+func TestPollersHearTheProgramLeave(t *testing.T) {
+	t.Parallel()
+	const clients = 100
+	p := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": "schema = 1\nmqtt.listen = \"\"\nlisten.unix = \"\"\n"}), t.TempDir())
+	web := &http.Client{Timeout: patience}
+	defer web.CloseIdleConnections()
+	post := func(path, body string) (int, string) {
+		resp, err := web.Post("http"+strings.TrimSuffix(strings.TrimPrefix(p.url, "ws"), "/ws")+"/lp/"+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer resp.Body.Close()
+		b, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return 0, err.Error()
+		}
+		return resp.StatusCode, string(b)
+	}
+	const open = `{"protocols":["wamp.2.json"]}`
+	var sessions []string
+	for range clients {
+		status, b := post("open", open)
+		var answer struct{ Transport string }
+		if err := json.Unmarshal([]byte(b), &answer); status != http.StatusOK || err != nil {
+			t.Fatal(status, b)
+		}
+		if status, b := post(answer.Transport+"/send", `[1,"gantry",{"roles":{"caller":{}}}]`); status != http.StatusNoContent {
+			t.Fatal(status, b)
+		}
+		if status, b := post(answer.Transport+"/receive", ""); status != http.StatusOK || !strings.HasPrefix(b, "[2,") {
+			t.Fatal(status, b)
+		}
+		sessions = append(sessions, answer.Transport)
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for status := 0; status != http.StatusServiceUnavailable; {
+		if status, _ = post("open", open); status == 0 {
+			t.Fatal("the program takes no requests any more")
+		}
+	}
+	seen := 0
+	for _, s := range sessions {
+		if status, b := post(s+"/receive", ""); status == http.StatusOK && strings.HasPrefix(b, "[6,") && strings.Contains(b, string(wamp.ErrURISystemShutdown)) {
+			seen++
+		} else {
+			t.Log(status, b)
+		}
+	}
+	if seen != clients {
+		t.Errorf("%d of %d have seen GOODBYE", seen, clients)
 	}
 	select {
 	case <-p.ended:

@@ -85,6 +85,7 @@ type polls struct {
 	// round.
 	mu    sync.Mutex
 	peers map[string]*pollPeer
+	none  chan struct{} // made once no more sessions are taken, closed when none is left
 }
 
 // serve answers a request for path, which is what follows LongPollConfig.Path.
@@ -161,18 +162,45 @@ func (s *polls) peer(id string) *pollPeer {
 func (s *polls) remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.peers, id)
+	if _, ok := s.peers[id]; !ok {
+		return
+	}
+	if delete(s.peers, id); s.none != nil && len(s.peers) == 0 {
+		close(s.none)
+	}
 }
 
-// add takes p in unless there are too many.
-func (s *polls) add(p *pollPeer) bool {
+// drained lets no more sessions in and returns a channel that is closed when those
+// that there are have ended.
+func (s *polls) drained() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.peers) >= s.v.cfg.LongPoll.MaxSessions {
-		return false
+	if s.none == nil {
+		s.none = make(chan struct{})
+		if len(s.peers) == 0 {
+			close(s.none)
+		}
+	}
+	return s.none
+}
+
+var (
+	errPolls    = errors.New("too many long-poll sessions")
+	errStopping = errors.New("the server stops")
+)
+
+// add takes p in unless there are too many.
+func (s *polls) add(p *pollPeer) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.none != nil:
+		return errStopping
+	case len(s.peers) >= s.v.cfg.LongPoll.MaxSessions:
+		return errPolls
 	}
 	s.peers[p.id] = p
-	return true
+	return nil
 }
 
 // openRequest and openAnswer are the bodies of opening a session.
@@ -210,15 +238,15 @@ func (s *polls) open(w http.ResponseWriter, r *http.Request, c *webConn) {
 
 func (s *polls) start(w http.ResponseWriter, c *webConn, p *pollPeer, protocol string) {
 	p.id = rand.Text() // 128 bits or more: who knows it has opened the session
-	if !s.add(p) {
-		s.v.refuse(overLimit, c.visit.remote, errors.New("too many long-poll sessions"))
+	switch err := s.add(p); {
+	case err == errPolls:
+		s.v.refuse(overLimit, c.visit.remote, err)
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, "too many long-poll sessions", http.StatusServiceUnavailable)
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
-	}
-	if !s.v.enter(p) {
+	case err != nil || !s.v.enter(p):
 		p.fail(wamp.ErrClosed)
-		http.Error(w, "the server stops", http.StatusServiceUnavailable)
+		unavailable(w)
 		return
 	}
 	p.watch()

@@ -49,7 +49,7 @@ type pollPeer struct {
 	bodiesIn, bodiesOut uint64    // bytes
 	alarm               *time.Timer
 
-	closeOnce sync.Once
+	closed chan struct{} // closed at the end of Close
 }
 
 var (
@@ -78,6 +78,7 @@ func newPollPeer(s *polls, conn net.Conn, f wamp.Format, k batching) *pollPeer {
 		wake:     make(chan struct{}, 1),
 		newest:   make(chan struct{}),
 		told:     make(chan struct{}),
+		closed:   make(chan struct{}),
 		heard:    time.Now(),
 	}
 	if k != unbatched {
@@ -354,14 +355,13 @@ func (p *pollPeer) serveReceive(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	newer := p.supersede()
-	hungUp := r.Context().Done()
 	select {
 	case p.receives <- struct{}{}:
-		defer p.received()
+		defer func() { <-p.receives }()
 	case <-newer:
 		p.superseded(w)
 		return
-	case <-hungUp:
+	case <-r.Context().Done():
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
@@ -392,20 +392,9 @@ func (p *pollPeer) serveReceive(w http.ResponseWriter, r *http.Request) {
 			p.due(w)
 			w.WriteHeader(http.StatusNoContent)
 			return
-		case <-hungUp:
-			if p.polls.v.ctx.Err() == nil {
-				return // and what comes waits for another request
-			}
-			hungUp = nil // it is the server that stops: it has a last word
+		case <-r.Context().Done():
+			return // and what comes waits for another request
 		}
-	}
-}
-
-// received ends a receive request. When the server stops there is no other.
-func (p *pollPeer) received() {
-	<-p.receives
-	if p.polls.v.ctx.Err() != nil {
-		p.tell()
 	}
 }
 
@@ -461,44 +450,46 @@ func (p *pollPeer) serveClose(w http.ResponseWriter, r *http.Request) {
 }
 
 // Close ends the session once the client has fetched what is queued and has been
-// told of the end. See wamp.Peer.
+// told of the end; a server that stops does not wait for the latter. See wamp.Peer.
 func (p *pollPeer) Close() error {
-	p.closeOnce.Do(func() {
-		p.mu.Lock()
+	fetched := make(chan struct{})
+	p.mu.Lock()
+	first := !p.closing
+	if first {
 		p.closing = true
+		p.idle = fetched
 		p.settle()
-		p.mu.Unlock()
-		p.signal()
-		p.linger()
-		p.fail(wamp.ErrClosed)
-		p.recv.Lock()
-		// Not released: the last message may still be in use.
-		p.got, p.rest, p.broken = delivery{}, batch{}, wamp.ErrClosed
-		p.recv.Unlock()
-	})
+	}
+	p.mu.Unlock()
+	if !first {
+		<-p.closed
+		return nil
+	}
+	defer close(p.closed)
+	p.signal()
+	p.linger(fetched)
+	p.fail(wamp.ErrClosed)
+	p.recv.Lock()
+	defer p.recv.Unlock()
+	// Not released: the last message may still be in use.
+	p.got, p.rest, p.broken = delivery{}, batch{}, wamp.ErrClosed
 	return nil
 }
 
 // linger waits until the client has been told of the end, for as long as it may
-// take.
-func (p *pollPeer) linger() {
+// take. fetched is closed when nothing is queued any more.
+func (p *pollPeer) linger(fetched <-chan struct{}) {
 	late := time.NewTimer(p.polls.v.cfg.Linger)
 	defer late.Stop()
-	stopping := p.polls.v.ctx.Done()
-	for {
+	select {
+	case <-p.told:
+	case <-p.over:
+	case <-late.C:
+	case <-p.polls.v.ctx.Done():
 		select {
-		case <-p.told:
-			return
+		case <-fetched:
 		case <-p.over:
-			return
 		case <-late.C:
-			return
-		case <-stopping:
-			// No more requests are coming: only one that waits counts.
-			if len(p.receives) == 0 {
-				return
-			}
-			stopping = nil
 		}
 	}
 }

@@ -206,16 +206,70 @@ func TestAServerThatStopsLetsAReceiveHaveTheLastWord(t *testing.T) {
 		answer := make(chan string, 1)
 		go func() { answer <- string(waiting.receive()) }()
 		synctest.Wait()
-		if err := errors.Join(first.TrySend(&wamp.Goodbye{Reason: wamp.CloseURIKilled}), second.TrySend(&wamp.Goodbye{Reason: wamp.CloseURIKilled})); err != nil {
+		if err := errors.Join(first.TrySend(goodbye), second.TrySend(goodbye)); err != nil {
 			t.Fatal(err)
 		}
 		began := time.Now()
 		stop()
-		if d := time.Since(began); d > transport.DefaultLinger {
+		if d := time.Since(began); d != transport.DefaultLinger {
 			t.Errorf("stopping took %v", d)
 		}
 		if got := <-answer; !strings.Contains(got, "wamp.close.killed") {
 			t.Errorf("the last word is %s", got)
+		}
+	})
+}
+
+var goodbye = &wamp.Goodbye{Reason: wamp.CloseURIKilled}
+
+// Each of many clients is between two requests when the server stops, some have
+// other messages to fetch first; all come back within the time that it lingers.
+func TestAServerThatStopsKeepsTheLastWordForTheNextRequest(t *testing.T) {
+	t.Parallel()
+	const clients = 300
+	cfg := transport.ServerConfig{LongPoll: transport.LongPollConfig{MaxSessions: clients}, MaxHalfOpen: 2 * clients}
+	timed(t, cfg, func(t *testing.T, p *poller, peers <-chan wamp.Peer, stop func()) {
+		var sessions []*poller
+		for i := range clients {
+			sessions = append(sessions, p.open("wamp.2.json"))
+			router := <-peers
+			for range i % 3 {
+				if err := router.TrySend(&wamp.Published{Request: 1, Publication: 2}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := router.TrySend(goodbye); err != nil {
+				t.Fatal(err)
+			}
+		}
+		stopped := make(chan time.Duration, 1)
+		began := time.Now()
+		go func() {
+			stop()
+			stopped <- time.Since(began)
+		}()
+		synctest.Wait()
+		if status, _ := p.post("open", []byte(`{"protocols": ["wamp.2.json"]}`)); status != http.StatusServiceUnavailable {
+			t.Errorf("a new session is answered by %d", status)
+		}
+		if status, _ := (&poller{t: t, web: p.web, url: "http://gateway"}).post("other", nil); status != http.StatusServiceUnavailable {
+			t.Errorf("another request is answered by %d", status)
+		}
+		time.Sleep(transport.DefaultLinger - time.Millisecond)
+		seen := 0
+		for i, s := range sessions {
+			for range i % 3 {
+				s.receive()
+			}
+			if strings.Contains(string(s.receive()), "wamp.close.killed") {
+				seen++
+			}
+		}
+		if seen != clients {
+			t.Errorf("%d of %d have seen GOODBYE", seen, clients)
+		}
+		if d := <-stopped; d >= transport.DefaultLinger {
+			t.Errorf("stopping took %v though all have fetched all", d)
 		}
 	})
 }

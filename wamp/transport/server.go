@@ -128,17 +128,20 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	}, nil
 }
 
-// Serve accepts connections from ln until ctx ends. Then it closes ln and all
-// peers, waits for everything it has started and returns nil. It returns earlier
-// only if ln fails. It may be called for several listeners.
+// Serve accepts connections from ln until ctx ends. Then it closes all peers, and
+// ln when those by long-poll have made the requests that bring their last messages,
+// waits for everything it has started and returns nil: within twice Linger. It
+// returns earlier only if ln fails. It may be called for several listeners.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	requests, hangUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer hangUp()
 	v := &service{
 		Server: s,
 		ctx:    ctx,
 		open:   map[closer]struct{}{},
-		web:    &webListener{conns: make(chan net.Conn), done: ctx.Done(), addr: ln.Addr()},
+		web:    &webListener{conns: make(chan net.Conn), done: requests.Done(), addr: ln.Addr()},
 		tls:    s.cfg.TLS,
 		limit:  int64(s.cfg.MaxConns),
 	}
@@ -159,16 +162,22 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      httpTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
+		BaseContext:       func(net.Listener) context.Context { return requests },
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
-	defer stop()
 	v.wg.Go(func() { _ = hs.Serve(v.web) })
+	v.wg.Go(func() {
+		<-ctx.Done()
+		v.closeAll(false)
+		<-v.polls.drained()
+		_ = ln.Close()
+	})
 	err := v.acceptAll(ln)
 	cancel()
-	v.closeAll()
+	<-v.polls.drained()
+	hangUp()
+	v.closeAll(true)
 	grace, release := context.WithTimeout(context.Background(), s.cfg.Linger)
 	if hs.Shutdown(grace) != nil {
 		_ = hs.Close()
@@ -187,7 +196,7 @@ const localReserve = 16
 // service is one Serve.
 type service struct {
 	*Server
-	ctx   context.Context // of Serve; ends before the service does
+	ctx   context.Context // of Serve; ends before the service does, and before its connections
 	tls   *tls.Config     // nil: not encrypted
 	limit int64           // of connections
 	ws    *websocket.Server
@@ -211,7 +220,7 @@ func (v *service) acceptAll(ln net.Listener) error {
 			v.admit(conn)
 			continue
 		}
-		if v.ctx.Err() != nil {
+		if errors.Is(err, net.ErrClosed) && v.ctx.Err() != nil {
 			return nil
 		}
 		var temporary interface{ Temporary() bool }
@@ -275,10 +284,10 @@ func (v *service) leave(c closer) {
 	delete(v.open, c)
 }
 
-// closeAll closes all connections side by side and lets no more in.
-func (v *service) closeAll() {
+// closeAll closes all connections side by side and, at the end, lets no more in.
+func (v *service) closeAll(end bool) {
 	v.mu.Lock()
-	v.closed = true
+	v.closed = end
 	for c := range v.open {
 		v.wg.Go(func() { _ = c.Close() })
 	}
@@ -405,8 +414,7 @@ type connKey struct{}
 func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 	c, _ := r.Context().Value(connKey{}).(*webConn)
 	if c == nil || !v.enter(nil) {
-		w.Header().Set("Connection", "close")
-		w.WriteHeader(http.StatusServiceUnavailable)
+		unavailable(w)
 		return
 	}
 	defer v.wg.Done()
@@ -424,11 +432,21 @@ func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		v.polls.serve(w, r, c, path)
 		return
 	}
+	if v.ctx.Err() != nil {
+		unavailable(w)
+		return
+	}
 	if r.URL.Path != v.cfg.Path {
 		v.cfg.HTTP.ServeHTTP(w, r)
 		return
 	}
 	v.upgrade(w, r, c)
+}
+
+// unavailable answers a request to a server that stops.
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, "the server stops", http.StatusServiceUnavailable)
 }
 
 // take puts a link beneath the WebSocket in place of the HTTP server's connection.
