@@ -179,6 +179,11 @@ type Kind struct {
 	// New validates the configuration and returns a driver that has not been
 	// started. An error names the key as *ConfigError.
 	New func(cfg any, env Env) (Driver, error)
+	// Agree, if not nil, checks what several devices of this kind must agree upon,
+	// such as the speed of a line that they share. It gets the configurations of all
+	// that are in order and not disabled, by name, and returns what is wrong with
+	// those that must not run, as *ConfigError. It keeps nothing.
+	Agree func(devices map[string]any) map[string]error
 }
 
 // ConfigError tells which key of a device's configuration is wrong and what

@@ -17,7 +17,7 @@ import (
 // is on. Exactly one of Port and TCP is set. Devices that name the same port or
 // address share the bus.
 type Config struct {
-	UnitID *uint8                `toml:"unit_id"` // 1 to 247, 0 = all on a serial line, 255 over TCP too; default 1
+	UnitID *uint8                `toml:"unit_id"` // 1 to 247, 0 = all on a serial line; over TCP 0 to 255; default 1
 	Port   serialport.Config     `toml:"port"`    // Modbus RTU
 	Line   serialport.LineConfig `toml:"line"`    // baud 9600, mode 8N1 unless said, or the profile's
 	TCP    TCPConfig             `toml:"tcp"`     // Modbus TCP, or RTU over TCP
@@ -120,6 +120,9 @@ type busConfig struct {
 	echo            bool
 }
 
+// serial reports whether there are RTU frames on the bus.
+func (c *busConfig) serial() bool { return c.address == "" || c.rtu }
+
 // name names the bus for people.
 func (c *busConfig) name() string {
 	if c.address != "" {
@@ -165,6 +168,43 @@ func isHostPort(s string) bool {
 	host, port, err := net.SplitHostPort(s)
 	_, e := strconv.ParseUint(port, 10, 16)
 	return err == nil && e == nil && host != ""
+}
+
+// agree reports devices that treat a bus in another way than an earlier one, by
+// name, or that open the same port for a proxy. All are in order by themselves.
+func agree(devices map[string]any, decode Decoder) map[string]error {
+	wrong := map[string]error{}
+	buses, proxies := map[string]string{}, map[string]string{} // who has it first
+	first := map[string]busConfig{}
+	for _, name := range slices.Sorted(maps.Keys(devices)) {
+		c := devices[name].(*Config)
+		profile := &Profile{}
+		if c.Profile != "" {
+			// It has been loaded before.
+			profile, _ = LoadProfile(c.Profile, decode)
+		}
+		b, err := c.bus(profile.Line)
+		if err != nil {
+			wrong[name] = err
+			continue
+		}
+		key := b.key()
+		if owner, taken := buses[key]; !taken {
+			buses[key], first[key] = name, b
+		} else if diff := b.differs(first[key]); diff != "" {
+			wrong[name] = bad(diff, "what device "+owner+" has", "differs from that of device %s on the same bus", owner)
+			continue
+		}
+		if c.Proxy == nil {
+			continue
+		}
+		if owner, taken := proxies[c.Proxy.Listen]; taken {
+			wrong[name] = bad("proxy.listen", "an address of its own, or one proxy for each bus", "is that of device %s", owner)
+			continue
+		}
+		proxies[c.Proxy.Listen] = name
+	}
+	return wrong
 }
 
 var withPort = regexp.MustCompile(`:[0-9]+$`)
@@ -233,6 +273,10 @@ type plain struct {
 	describe string // what the device is, for people
 }
 
+// toAll reports whether what is written goes to all units of a serial line, of
+// which none answers. Over TCP, unit 0 is the server itself.
+func (p *plain) toAll() bool { return p.unit == broadcast && p.bus.serial() }
+
 // prepare checks the configuration with the profile laid under it; p is empty
 // without one.
 func (c *Config) prepare(p *Profile) (*plain, error) {
@@ -279,7 +323,7 @@ func (out *plain) manners(c *Config, p *Profile) error {
 	if c.UnitID != nil {
 		out.unit = *c.UnitID
 	}
-	if serial := out.bus.address == "" || out.bus.rtu; serial && out.unit > maxSerialUnit {
+	if out.bus.serial() && out.unit > maxSerialUnit {
 		return bad("unit_id", "1 to 247, or 0 to write to all units on the line", "%d is out of range", out.unit)
 	}
 	out.timeout = c.AnswerTimeout.Std()

@@ -28,5 +28,6 @@ func NewKind(decode Decoder) drivers.Kind {
 		New: func(cfg any, env drivers.Env) (drivers.Driver, error) {
 			return New(*cfg.(*Config), env, buses, decode)
 		},
+		Agree: func(devices map[string]any) map[string]error { return agree(devices, decode) },
 	}
 }

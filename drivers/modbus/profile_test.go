@@ -210,3 +210,31 @@ func TestProfilesAreDocumented(t *testing.T) {
 		}
 	}
 }
+
+func TestDevicesAgree(t *testing.T) {
+	t.Parallel()
+	kind := NewKind(config.Decode)
+	at := func(path string, f func(c *Config)) *Config {
+		c := kind.Config().(*Config)
+		c.Port.Path, c.Profile = path, "xy_md02" // 9600 8N1
+		f(c)
+		return c
+	}
+	got := kind.Agree(map[string]any{
+		"a": at("/dev/ttyUSB0", func(c *Config) { c.Proxy = &ProxyConfig{Listen: ":1502"} }),
+		"b": at("/dev/ttyUSB0", func(c *Config) { c.Profile = ""; c.Line.Mode = "8N1" }),
+		"c": at("/dev/ttyUSB0", func(c *Config) { c.Line.Baud = 19200 }),
+		"d": at("/dev/ttyUSB0", func(c *Config) { c.Bus.Echo = true }),
+		"e": at("/dev/ttyUSB1", func(c *Config) { c.Line.Baud = 19200; c.Proxy = &ProxyConfig{Listen: ":1502"} }),
+	})
+	want := map[string]string{"c": "line.baud", "d": "bus.echo", "e": "proxy.listen"}
+	if len(got) != len(want) {
+		t.Errorf("%v", got)
+	}
+	for name, key := range want {
+		var ce *drivers.ConfigError
+		if !errors.As(got[name], &ce) || ce.Key != key || !strings.Contains(ce.Text, "device a") {
+			t.Errorf("%s: %v", name, got[name])
+		}
+	}
+}

@@ -237,7 +237,7 @@ type mainFile struct {
 // in Config even when others are not; Config is nil when the main file cannot be
 // used, which is so when any error is not about one device (see [Errors.Fatal]).
 func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
-	l := loader{kinds: map[string]drivers.Kind{}, seen: map[string]place{}}
+	l := loader{kinds: map[string]drivers.Kind{}, seen: map[string]place{}, docs: map[string]*document{}}
 	for _, k := range kinds {
 		l.kinds[k.Name] = k
 	}
@@ -249,6 +249,7 @@ func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
 	if dir != "" {
 		l.deviceFiles(dir)
 	}
+	l.agree()
 	l.errs.sort()
 	if cfg == nil || len(l.errs.Fatal()) > 0 {
 		return nil, l.errs
@@ -274,6 +275,7 @@ type loader struct {
 	kinds map[string]drivers.Kind
 	seen  map[string]place // every device table met, good or bad
 	good  []Device
+	docs  map[string]*document // of the devices in good, by name
 	errs  Errors
 }
 

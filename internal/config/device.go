@@ -29,6 +29,7 @@ func (l *loader) tables(doc *document, devices map[string]map[string]any) {
 			l.good = slices.DeleteFunc(l.good, func(d Device) bool { return d.Name == name })
 		case len(d.errs) == 0:
 			l.good = append(l.good, dev)
+			l.docs[name] = doc
 		}
 		l.errs = append(l.errs, d.errs...)
 	}
@@ -91,6 +92,28 @@ func (dev *Device) Build(log *slog.Logger, now func() time.Time) (hub.Device, er
 		return hub.Device{}, err
 	}
 	return hub.Device{Name: dev.Name, Config: dev.Hub, Driver: driver, Renew: renew}, nil
+}
+
+// agree asks the kinds of drivers whether their devices can live with each other.
+func (l *loader) agree() {
+	for _, name := range sortedKeys(l.kinds) {
+		kind := l.kinds[name]
+		if kind.Agree == nil {
+			continue
+		}
+		configs := map[string]any{}
+		for _, dev := range l.good {
+			if dev.Kind.Name == name && !dev.Hub.Disabled {
+				configs[dev.Name] = dev.Driver
+			}
+		}
+		for dev, err := range kind.Agree(configs) {
+			d := decoder{doc: l.docs[dev], device: dev}
+			d.complain([]string{"device", dev}, err)
+			l.errs = append(l.errs, d.errs...)
+			l.good = slices.DeleteFunc(l.good, func(g Device) bool { return g.Name == dev })
+		}
+	}
 }
 
 // devices returns the devices that are in order, by name.
