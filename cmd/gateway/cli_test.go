@@ -42,7 +42,7 @@ func (o *output) String() string {
 }
 
 // await waits until the output contains text.
-func (o *output) await(t *testing.T, text string) {
+func (o *output) await(t testing.TB, text string) {
 	t.Helper()
 	late := time.After(20 * time.Second)
 	for !strings.Contains(o.String(), text) {

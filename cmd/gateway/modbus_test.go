@@ -1,18 +1,24 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log"
 	"net"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	oracle "github.com/simonvetter/modbus"
 
+	"gantry/internal/config"
 	"gantry/wamp"
 )
 
@@ -23,10 +29,11 @@ type slave struct {
 
 	mu    sync.Mutex // guards the rest
 	regs  [1000]uint16
+	read  int // registers
 	coils [100]bool
 }
 
-func newSlave(t *testing.T) *slave {
+func newSlave(t testing.TB) *slave {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -79,6 +86,7 @@ func (s *slave) HandleHoldingRegisters(r *oracle.HoldingRegistersRequest) ([]uin
 	case r.IsWrite:
 		copy(s.regs[r.Addr:], r.Args)
 	}
+	s.read += int(r.Quantity)
 	return append([]uint16(nil), s.regs[r.Addr:int(r.Addr)+int(r.Quantity)]...), nil
 }
 
@@ -185,5 +193,102 @@ point.setpoint = { address = 20, scale = 0.1, write = "multiple", min = 20.0, ma
 	defer s.mu.Unlock()
 	if s.regs[20] != 555 {
 		t.Errorf("the unit has %d", s.regs[20])
+	}
+}
+
+// piShare is how many times longer a core of a Raspberry Pi 4 (Cortex-A72 at 1.5
+// GHz) is taken to need than one of the machine that runs the benchmark: six times
+// is on the safe side for servers of the 2020s.
+const piShare = 6
+
+// BenchmarkModbusPoints polls 1000 points a second from one Modbus TCP peer and
+// tells what that costs the whole gateway: the share of a core, here and by
+// piShare, and its memory.
+func BenchmarkModbusPoints(b *testing.B) {
+	for _, watched := range []bool{false, true} {
+		b.Run(fmt.Sprintf("watched=%v", watched), func(b *testing.B) {
+			s := newSlave(b)
+			var device strings.Builder
+			fmt.Fprintf(&device, "[device.meter]\ndriver = \"modbus\"\nevery = \"1s\"\nunit_id = 3\ntcp = { address = %q }\n", s.addr)
+			for i := range 1000 {
+				fmt.Fprintf(&device, "point.p%d = { address = %d, scale = 0.1, unit = \"V\" }\n", i, i)
+			}
+			gateway := startProgram(b, writeFiles(b, map[string]string{
+				"gantry.toml": "schema = 1\ngateway.name = \"gw\"\nmqtt.listen = \"\"\n", "devices.d/meter.toml": device.String()}), b.TempDir())
+			var events atomic.Int64
+			if watched {
+				if _, err := gateway.join().Subscribe(b.Context(), "gantry.gw.point.", wamp.SubscribeOptions{Match: wamp.MatchPrefix},
+					func(*wamp.Event) { events.Add(1) }); err != nil {
+					b.Fatal(err)
+				}
+			}
+			time.Sleep(2 * time.Second)
+			for b.Loop() {
+				s.mu.Lock()
+				before := s.read
+				s.mu.Unlock()
+				seen, cpu, start := events.Load(), cpuTime(b, gateway), time.Now()
+				time.Sleep(10 * time.Second)
+				took := time.Since(start).Seconds()
+				share := 100 * (cpuTime(b, gateway) - cpu).Seconds() / took
+				s.mu.Lock()
+				polled := s.read - before
+				s.mu.Unlock()
+				b.ReportMetric(float64(polled)/took, "points/s")
+				if watched {
+					b.ReportMetric(float64(events.Load()-seen)/took, "events/s")
+				}
+				b.ReportMetric(share, "%core")
+				b.ReportMetric(piShare*share, "%core-pi4")
+				b.ReportMetric(residentMiB(b, gateway), "MiB-rss")
+			}
+		})
+	}
+}
+
+// cpuTime returns what a program has used of all cores.
+func cpuTime(b *testing.B, p *program) time.Duration {
+	b.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	// The fields behind the name in parentheses; ticks are hundredths of a second.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	user, err1 := strconv.Atoi(fields[11])
+	system, err2 := strconv.Atoi(fields[12])
+	if err1 != nil || err2 != nil {
+		b.Fatal(err1, err2)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond
+}
+
+func residentMiB(b *testing.B, p *program) float64 {
+	b.Helper()
+	statm, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", p.cmd.Process.Pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(statm))[1])
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(pages) * float64(os.Getpagesize()) / (1 << 20)
+}
+
+func TestModbusDevicesOfOneLineAreCheckedTogether(t *testing.T) {
+	t.Parallel()
+	device := func(name, line string) string {
+		return "[device." + name + "]\ndriver = \"modbus\"\nport = { path = \"/dev/ttyUSB0\" }\nprofile = \"xy_md02\"\n" + line + "\n"
+	}
+	dir := writeFiles(t, map[string]string{
+		"gantry.toml": "schema = 1\ngateway.name = \"gw\"\n", "devices.d/a.toml": device("a", ""), "devices.d/b.toml": device("b", "line = { baud = 19200 }"),
+		"devices.d/c.toml": device("c", "disabled = true\nline = { baud = 2400 }")})
+	cfg, errs := config.Load(dir, kinds())
+	if len(errs) != 1 || errs[0].Device != "b" || errs[0].Key != "device.b.line.baud" || errs[0].Line != 5 || filepath.Base(errs[0].File) != "b.toml" {
+		t.Errorf("%v", errs)
+	}
+	if cfg == nil || len(cfg.Devices) != 2 {
+		t.Fatalf("%+v", cfg)
 	}
 }

@@ -35,7 +35,7 @@ const patience = 30 * time.Second
 
 // program is gantry run in a process of its own.
 type program struct {
-	t         *testing.T
+	t         testing.TB
 	cmd       *exec.Cmd
 	url, mqtt string // where it listens; mqtt is empty without a listener
 	state     string // its directory
@@ -50,7 +50,7 @@ var (
 
 // startProgram starts a gateway and returns once it is ready. What is left of it
 // is killed when the test ends. env is added to its environment.
-func startProgram(t *testing.T, config, state string, env ...string) *program {
+func startProgram(t testing.TB, config, state string, env ...string) *program {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -130,7 +130,7 @@ func (p *program) join() *client.Session {
 }
 
 // writeFiles writes a configuration and returns its directory.
-func writeFiles(t *testing.T, files map[string]string) string {
+func writeFiles(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range files {

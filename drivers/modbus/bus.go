@@ -211,7 +211,7 @@ func (u *bus) exchange(ctx context.Context, r request, pdu []byte) ([]byte, erro
 // miss notes that a request was not answered. Over Modbus TCP answers carry the
 // number of their request, so a late one does no harm.
 func (u *bus) miss(r request, function byte) {
-	if u.cfg.address != "" && !u.cfg.rtu || r.unit == broadcast {
+	if !u.cfg.serial() {
 		return
 	}
 	u.mu.Lock()

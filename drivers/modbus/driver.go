@@ -65,7 +65,7 @@ func New(cfg Config, env drivers.Env, buses *Buses, decode Decoder) (*Driver, er
 		d.desc.Model = d.describe + ", " + d.desc.Model
 	}
 	for _, pt := range d.points {
-		if d.unit == broadcast {
+		if d.toAll() {
 			pt.desc.Readable = false // nobody answers
 			if !pt.desc.Writable || pt.write == writeModify || pt.write == writeReadback {
 				return nil, bad("point."+pt.id+".write", "single, multiple, mask", "with unit_id 0, points are only written")
@@ -205,7 +205,7 @@ func (d *Driver) begin(ctx context.Context) (s *session, own context.Context, do
 // to send it.
 func (d *Driver) ask(s *session, pdu []byte, send func(pdu []byte) ([]byte, error)) ([]byte, error) {
 	resp, err := send(pdu)
-	if err == nil && d.unit != broadcast {
+	if err == nil && !d.toAll() {
 		resp, err = checkResponse(pdu, resp)
 	}
 	var g *garbledError

@@ -123,13 +123,12 @@ func (p *proxyPlan) serve(ctx context.Context, conn net.Conn, bus *bus) {
 func (p *proxyPlan) answer(ctx context.Context, bus *bus, unit byte, pdu []byte) []byte {
 	refuse := func(code byte) []byte { return []byte{pdu[0] | exceptionFlag, code} }
 	change := writes(pdu[0])
-	serial := bus.cfg.address == "" || bus.cfg.rtu
 	switch code := checkRequest(pdu); {
 	case code != 0:
 		return refuse(code)
 	case change && p.readOnly:
 		return refuse(illegalFunction)
-	case serial && (unit == broadcast || unit > maxSerialUnit):
+	case bus.cfg.serial() && (unit == broadcast || unit > maxSerialUnit):
 		return refuse(gatewayNoPath)
 	}
 	r := request{unit: unit, timeout: p.timeout, priority: lane.Poll}
