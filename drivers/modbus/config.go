@@ -315,39 +315,39 @@ func (c *Config) prepare(p *Profile) (*plain, error) {
 }
 
 // manners checks how the unit is asked.
-func (out *plain) manners(c *Config, p *Profile) error {
-	out.unit = defaultUnit
-	if p.UnitID != nil {
-		out.unit = *p.UnitID
+func (p *plain) manners(c *Config, profile *Profile) error {
+	p.unit = defaultUnit
+	if profile.UnitID != nil {
+		p.unit = *profile.UnitID
 	}
 	if c.UnitID != nil {
-		out.unit = *c.UnitID
+		p.unit = *c.UnitID
 	}
-	if out.bus.serial() && out.unit > maxSerialUnit {
-		return bad("unit_id", "1 to 247, or 0 to write to all units on the line", "%d is out of range", out.unit)
+	if p.bus.serial() && p.unit > maxSerialUnit {
+		return bad("unit_id", "1 to 247, or 0 to write to all units on the line", "%d is out of range", p.unit)
 	}
-	out.timeout = c.AnswerTimeout.Std()
-	if out.timeout == 0 {
-		out.timeout = p.AnswerTimeout.Std()
+	p.timeout = c.AnswerTimeout.Std()
+	if p.timeout == 0 {
+		p.timeout = profile.AnswerTimeout.Std()
 	}
-	if out.timeout == 0 {
-		out.timeout = defaultSerialTimeout
-		if out.bus.address != "" {
-			out.timeout = defaultTCPTimeout
+	if p.timeout == 0 {
+		p.timeout = defaultSerialTimeout
+		if p.bus.address != "" {
+			p.timeout = defaultTCPTimeout
 		}
 	}
-	if out.timeout < minTimeout || out.timeout > maxTimeout {
-		return bad("answer_timeout", minTimeout.String()+" to "+maxTimeout.String(), "is %s", out.timeout)
+	if p.timeout < minTimeout || p.timeout > maxTimeout {
+		return bad("answer_timeout", minTimeout.String()+" to "+maxTimeout.String(), "is %s", p.timeout)
 	}
-	out.retries, out.lost = defaultRetries, defaultLost
+	p.retries, p.lost = defaultRetries, defaultLost
 	if c.Retries != nil {
-		out.retries = int(*c.Retries)
+		p.retries = int(*c.Retries)
 	}
-	if out.retries > maxRetries {
-		return bad("retries", fmt.Sprintf("0 to %d", maxRetries), "is %d", out.retries)
+	if p.retries > maxRetries {
+		return bad("retries", fmt.Sprintf("0 to %d", maxRetries), "is %d", p.retries)
 	}
 	if c.LostAfter != 0 {
-		out.lost = int(c.LostAfter)
+		p.lost = int(c.LostAfter)
 	}
 	return nil
 }
