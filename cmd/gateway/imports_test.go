@@ -52,7 +52,7 @@ var arrows = []arrow{
 var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/lane", "internal/ratelog"}
 
 // testOnly are the rooms that no product code imports.
-var testOnly = []string{"wamp/wamptest", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil"}
+var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil"}
 
 // libraries names the rooms that may use each module.
 var libraries = map[string]struct {
