@@ -21,7 +21,7 @@ var framing = []item{
 	{name: "32_rawsocket_25th_bit", run: raw25thBit},
 	{name: "33_rawsocket_size_limits", run: rawSizeLimits},
 	{name: "34_rawsocket_slow_handshake", run: rawSlowHandshake},
-	{name: "35_websocket_conformance", elsewhere: "left to a WebSocket conformance suite from outside"},
+	{name: "35_websocket_conformance", run: webConformance},
 	{name: "36_websocket_size_limits", run: webSizeLimits},
 	{name: "37_half_open_peer", run: halfOpenPeer},
 }

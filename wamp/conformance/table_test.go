@@ -85,9 +85,6 @@ func table() string {
 	for _, it := range checklist() {
 		number, name, _ := strings.Cut(it.name, "_")
 		fmt.Fprintf(&b, "| %s %s", number, strings.ReplaceAll(name, "_", " "))
-		if it.elsewhere != "" {
-			fmt.Fprintf(&b, " (%s)", it.elsewhere)
-		}
 		b.WriteString(" |")
 		for _, l := range links {
 			holds, tested := ran.by[it.name][l]
@@ -123,12 +120,12 @@ func TestDocumentListsTheChecklist(t *testing.T) {
 		if len(cells) < 3 || cells[1] == " item " || cells[1] == "---" {
 			continue
 		}
-		name, _, _ := strings.Cut(strings.TrimSpace(cells[1]), " (")
+		name := strings.TrimSpace(cells[1])
 		listed = append(listed, strings.ReplaceAll(name, " ", "_"))
 		if strings.Contains(line, "**no**") {
 			t.Errorf("%s does not hold everywhere", name)
 		}
-		if !strings.Contains(line, "yes") && !strings.Contains(line, "(") {
+		if !strings.Contains(line, "yes") {
 			t.Errorf("%s was tested nowhere", name)
 		}
 	}
