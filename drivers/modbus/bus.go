@@ -27,7 +27,7 @@ func NewBuses() *Buses { return &Buses{all: map[string]*bus{}} }
 
 // bus is one serial line or one TCP connection with the units behind it. Requests
 // take turns: writes first, then who has waited longest. It is opened by the first
-// request and closed when nobody uses it any more.
+// request, and closed while nobody uses it.
 type bus struct {
 	cfg   busConfig
 	log   *slog.Logger
@@ -55,7 +55,17 @@ type lateOf struct {
 func (b *Buses) attach(cfg busConfig, device string, log *slog.Logger) (*bus, func(), error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	use := b.all[cfg.key()]
+	key := cfg.key()
+	use := b.all[key]
+	if use != nil {
+		diff := cfg.differs(use.cfg)
+		if diff != "" && use.users > 0 {
+			return nil, nil, fmt.Errorf("%s: %s differs from that of device %s on the same bus", cfg.name(), diff, use.first)
+		}
+		if diff != "" {
+			use = nil // nobody uses it as it was
+		}
+	}
 	if use == nil {
 		use = &bus{cfg: cfg, log: log, first: device, late: map[byte]lateOf{}, echoes: map[byte]int{}}
 		if cfg.address == "" {
@@ -65,32 +75,34 @@ func (b *Buses) attach(cfg busConfig, device string, log *slog.Logger) (*bus, fu
 			}
 			use.port = port
 		}
-		b.all[cfg.key()] = use
-	}
-	if diff := cfg.differs(use.cfg); diff != "" {
-		return nil, nil, fmt.Errorf("%s: %s differs from that of device %s on the same bus", cfg.name(), diff, use.first)
+		b.all[key] = use
 	}
 	use.users++
 	var once sync.Once
 	return use, func() { once.Do(func() { b.release(use) }) }, nil
 }
 
+// release closes a bus that nobody uses any more. What is known about its units
+// stays: an answer may be late by more than a device takes to start anew.
 func (b *Buses) release(use *bus) {
-	b.mu.Lock()
-	use.users--
-	last := use.users == 0
-	if last {
-		delete(b.all, use.cfg.key())
-	}
-	b.mu.Unlock()
-	if !last {
+	if !b.leave(use, 1) {
 		return
 	}
-	// Whoever attaches now gets another bus; the port is free once this one is closed.
-	if use.lane.Enter(context.Background(), lane.Write) == nil {
-		use.shut()
-		use.lane.Leave()
+	if use.lane.Enter(context.Background(), lane.Write) != nil {
+		return // others wait: it is used again
 	}
+	defer use.lane.Leave()
+	if b.leave(use, 0) {
+		use.shut()
+	}
+}
+
+// leave takes n users away and reports whether none is left.
+func (b *Buses) leave(use *bus, n int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	use.users -= n
+	return use.users == 0
 }
 
 // shut closes the link; the caller has the lane.
@@ -199,24 +211,31 @@ func (u *bus) exchange(ctx context.Context, r request, pdu []byte) ([]byte, erro
 		u.shut()
 	case errors.Is(err, errGarbled):
 		u.silent = 0
-	default:
-		u.miss(r, pdu[0])
+		var g *garbledError
+		if errors.As(err, &g) && g.short {
+			u.miss(r, pdu[0], r.timeout) // what came was not the answer, which may still come
+		}
+	case errors.Is(err, drivers.ErrTimeout) && ctx.Err() == nil:
+		u.miss(r, pdu[0], r.timeout)
 		if u.silent++; u.silent >= deaf && u.cfg.address != "" {
 			u.shut()
 		}
+	default:
+		u.miss(r, pdu[0], 0) // the caller did not wait; the answer is on its way
 	}
 	return resp, err
 }
 
-// miss notes that a request was not answered. Over Modbus TCP answers carry the
-// number of their request, so a late one does no harm.
-func (u *bus) miss(r request, function byte) {
+// miss notes that a request was not answered, and for how long the unit is left
+// alone. Over Modbus TCP answers carry the number of their request, so a late one
+// does no harm.
+func (u *bus) miss(r request, function byte, rest time.Duration) {
 	if !u.cfg.serial() {
 		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.late[r.unit] = lateOf{function, time.Now().Add(r.timeout)}
+	u.late[r.unit] = lateOf{function, time.Now().Add(rest)}
 }
 
 // settle notes that a unit has answered: it answers in order, so nothing late can
@@ -257,8 +276,12 @@ func (u *bus) resync(ctx context.Context, r request, function byte) error {
 		return nil
 	}
 	_, err := u.exchange(ctx, r, echoPDU(uint16(rand.Uint32())))
-	if err != nil {
-		u.miss(r, function) // the earlier one is still open
+	if err != nil { // the earlier one is still open
+		rest := r.timeout
+		if ctx.Err() != nil {
+			rest = 0
+		}
+		u.miss(r, function, rest)
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

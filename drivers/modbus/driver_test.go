@@ -301,6 +301,72 @@ func TestLateAnswersAreNotTakenForTheNext(t *testing.T) {
 	}
 }
 
+// TestLateAnswersOutliveTheRun has a unit that is always too late, and devices that
+// are started again as soon as they are lost, as the hub does.
+func TestLateAnswersOutliveTheRun(t *testing.T) {
+	t.Parallel()
+	u := newUnit()
+	u.refuse = map[byte]uint8{fcDiagnostics: illegalFunction}
+	w := newWire(t, 0, map[byte]*unit{1: u})
+	cfg := w.config(1, regs(0, 50, 100))
+	cfg.AnswerTimeout, cfg.Retries, cfg.LostAfter = drivers.Duration(50*time.Millisecond), ptr(uint8(0)), 1
+	d := newDriver(t, cfg, nil)
+	ids := []string{"r0", "r50", "r100"}
+	answered := 0
+	for i := 0; i < 30 || answered == 0 && i < 300; i++ {
+		u.change(func(u *unit) {
+			if u.delay = 0; i%2 == 0 && i < 30 {
+				u.delay = time.Duration(60+10*(i%9)) * time.Millisecond
+			}
+		})
+		up := make(chan struct{})
+		done := make(chan error, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		go func() { done <- d.Run(ctx, upLink{&drivertest.Link{}, up}) }()
+		select {
+		case <-up:
+			for j := range 3 {
+				id := ids[(i+j)%3]
+				all, err := d.Read(within(t), []string{id})
+				if err != nil {
+					break
+				}
+				var a int64
+				fmt.Sscanf(id, "r%d", &a)
+				if all[0].Value != 1000+a {
+					t.Fatalf("%s reads %v", id, all[0].Value)
+				}
+				answered++
+			}
+			cancel()
+			<-done
+		case <-done:
+		}
+		cancel()
+	}
+	if answered == 0 {
+		t.Error("no answer was taken at all")
+	}
+}
+
+func TestFramesAreKeptApart(t *testing.T) {
+	t.Parallel()
+	const gap = 30 * time.Millisecond
+	u := newUnit()
+	w := newWire(t, 0, map[byte]*unit{1: u})
+	cfg := w.config(1, regs(0))
+	cfg.Bus.Gap = drivers.Duration(gap)
+	d, _ := start(t, cfg, nil)
+	begin := time.Now()
+	for range 5 {
+		values(t, d, "r0")
+	}
+	// The first one waits for the probe's frame.
+	if took := time.Since(begin); took < 5*gap-gap/2 {
+		t.Errorf("five reads took %v", took)
+	}
+}
+
 func TestUnitsShareALine(t *testing.T) {
 	t.Parallel()
 	units := map[byte]*unit{}

@@ -40,13 +40,14 @@ var errGarbled = errors.New("answer is garbled")
 type garbledError struct {
 	why    string // checksum, too_long; over TCP unexpected
 	sample []byte
+	short  bool // it was less than the answer has
 }
 
 func (e *garbledError) Error() string { return fmt.Sprintf("%v: %s: % x", errGarbled, e.why, e.sample) }
 func (e *garbledError) Unwrap() error { return errGarbled }
 
-func garbled(why string, b []byte) error {
-	return &garbledError{why, append([]byte(nil), b[:min(len(b), 64)]...)}
+func garbled(why string, b []byte) *garbledError {
+	return &garbledError{why: why, sample: append([]byte(nil), b[:min(len(b), 64)]...)}
 }
 
 // ended returns what the end of a request's context means: that of the caller's
@@ -132,7 +133,7 @@ func (l *rtuLink) await(ctx context.Context, unit byte, req []byte, deadline tim
 		cancel()
 		l.in = l.in[:len(l.in)+n]
 		if err != nil {
-			return nil, l.none(ctx, err, odd)
+			return nil, l.none(ctx, req, err, odd)
 		}
 		if resp, o := answerIn(l.answerPart(req), unit, req); resp != nil {
 			return resp, nil
@@ -173,7 +174,7 @@ func (l *rtuLink) answerPart(req []byte) []byte {
 }
 
 // none says why there is no answer.
-func (l *rtuLink) none(ctx context.Context, err error, odd bool) error {
+func (l *rtuLink) none(ctx context.Context, req []byte, err error, odd bool) error {
 	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil || len(l.in) == 0 {
 		return ended(ctx, err)
 	}
@@ -183,7 +184,9 @@ func (l *rtuLink) none(ctx context.Context, err error, odd bool) error {
 	case odd:
 		return fmt.Errorf("%w: what came answers something else", drivers.ErrTimeout)
 	}
-	return garbled("checksum", l.in)
+	g := garbled("checksum", l.in)
+	g.short = len(l.in) < 1+answerLength(req)+2
+	return g
 }
 
 // pause waits for d.

@@ -232,6 +232,18 @@ func echoed(function byte) int {
 	return 5
 }
 
+// answerLength returns the length of the PDU that answers a request, unless it is
+// an exception; 0 if that cannot be told.
+func answerLength(req []byte) int {
+	switch req[0] {
+	case fcReadCoils, fcReadDiscretes, fcReadHolding, fcReadInput, fcReadWriteRegisters:
+		return 2 + dataBytes(req)
+	case fcEncapsulated:
+		return 0
+	}
+	return echoed(req[0])
+}
+
 // responseLength returns the length of the response PDU that begins with p, to a
 // request of the function given. ok is false while too little of it is there to
 // tell, or if it is of a kind that has no known length.
