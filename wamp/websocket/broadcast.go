@@ -2,6 +2,7 @@ package websocket
 
 import (
 	"compress/flate"
+	"context"
 	"sync"
 	"sync/atomic"
 )
@@ -53,7 +54,7 @@ func (p *Prepared) deflate() {
 // WritePrepared is Write for a prepared message, which is sent as one frame and
 // compressed at level 1, or not at all to a receiver of a smaller Window.
 func (c *Conn) WritePrepared(p *Prepared) error {
-	if err := c.begin(nil); err != nil {
+	if err := c.begin(context.Background()); err != nil {
 		return err
 	}
 	defer c.done()

@@ -21,17 +21,23 @@ func Listen(ctx context.Context, rawURL string, cfg *tls.Config) (net.Listener, 
 	if u.TLS && (cfg == nil || len(cfg.Certificates) == 0 && cfg.GetCertificate == nil) {
 		return nil, &URLError{redacted(rawURL), "expected a TLS configuration with a certificate"}
 	}
-	if u.Network == "unix" {
-		removeStale(u.Addr)
-	}
-	var lc net.ListenConfig
-	ln, err := lc.Listen(ctx, u.Network, u.Addr)
+	ln, err := ListenStream(ctx, u.Network, u.Addr)
 	if err != nil || !u.TLS {
 		return ln, err
 	}
 	cfg = cfg.Clone()
 	cfg.NextProtos = []string{"http/1.1"}
 	return tls.NewListener(ln, cfg), nil
+}
+
+// ListenStream opens a listener for a network, "tcp" or "unix", without anything
+// on it. A socket file that a program which has ended left behind is replaced.
+func ListenStream(ctx context.Context, network, addr string) (net.Listener, error) {
+	if network == "unix" {
+		removeStale(addr)
+	}
+	var lc net.ListenConfig
+	return lc.Listen(ctx, network, addr)
 }
 
 // removeStale removes a socket at which nobody listens.

@@ -78,9 +78,10 @@ type Handshake struct {
 	// Header is sent with the answer if the handshake is accepted, for cookies and
 	// the like.
 	Header http.Header
+	// Offered are the subprotocols that the client offers, in its order.
+	Offered []string
 	// Subprotocol is what will be agreed on: the choice from Server.Subprotocols, ""
-	// if there is none. It may be replaced by another of those that the client
-	// offers, or by "".
+	// if there is none. It may be replaced by another of Offered, or by "".
 	Subprotocol string
 }
 
@@ -191,11 +192,11 @@ func (s *Server) agree(w http.ResponseWriter, r *http.Request, header http.Heade
 	chosen := s.choose(r)
 	// What is no handshake or of a wrong origin is refused by the library.
 	if s.Connect != nil && websocket.IsWebSocketUpgrade(r) && s.allowed(r) {
-		h := &Handshake{Request: r, Header: header, Subprotocol: chosen}
+		h := &Handshake{Request: r, Header: header, Offered: offered(r), Subprotocol: chosen}
 		if err := s.Connect(h); err != nil {
 			return refuse(w, err)
 		}
-		if chosen = h.Subprotocol; chosen != "" && !slices.Contains(offered(r), chosen) {
+		if chosen = h.Subprotocol; chosen != "" && !slices.Contains(h.Offered, chosen) {
 			http.Error(w, "subprotocol must be one of: "+chosen, http.StatusBadRequest)
 			return errors.New("websocket: subprotocol " + chosen + " is not in the request")
 		}

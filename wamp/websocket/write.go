@@ -25,7 +25,7 @@ func (c *Conn) WriteWith(op Opcode, b []byte, o WriteOptions) error {
 	if op != Text && op != Binary {
 		return ErrOpcode
 	}
-	if err := c.begin(nil); err != nil {
+	if err := c.begin(context.Background()); err != nil {
 		return err
 	}
 	defer c.done()
@@ -54,18 +54,14 @@ func (c *Conn) fragment(o WriteOptions) int {
 	return c.cfg.Fragment
 }
 
-// begin waits until no other message is being written. A nil ctx does not end.
+// begin waits until no other message is being written, or ctx ends.
 func (c *Conn) begin(ctx context.Context) error {
 	select {
 	case c.turn <- struct{}{}:
 	default:
-		var ended <-chan struct{}
-		if ctx != nil {
-			ended = ctx.Done()
-		}
 		select {
 		case c.turn <- struct{}{}:
-		case <-ended:
+		case <-ctx.Done():
 			return ctx.Err()
 		case <-c.over:
 			return net.ErrClosed
