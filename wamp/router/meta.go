@@ -97,12 +97,11 @@ func newMeta(r *realm) *meta {
 
 // serve answers a CALL to a procedure of the meta API.
 func (m *meta) serve(s *session, c *wamp.Call, procedure metaProcedure) {
-	args, kwargs, err := serialize.Values(c.Payload)
+	a, err := metaArgsOf(c.Payload)
 	if err != nil {
 		s.refuse(wamp.TypeCall, c.Request, wamp.ErrURIInvalidArgument, err.Error())
 		return
 	}
-	a := &metaArgs{list: args, dict: kwargs}
 	result, refusal := procedure(s, a)
 	m.flush()
 	if refusal == nil {
@@ -170,6 +169,18 @@ type metaArgs struct {
 	list  wamp.List
 	dict  wamp.Dict
 	wrong *wamp.Error
+}
+
+func metaArgsOf(p wamp.Payload) (*metaArgs, error) {
+	if p.Format() == wamp.NoFormat {
+		// Components of this process hand over Go values of any type, such as wamp.URI.
+		var err error
+		if p, err = serialize.Encode(wamp.CBOR, p); err != nil {
+			return nil, err
+		}
+	}
+	args, kwargs, err := serialize.Values(p)
+	return &metaArgs{list: args, dict: kwargs}, err
 }
 
 func (a *metaArgs) complain(text string) {

@@ -180,6 +180,10 @@ func TestTablesMetaAPI(t *testing.T) {
 		b.expects(wamp.ID(2), "wamp.registration.lookup", "a", wamp.Dict{"match": "prefix"})
 		b.expects(wamp.List{wamp.ID(1), wamp.ID(2), wamp.ID(3)}, "wamp.subscription.match", "a.b")
 		b.expects(nil, "wamp.subscription.match", "z")
+		// A component of this process need not know the types of decoded values.
+		b.expects(wamp.ID(2), "wamp.subscription.lookup", wamp.URI("a"), map[string]wamp.URI{"match": "prefix"})
+		b.expects(2, "wamp.subscription.count_subscribers", wamp.ID(1))
+		b.refused(wamp.ErrURIInvalidArgument, "wamp.subscription.lookup", wamp.List{func() {}}, nil)
 		b.expects(wamp.ID(1), "wamp.registration.match", "a.b")
 		b.expects(wamp.ID(2), "wamp.registration.match", "a.c")
 		b.expects(nil, "wamp.registration.match", "z")
