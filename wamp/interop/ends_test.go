@@ -4,17 +4,18 @@ import (
 	"strings"
 
 	"gantry/wamp"
+	"gantry/wamp/interop"
 )
 
 func unknownRealm(w *world) {
-	j := w.gateway.join(w.link, w.realm)
+	j := w.gateway.Join(w.link, w.realm)
 	j.Realm = "nowhere"
 	w.peer.OK(do{"op": "leave"})
 	w.peer.Event("left")
 	if m := w.peer.Do(j.Command()); !strings.Contains(text(m), string(wamp.ErrURINoSuchRealm)) {
 		w.Errorf("join: %v", m)
 	}
-	w.joined = w.peer.Join(w.gateway.join(w.link, w.realm))
+	w.joined = w.peer.Join(w.gateway.Join(w.link, w.realm))
 	if w.joined["session"] == 0.0 || w.joined["authrole"] != "anonymous" || w.joined["authmethod"] != "anonymous" {
 		w.Errorf("WELCOME tells %v", w.joined)
 	}
@@ -31,16 +32,16 @@ func leave(w *world) {
 }
 
 func gatewayLeaves(w *world) {
-	g := startGateway(w.T, configFor(w.kind))
-	w.peer.Join(g.join(w.link, w.realm))
-	g.stop()
+	g := interop.StartGateway(w.T, configFor(w.kind))
+	w.peer.Join(g.Join(w.link, w.realm))
+	g.Stop()
 	if m := w.peer.Event("left"); m["reason"] != nil && m["reason"] != string(wamp.ErrURISystemShutdown) {
 		w.Errorf("the gateway left: %v", m)
 	}
 }
 
 func killed(w *world) {
-	w.peer.Join(w.gateway.join(w.link, w.realm))
+	w.peer.Join(w.gateway.Join(w.link, w.realm))
 	w.peer.OK(do{"op": "register", "procedure": "com.killed", "kind": "hang"})
 	ended := make(chan error, 1)
 	ctx := w.context()

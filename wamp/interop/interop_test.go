@@ -73,7 +73,7 @@ type world struct {
 	*testing.T
 	kind    string
 	link    interop.Link
-	gateway *gateway
+	gateway *interop.Gateway
 	realm   string
 	peer    *interop.Peer
 	joined  map[string]any // what the peer was told in WELCOME
@@ -109,13 +109,13 @@ func TestPeers(t *testing.T) {
 			if testing.Short() {
 				links = links[len(links)-1:]
 			}
-			g := startGateway(t, configFor(kind.Name))
+			g := interop.StartGateway(t, configFor(kind.Name))
 			for _, link := range links {
 				t.Run(link.String(), func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, kind: kind.Name, link: link, gateway: g, peer: library.Start(t)}
 					w.realm = "peers." + strings.NewReplacer("+", "_", "/", "_").Replace(link.String())
-					w.joined = w.peer.Join(g.join(link, w.realm))
+					w.joined = w.peer.Join(g.Join(link, w.realm))
 					w.gantry = ours(t, g, interop.Link{Scheme: "ws", Serializer: link.Serializer}, w.realm, nil)
 					w.runAll()
 				})
@@ -160,13 +160,13 @@ func (w *world) context() context.Context {
 
 // ours joins Gantry's client, over a link but with another serializer than that
 // of the link.
-func ours(t *testing.T, g *gateway, link interop.Link, realm string, proof *auth.Client) *client.Session {
+func ours(t *testing.T, g *interop.Gateway, link interop.Link, realm string, proof *auth.Client) *client.Session {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), interop.Patience)
 	defer cancel()
 	theirs := map[string]wamp.Format{"json": wamp.JSON, "msgpack": wamp.MsgPack, "cbor": wamp.CBOR}[link.Serializer]
 	cfg := transport.DialConfig{Formats: []wamp.Format{theirs%wamp.CBOR + 1}}
-	j := g.join(link, realm)
+	j := g.Join(link, realm)
 	if j.CA != "" {
 		pem, err := os.ReadFile(j.CA)
 		if err != nil {

@@ -1,26 +1,17 @@
 package interop_test
 
 import (
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/hex"
-	"encoding/pem"
 	"fmt"
 	"maps"
-	"math/big"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"gantry/wamp"
 	"gantry/wamp/auth"
@@ -101,7 +92,7 @@ func (p proof) wrong(c interop.Credentials) (*interop.Credentials, wamp.URI) {
 // logins is a gateway that everybody has to log in at, with or without TLS, with a
 // user for each proof and a greenhouse for each library.
 type logins struct {
-	*gateway
+	*interop.Gateway
 	secure bool
 	certs  string // directory of certificates and their keys
 }
@@ -115,7 +106,7 @@ func startLogins(t *testing.T, secure bool) *logins {
 	var b strings.Builder
 	b.WriteString("schema = 1\nrealm.on_demand = \"peers.\"\n[listen]\nquiet_rawsocket = true\n")
 	if secure {
-		writeCert(t, file("gateway"))
+		interop.WriteCert(t, file("gateway"))
 		fmt.Fprintf(&b, "anonymous = \"none\"\ntls = { cert = %q, key = %q }\n", file("gateway.pem"), file("gateway.key"))
 	} else {
 		b.WriteString("anonymous_role = \"viewer\"\n")
@@ -148,15 +139,15 @@ rules = [{ uri = "gantry.", match = "prefix", allow = ["subscribe"] }]
 					seed := sha256.Sum256([]byte(id))
 					fmt.Fprintf(&b, "keys = [\"%x\"]\n", ed25519.NewKeyFromSeed(seed[:]).Public())
 				case "certificates":
-					fmt.Fprintf(&b, "certificates = [%q]\n", writeCert(t, file(id)))
+					fmt.Fprintf(&b, "certificates = [%q]\n", interop.WriteCert(t, file(id)))
 				default:
 					fmt.Fprintf(&b, "%s = \"file:%s\"\n", p.secret, file(p.secret))
 				}
 			}
 		}
 	}
-	g.gateway = startGateway(t, b.String())
-	g.ca = file("gateway.pem")
+	g.Gateway = interop.StartGateway(t, b.String())
+	g.CA = file("gateway.pem")
 	return g
 }
 
@@ -172,7 +163,7 @@ func (g *logins) links(k interop.Kind) []interop.Link {
 // stored is what the program makes of the password.
 func stored(t *testing.T) []byte {
 	t.Helper()
-	file, err := program()
+	file, err := interop.Program()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,36 +174,6 @@ func stored(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	return out
-}
-
-// writeCert writes a self-signed certificate for 127.0.0.1, file.pem, and its key,
-// file.key, and returns the certificate's fingerprint.
-func writeCert(t *testing.T, file string) string {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: filepath.Base(file)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{file + ".pem": {Type: "CERTIFICATE", Bytes: der}, file + ".key": {Type: "PRIVATE KEY", Bytes: key}} {
-		if err := os.WriteFile(name, pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }
 
 // TestLogins has every library log in at the program by everything that it has,
@@ -229,7 +190,7 @@ func TestLogins(t *testing.T) {
 					peer := kind.Need(t).Start(t)
 					for i, link := range g.links(kind) {
 						t.Run(link.String(), func(t *testing.T) {
-							w := &world{T: t, kind: kind.Name, link: link, gateway: g.gateway, realm: "peers." + nameOf(kind.Name), peer: peer}
+							w := &world{T: t, kind: kind.Name, link: link, gateway: g.Gateway, realm: "peers." + nameOf(kind.Name), peer: peer}
 							w.use(t)
 							w.logIn(g, kind, i)
 						})
@@ -243,7 +204,7 @@ func TestLogins(t *testing.T) {
 
 // logIn logs in by all methods; i tells the rounds of one library apart.
 func (w *world) logIn(g *logins, k interop.Kind, i int) {
-	join := g.join(w.link, w.realm)
+	join := g.Join(w.link, w.realm)
 	for _, p := range proofs {
 		if p.lacks(k, w.link) != "" {
 			continue
@@ -284,7 +245,7 @@ func (w *world) logIn(g *logins, k interop.Kind, i int) {
 		w.peer.Leave()
 	}
 
-	w.gantry = ours(w.T, g.gateway, interop.Link{Scheme: map[bool]string{false: "ws", true: "wss"}[g.secure], Serializer: w.link.Serializer}, w.realm,
+	w.gantry = ours(w.T, g.Gateway, interop.Link{Scheme: map[bool]string{false: "ws", true: "wss"}[g.secure], Serializer: w.link.Serializer}, w.realm,
 		auth.NewClient("gantry", &auth.SCRAM{Password: auth.NewSecret(password)}))
 	// Not one of those who have just given a wrong proof, and have to wait.
 	join.Auth = &interop.Credentials{Method: "ticket", AuthID: nameOf(k.Name), Secret: password}

@@ -1,4 +1,4 @@
-package interop_test
+package interop
 
 import (
 	"bytes"
@@ -15,14 +15,14 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"gantry/wamp/interop"
 )
 
 // built is where the program gantry is built, once for all tests.
 var built string
 
-func TestMain(m *testing.M) {
+// Main is the TestMain of packages whose tests start gateways. It looks for leaked
+// goroutines, too.
+func Main(m *testing.M) {
 	dir, err := os.MkdirTemp("", "interop")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -36,9 +36,9 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// program builds gantry as the test was built: with the race detector, too, and
-// for the same processor.
-var program = sync.OnceValues(func() (string, error) {
+// Program builds gantry as the test was built, with the race detector, too, and
+// for the same processor, and returns its path.
+var Program = sync.OnceValues(func() (string, error) {
 	file := filepath.Join(built, "gantry")
 	args := []string{"build", "-buildvcs=false", "-o", file}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
@@ -50,18 +50,19 @@ var program = sync.OnceValues(func() (string, error) {
 	return file, nil
 })
 
-// gateway is the program gantry, run in a process of its own.
-type gateway struct {
-	addr string // host:port of everything but the Unix socket
-	unix string // its path
-	ca   string // the file that its certificate is in, "" without TLS
-	stop func() // ends it in order, as the test does at the latest
+// Gateway is the program gantry, run in a process of its own.
+type Gateway struct {
+	Addr string // host:port of everything but the Unix socket
+	Unix string // its path
+	CA   string // the file that its certificate is in, for Join; the test sets it
+	Stop func() // ends it in order, as the test does at the latest
 }
 
-// startGateway starts a gateway with a configuration and returns once it is ready.
-func startGateway(t *testing.T, config string) *gateway {
+// StartGateway starts a gateway with the text of a configuration and returns once
+// it is ready. env is added to its environment. The test's package has Main.
+func StartGateway(t testing.TB, config string, env ...string) *Gateway {
 	t.Helper()
-	file, err := program()
+	file, err := Program()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,25 +78,25 @@ func startGateway(t *testing.T, config string) *gateway {
 	cmd := exec.Command(file, "run", "--config", state, "--state", state, "--listen", "127.0.0.1:0", "--mqtt-listen", "off")
 	cmd.Stdout, cmd.Stderr = out, out
 	// The race detector otherwise lets every program sleep for a second at its end.
-	cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=10")
+	cmd.Env = append(append(os.Environ(), "GORACE=atexit_sleep_ms=10"), env...)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	g := &gateway{unix: filepath.Join(state, "gantry.sock")}
-	g.stop = sync.OnceFunc(func() {
+	g := &Gateway{Unix: filepath.Join(state, "gantry.sock")}
+	g.Stop = sync.OnceFunc(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Errorf("the gateway: %v", err)
 		}
-		late := time.AfterFunc(interop.Patience, func() { _ = cmd.Process.Kill() })
+		late := time.AfterFunc(Patience, func() { _ = cmd.Process.Kill() })
 		defer late.Stop()
 		if err := <-ended; err != nil {
 			t.Errorf("the gateway: %v\n%s", err, out)
 		}
 	})
 	t.Cleanup(func() {
-		g.stop()
+		g.Stop()
 		if t.Failed() {
 			t.Logf("the gateway said:\n%s", out)
 		}
@@ -105,10 +106,10 @@ func startGateway(t *testing.T, config string) *gateway {
 	case err := <-ended:
 		ended <- err
 		t.Fatalf("the gateway did not start: %v", err)
-	case <-time.After(interop.Patience):
+	case <-time.After(Patience):
 		t.Fatal("the gateway is not ready")
 	}
-	g.addr = saidAddress.FindStringSubmatch(out.String())[1]
+	g.Addr = saidAddress.FindStringSubmatch(out.String())[1]
 	return g
 }
 
@@ -139,20 +140,25 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// join is how a peer joins a realm of the gateway over a link.
-func (g *gateway) join(l interop.Link, realm string) interop.Join {
-	url := l.Scheme + "://" + g.addr
+// Join is how a peer joins a realm of the gateway over a link.
+func (g *Gateway) Join(l Link, realm string) Join {
+	j := Join{URL: g.URL(l), Realm: realm, Serializer: l.Serializer}
+	if l.TLS() {
+		j.CA = g.CA
+	}
+	return j
+}
+
+// URL is where the gateway speaks a link's transport.
+func (g *Gateway) URL(l Link) string {
+	url := l.Scheme + "://" + g.Addr
 	switch l.Scheme {
 	case "ws", "wss":
 		url += "/ws"
 	case "lp", "lps":
 		url += "/lp"
 	case "rs+unix":
-		url = "rs+unix://" + g.unix
+		url = "rs+unix://" + g.Unix
 	}
-	j := interop.Join{URL: url, Realm: realm, Serializer: l.Serializer}
-	if l.TLS() {
-		j.CA = g.ca
-	}
-	return j
+	return url
 }

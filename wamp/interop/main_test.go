@@ -1,0 +1,9 @@
+package interop_test
+
+import (
+	"testing"
+
+	"gantry/wamp/interop"
+)
+
+func TestMain(m *testing.M) { interop.Main(m) }
