@@ -61,8 +61,8 @@ func start(ctx context.Context, name, bin, dir string) (*router, error) {
 	r := &router{name: name, ws: ports[0], rs: ports[1], exited: make(chan struct{})}
 	ws, rs := fmt.Sprintf("-ws=127.0.0.1:%d", r.ws), fmt.Sprintf("-rs=127.0.0.1:%d", r.rs)
 	program := filepath.Join(bin, name)
-	switch name {
-	case "gantry":
+	switch build, _, _ := strings.Cut(name, "@"); build {
+	case "gantry": // gantry@old is another build, to be compared with
 		r.rs = r.ws
 		state, err := os.MkdirTemp(dir, "state")
 		if err != nil {
