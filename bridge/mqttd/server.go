@@ -141,7 +141,7 @@ func (s *Server) refuse(n *atomic.Uint64, text string, nc net.Conn, hint string,
 
 // visit is one connection, from its acceptance to its end. It holds a slot.
 type visit struct {
-	*anteroom.Guest
+	anteroom.Guest
 	slots <-chan struct{}
 	once  sync.Once
 	out   atomic.Bool // the anteroom has shown it out
@@ -152,7 +152,7 @@ func (v *visit) evicted() bool { return v.out.Load() }
 // receive begins the visit of a connection that has taken a slot.
 func (s *Server) receive(nc net.Conn) *visit {
 	v := &visit{slots: s.slots}
-	v.Guest = s.anteroom.Enter(nc.RemoteAddr(), func() {
+	s.anteroom.Enter(&v.Guest, nc.RemoteAddr(), func() {
 		v.out.Store(true)
 		s.refuse(&s.stats.halfOpen, "mqtt connection dropped: too many have not connected", nc,
 			"something opens connections and sends no CONNECT; raise mqtt.max_half_open if many connect at a time", nil)

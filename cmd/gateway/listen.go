@@ -19,7 +19,7 @@ import (
 // listen opens the ports, so that a taken one ends the start before a device
 // has been touched.
 func (r *run) listen(ctx context.Context) error {
-	var lc net.ListenConfig
+	lc := net.ListenConfig{KeepAlive: -1} // the transport and the MQTT listener see to it
 	open := func(network, addr, key string) (net.Listener, error) {
 		ln, err := lc.Listen(ctx, network, addr)
 		if err != nil {
@@ -171,6 +171,6 @@ func (g *Gateway) newServer() error {
 		LongPoll: transport.LongPollConfig{Off: l.LongPoll.Off, Path: l.LongPoll.Path, MaxSessions: l.LongPoll.Sessions},
 		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}
-	g.server, err = transport.NewServer(cfg, g.router.Accept, g.log.With("room", "transport"))
+	g.server, err = transport.NewServer(cfg, g.router.Admit, g.log.With("room", "transport"))
 	return err
 }

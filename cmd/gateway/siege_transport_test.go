@@ -26,6 +26,12 @@ func (s *siege) upgraded() *raider {
 
 // webHeader begins a text frame of n bytes, masked with zeros.
 func webHeader(n uint64) string {
+	switch { // the shortest form is the only one
+	case n < 126:
+		return string([]byte{0x81, 0x80 | byte(n), 0, 0, 0, 0})
+	case n < 1<<16:
+		return string([]byte{0x81, 0xfe, byte(n >> 8), byte(n), 0, 0, 0, 0})
+	}
 	return string([]byte{0x81, 0xff, byte(n >> 56), byte(n >> 48), byte(n >> 40), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n), 0, 0, 0, 0})
 }
 

@@ -5,7 +5,6 @@
 package anteroom
 
 import (
-	"container/list"
 	"net"
 	"net/netip"
 	"sync"
@@ -19,7 +18,7 @@ type Room struct {
 
 	mu     sync.Mutex // guards what follows
 	count  int
-	guests map[netip.Prefix]*list.List // of *Guest by address, longest wait in front
+	guests map[netip.Prefix]*queue // by address
 }
 
 // Guest is one connection in a Room.
@@ -28,38 +27,71 @@ type Guest struct {
 	from netip.Prefix
 	out  func()
 
-	at *list.Element // nil once it has left; guarded by room.mu
+	// Guarded by room.mu.
+	here       bool
+	prev, next *Guest // in its queue
+}
+
+// queue is the guests of one address, longest wait in front.
+type queue struct {
+	first, last *Guest
+	len         int
+}
+
+func (q *queue) push(g *Guest) {
+	if g.prev = q.last; g.prev == nil {
+		q.first = g
+	} else {
+		g.prev.next = g
+	}
+	q.last = g
+	q.len++
+}
+
+func (q *queue) remove(g *Guest) {
+	if g.prev == nil {
+		q.first = g.next
+	} else {
+		g.prev.next = g.next
+	}
+	if g.next == nil {
+		q.last = g.prev
+	} else {
+		g.next.prev = g.prev
+	}
+	g.prev, g.next = nil, nil
+	q.len--
 }
 
 // New returns an empty room for so many guests.
 func New(guests int) *Room {
-	return &Room{max: max(guests, 1), guests: map[netip.Prefix]*list.List{}}
+	return &Room{max: max(guests, 1), guests: map[netip.Prefix]*queue{}}
 }
 
-// Enter lets a connection in. out is called, in a goroutine of whoever comes next,
+// Enter lets a connection in: g, which is zero. out is called, in a goroutine of whoever comes next,
 // when it has to go; it must not block, and not be waited for with a lock held that
 // it needs.
-func (r *Room) Enter(remote net.Addr, out func()) *Guest {
-	g := &Guest{room: r, from: origin(remote), out: out}
+func (r *Room) Enter(g *Guest, remote net.Addr, out func()) {
+	*g = Guest{room: r, from: origin(remote), out: out}
 	r.mu.Lock()
 	var victim *Guest
 	if r.count >= r.max {
 		victim = r.longest()
 		r.remove(victim)
 	}
-	l := r.guests[g.from]
-	if l == nil {
-		l = list.New()
-		r.guests[g.from] = l
+	q := r.guests[g.from]
+	if q == nil {
+		q = &queue{}
+		r.guests[g.from] = q
 	}
-	g.at = l.PushBack(g)
+	q.push(g)
+	g.here = true
 	r.count++
 	r.mu.Unlock()
 	if victim != nil {
 		r.evicted.Add(1)
 		victim.out()
 	}
-	return g
 }
 
 // Leave takes a guest out: it has logged in, or gone. Later calls do nothing.
@@ -81,24 +113,24 @@ func (r *Room) Evicted() uint64 { return r.evicted.Load() }
 
 // longest returns who has waited longest of the address that most are from.
 func (r *Room) longest() *Guest {
-	var most *list.List
-	for _, l := range r.guests {
-		if most == nil || l.Len() > most.Len() {
-			most = l
+	var most *queue
+	for _, q := range r.guests {
+		if most == nil || q.len > most.len {
+			most = q
 		}
 	}
-	return most.Front().Value.(*Guest)
+	return most.first
 }
 
 func (r *Room) remove(g *Guest) {
-	if g.at == nil {
+	if !g.here {
 		return
 	}
-	l := r.guests[g.from]
-	l.Remove(g.at)
-	g.at = nil
+	q := r.guests[g.from]
+	q.remove(g)
+	g.here = false
 	r.count--
-	if l.Len() == 0 {
+	if q.len == 0 {
 		delete(r.guests, g.from)
 	}
 }

@@ -15,7 +15,11 @@ func TestAFloodDrivesOutItsOwn(t *testing.T) {
 	t.Parallel()
 	r := anteroom.New(4)
 	var gone []string
-	enter := func(name, ip string) *anteroom.Guest { return r.Enter(at(ip, 1), func() { gone = append(gone, name) }) }
+	enter := func(name, ip string) *anteroom.Guest {
+		g := &anteroom.Guest{}
+		r.Enter(g, at(ip, 1), func() { gone = append(gone, name) })
+		return g
+	}
 	enter("good", "192.0.2.1")
 	enter("a", "192.0.2.2")
 	b := enter("b", "192.0.2.2")
@@ -42,7 +46,8 @@ func TestWhoeverLeavesMakesRoom(t *testing.T) {
 	t.Parallel()
 	r := anteroom.New(1)
 	for range 3 {
-		g := r.Enter(&net.UnixAddr{Name: "@"}, func() { t.Error("there was room") })
+		var g anteroom.Guest
+		r.Enter(&g, &net.UnixAddr{Name: "@"}, func() { t.Error("there was room") })
 		g.Leave()
 		g.Leave()
 	}
@@ -58,7 +63,8 @@ func TestManyComeAndGoAtOnce(t *testing.T) {
 	for k := range 4 {
 		wg.Go(func() {
 			for i := range 1000 {
-				g := r.Enter(at("192.0.2.1", i), func() {})
+				var g anteroom.Guest
+				r.Enter(&g, at("192.0.2.1", i), func() {})
 				if r.Len() > 8 {
 					t.Error("more guests than there is room for")
 				}

@@ -97,7 +97,7 @@ func newVault(t *testing.T) *vault {
 	srv, err := transport.NewServer(transport.ServerConfig{
 		TLS:    &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{v.cert}, ClientAuth: tls.RequestClientCert},
 		Cookie: transport.CookieConfig{Name: "login"},
-	}, r.Accept, nil)
+	}, r.Admit, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

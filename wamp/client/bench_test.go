@@ -27,7 +27,7 @@ func startBench(b *testing.B) *bench {
 	if err != nil {
 		b.Fatal(err)
 	}
-	srv, err := transport.NewServer(transport.ServerConfig{Options: transport.Options{Batched: true}}, r.Accept, nil)
+	srv, err := transport.NewServer(transport.ServerConfig{Options: transport.Options{Batched: true}}, r.Admit, nil)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func places(t testing.TB, realms ...router.RealmConfig) []place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := transport.NewServer(transport.ServerConfig{}, r.Accept, nil)
+	srv, err := transport.NewServer(transport.ServerConfig{}, r.Admit, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

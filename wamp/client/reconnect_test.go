@@ -44,7 +44,7 @@ func (g *gateway) start(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := transport.NewServer(transport.ServerConfig{}, r.Accept, nil)
+	srv, err := transport.NewServer(transport.ServerConfig{}, r.Admit, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestRequestThatCannotBeSentLeavesNoGap(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv, err := transport.NewServer(transport.ServerConfig{}, r.Accept, nil)
+	srv, err := transport.NewServer(transport.ServerConfig{}, r.Admit, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

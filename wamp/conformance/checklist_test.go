@@ -95,9 +95,9 @@ func start(t *testing.T, l wamptest.Link, cfg config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	accept := r.Accept
+	accept := r.Admit
 	if cfg.far {
-		accept = func(ctx context.Context, p wamp.Peer) { r.Accept(ctx, farPeer{p}) }
+		accept = func(ctx context.Context, p wamp.Peer) func() { return r.Admit(ctx, farPeer{p}) }
 	}
 	srv, err := transport.NewServer(transport.ServerConfig{Options: cfg.server, TLS: cfg.tls}, accept, nil)
 	if err != nil {

@@ -165,7 +165,7 @@ func (a *authenticator) identify(ctx context.Context, l *Login) (Identity, *wamp
 	if len(offered) == 0 {
 		offered = []string{methodAnonymous}
 	}
-	why := "none of the offered methods is possible: " + strings.Join(offered[:min(len(offered), 8)], ", ")
+	why := ""
 	for _, m := range offered {
 		switch m {
 		case methodAnonymous:
@@ -189,6 +189,9 @@ func (a *authenticator) identify(ctx context.Context, l *Login) (Identity, *wamp
 				return a.prove(ctx, l)
 			}
 		}
+	}
+	if why == "" {
+		why = "none of the offered methods is possible: " + strings.Join(offered[:min(len(offered), 8)], ", ")
 	}
 	return Identity{}, wamp.NewError(wamp.ErrURINoMatchingAuthMethod, why, nil)
 }

@@ -12,13 +12,16 @@ import (
 
 	"gantry/internal/ratelog"
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 )
 
 // Router holds the realms and the sessions joined to them.
 type Router struct {
-	cfg   Config
-	log   *slog.Logger
-	roles wamp.Dict // of every WELCOME, never changed
+	cfg      Config
+	log      *slog.Logger
+	roles    *serialize.Constant // of every WELCOME
+	welcomes sync.Pool           // of *wamp.Welcome with Details
+	waits    sync.Pool           // of *wait
 
 	rare    *ratelog.Log
 	refused tally // logins, by reason
@@ -68,7 +71,12 @@ func New(cfg Config, log *slog.Logger) (*Router, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	r := &Router{cfg: cfg, log: log, rare: ratelog.New(log, 0, nil), roles: roles(), realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
+	known, err := serialize.NewConstant(roles())
+	if err != nil {
+		return nil, err
+	}
+	r := &Router{cfg: cfg, log: log, rare: ratelog.New(log, 0, nil), roles: known, welcomes: sync.Pool{New: func() any { return &wamp.Welcome{Details: wamp.Dict{}} }},
+		realms: map[wamp.URI]*realm{}, done: make(chan struct{})}
 	for i := range cfg.Realms {
 		r.realms[cfg.Realms[i].Name] = newRealm(&cfg.Realms[i], log)
 	}
@@ -125,31 +133,48 @@ func (r *Router) admits(p wamp.Peer) bool { return !r.stopped && (!r.dismissed |
 // its messages until it leaves, is lost or ctx ends. It closes the peer and
 // leaves nothing behind.
 func (r *Router) Accept(ctx context.Context, p wamp.Peer) {
+	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
+	defer stop()
+	if serve := r.Admit(ctx, p); serve != nil {
+		serve()
+	}
+}
+
+// Admit is the first half of Accept: it returns what handles the messages of a peer
+// that has joined, and must be called, or nil for one that has been refused or has
+// gone. A login needs a large stack, and a session, which may never do anything,
+// would keep it; so the second half can have a goroutine of its own. The end of ctx
+// gives up the login and the waits of the session; whoever ends it closes the peer
+// as well.
+func (r *Router) Admit(ctx context.Context, p wamp.Peer) (serve func()) {
 	r.mu.Lock()
 	if !r.admits(p) {
 		r.mu.Unlock()
 		refuse(p, wamp.ErrURISystemShutdown, "the router is stopping")
 		_ = p.Close()
-		return
+		return nil
 	}
 	r.active.Add(1)
 	r.mu.Unlock()
-	defer r.active.Done()
-	defer func() { _ = p.Close() }()
-	stop := context.AfterFunc(ctx, func() { _ = p.Close() })
-	defer stop()
-
-	s, refusal := r.admitApart(ctx, p)
+	s, refusal := r.admit(ctx, p)
 	if refusal != nil {
 		refuse(p, refusal.URI, refusal.Text)
 		r.refused.add(refusal.URI)
 		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
 			"reason", string(refusal.URI), "text", refusal.Text)
-		return
 	}
 	if s == nil {
-		return
+		_ = p.Close()
+		r.active.Done()
+		return nil
 	}
+	return func() { r.serve(ctx, s) }
+}
+
+// serve handles the messages of a session and sees it out.
+func (r *Router) serve(ctx context.Context, s *session) {
+	defer r.active.Done()
+	defer func() { _ = s.peer.Close() }()
 	defer r.release(s.realm)
 	s.serve(ctx, r.done)
 	s.realm.depart(s)
@@ -167,29 +192,16 @@ func refuse(p wamp.Peer, uri wamp.URI, text string) {
 	_ = p.TrySend(&wamp.Abort{Reason: uri, Details: wamp.Dict{"message": text}})
 }
 
-// admitApart is admit on a stack of its own. A login needs a large one, and a
-// session, which may never do anything, would keep it.
-func (r *Router) admitApart(ctx context.Context, p wamp.Peer) (s *session, refusal *wamp.Error) {
-	var wg sync.WaitGroup
-	wg.Go(func() { s, refusal = r.admit(ctx, p) })
-	wg.Wait()
-	return s, refusal
-}
-
 // admit takes a peer from HELLO to WELCOME. Both results are nil when it went
 // away before.
 func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error) {
-	late := time.AfterFunc(r.cfg.HelloTimeout, func() {
-		r.refused.add(wamp.ErrURIProtocolViolation)
-		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
-			"reason", string(wamp.ErrURIProtocolViolation), "text", "no HELLO in time")
-		refuse(p, wamp.ErrURIProtocolViolation, "no HELLO within "+r.cfg.HelloTimeout.String())
-		_ = p.Close()
-	})
+	late := r.patience(p)
 	m, err := p.Recv()
-	if !late.Stop() {
+	if !late.timer.Stop() {
 		return nil, nil
 	}
+	late.peer = nil
+	r.waits.Put(late)
 	if err != nil {
 		var violation *wamp.ProtocolError
 		if errors.As(err, &violation) {
@@ -236,8 +248,34 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	s.gate, _ = p.(wamp.Congestible)
 	if refusal = r.welcome(s, extra); refusal != nil {
 		r.release(realm)
+		return nil, refusal
 	}
-	return s, refusal
+	return s, nil
+}
+
+// wait is the wait for a HELLO.
+type wait struct {
+	timer *time.Timer
+	peer  wamp.Peer
+}
+
+// patience begins a wait, whose timer ends the peer.
+func (r *Router) patience(p wamp.Peer) *wait {
+	if w, ok := r.waits.Get().(*wait); ok {
+		w.peer = p
+		w.timer.Reset(r.cfg.HelloTimeout)
+		return w
+	}
+	w := &wait{peer: p}
+	w.timer = time.AfterFunc(r.cfg.HelloTimeout, func() {
+		p := w.peer
+		r.refused.add(wamp.ErrURIProtocolViolation)
+		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
+			"reason", string(wamp.ErrURIProtocolViolation), "text", "no HELLO in time")
+		refuse(p, wamp.ErrURIProtocolViolation, "no HELLO within "+r.cfg.HelloTimeout.String())
+		_ = p.Close()
+	})
+	return w
 }
 
 // ask sends a challenge and returns what the peer answers, nil when it is gone or
@@ -279,21 +317,15 @@ func (r *Router) welcome(s *session, extra wamp.Dict) *wamp.Error {
 	realm.sessions[s.id] = s
 	realm.mu.Unlock()
 	realm.joined.Add(1)
-	details := wamp.Dict{
-		"roles": r.roles, "agent": r.cfg.Agent, "realm": string(realm.cfg.Name),
-		"authid": s.identity.AuthID, "authrole": s.identity.AuthRole,
-		"authmethod": s.identity.AuthMethod, "authprovider": s.identity.AuthProvider,
-	}
-	if extra != nil {
-		details["authextra"] = extra
-	}
-	s.send(&wamp.Welcome{Session: s.id, Details: details})
+	r.greet(s, extra)
 	if realm.meta.watched() {
 		realm.meta.tell(onJoin, s.details())
 	}
 	realm.meta.flush()
-	realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,
-		"authrole", s.identity.AuthRole, "remote", s.peer.Info().Remote)
+	if realm.log.Enabled(context.Background(), slog.LevelDebug) { // or the arguments cost as much as all that they tell of
+		realm.log.Debug("session joined", "session", s.id, "authid", s.identity.AuthID,
+			"authrole", s.identity.AuthRole, "remote", s.peer.Info().Remote)
+	}
 	r.mu.Lock()
 	admitted := r.admits(s.peer)
 	r.mu.Unlock()
@@ -302,6 +334,30 @@ func (r *Router) welcome(s *session, extra wamp.Dict) *wamp.Error {
 		s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown})
 	}
 	return nil
+}
+
+// greet sends WELCOME.
+func (r *Router) greet(s *session, extra wamp.Dict) {
+	w := &wamp.Welcome{Details: wamp.Dict{}}
+	var known any = r.roles
+	if s.peer.Info().Format == wamp.NoFormat {
+		known = r.roles.Value()
+	} else {
+		// What is sent as bytes has been read when send returns.
+		w = r.welcomes.Get().(*wamp.Welcome)
+		defer func() {
+			clear(w.Details)
+			r.welcomes.Put(w)
+		}()
+	}
+	w.Session = s.id
+	w.Details["roles"], w.Details["agent"], w.Details["realm"] = known, r.cfg.Agent, string(s.realm.cfg.Name)
+	w.Details["authid"], w.Details["authrole"] = s.identity.AuthID, s.identity.AuthRole
+	w.Details["authmethod"], w.Details["authprovider"] = s.identity.AuthMethod, s.identity.AuthProvider
+	if extra != nil {
+		w.Details["authextra"] = extra
+	}
+	s.send(w)
 }
 
 // depart takes a session out of the realm for good: out of the tables first, then

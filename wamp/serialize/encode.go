@@ -81,6 +81,8 @@ func (s *scratch) encode(w *writer, v any, depth int) error {
 		return s.encodeTexts(w, v)
 	case map[string]any:
 		return s.encodeDict(w, v, depth)
+	case *Constant:
+		return v.write(w, depth)
 	default:
 		if !encodeInteger(w, v) {
 			return s.encodeOther(w, v, depth)

@@ -72,7 +72,7 @@ func buildDict(r *reader, n uint64, unique bool) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		key := strings.Clone(t.text())
+		key := ownKey(t.text())
 		if dict[key], err = build(r, unique); err != nil {
 			return nil, err
 		}
@@ -81,6 +81,31 @@ func buildDict(r *reader, n uint64, unique bool) (any, error) {
 		return nil, errDuplicate
 	}
 	return dict, nil
+}
+
+// ownKey returns a copy of a key. Those of every HELLO need no memory.
+func ownKey(key string) string {
+	switch key {
+	case "agent":
+		return "agent"
+	case "authid":
+		return "authid"
+	case "authmethods":
+		return "authmethods"
+	case "callee":
+		return "callee"
+	case "caller":
+		return "caller"
+	case "features":
+		return "features"
+	case "publisher":
+		return "publisher"
+	case "roles":
+		return "roles"
+	case "subscriber":
+		return "subscriber"
+	}
+	return strings.Clone(key)
 }
 
 // scalar returns the Go value of a token that is no container.

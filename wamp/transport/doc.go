@@ -21,6 +21,14 @@
 // ([Options.Batched]): what comes joins the last frame until that is written. With
 // long-poll the queue waits for a request of the client to carry it.
 //
+// # How connections begin
+//
+// The goroutine that has accepted a connection reads its first bytes. RawSocket
+// and plain WebSocket requests it answers itself, and goes on to log the client
+// in; a session then has a goroutine of its own whose stack is small. Every other
+// request goes to the HTTP server of the standard library, what has been read of
+// it put back.
+//
 // # How bytes arrive
 //
 // An idle connection holds no read buffer: the goroutine that receives borrows

@@ -2,7 +2,9 @@ package transport_test
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -169,6 +171,73 @@ func TestHandshakeInSingleOctetsWorks(t *testing.T) {
 			p.Expect(`[36, 1, 2, {}, ["some text that makes it a longer message"]]`)
 		}
 	})
+}
+
+// A request that is too long to be upgraded at once is answered as one that is not.
+func TestWebSocketRequestsAreAnsweredAlike(t *testing.T) {
+	t.Parallel()
+	cfg := transport.ServerConfig{
+		Options: transport.Options{Deflate: true}, Origins: []string{"http://friend"},
+		CheckHost: func(host string) bool { return host != "stranger" },
+	}
+	s := serve(t, "tcp", cfg, echo)
+	plain := string(wamptest.Upgrade("/ws", "mqtt, wamp.2.cbor"))
+	with := func(header string) string { return strings.Replace(plain, "\r\n\r\n", "\r\n"+header+"\r\n\r\n", 1) }
+	for name, request := range map[string]string{
+		"plain":              plain,
+		"own origin":         with("Origin: http://localhost"),
+		"allowed origin":     with("Origin: http://friend"),
+		"another origin":     with("Origin: http://foe"),
+		"compression":        with("Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits"),
+		"other compression":  with("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9"),
+		"another host":       strings.Replace(plain, "localhost", "stranger", 1),
+		"another protocol":   strings.Replace(plain, "wamp.2.cbor", "wamp.2.flatbuffers", 1),
+		"another path":       strings.Replace(plain, "/ws", "/", 1),
+		"another version":    strings.Replace(plain, "13", "8", 1),
+		"another method":     strings.Replace(plain, "GET", "PUT", 1),
+		"compression, twice": with("Sec-WebSocket-Extensions: permessage-deflate\r\nSec-WebSocket-Extensions: x"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var answers [2]string
+			for i, pad := range []int{0, 8 << 10} {
+				conn := s.conn(t)
+				if _, err := io.WriteString(conn, strings.Replace(request, "\r\nHost", "\r\nX-Pad: "+strings.Repeat("x", pad)+"\r\nHost", 1)); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				resp.Header.Del("Date")
+				answers[i] = fmt.Sprint(resp.Status, resp.Header)
+			}
+			if answers[0] != answers[1] {
+				t.Errorf("%s\n%s", answers[0], answers[1])
+			}
+		})
+	}
+}
+
+// The client of RawSocket may say more before it has its answer.
+func TestRawSocketMessageRightBehindTheHandshake(t *testing.T) {
+	t.Parallel()
+	s := serve(t, "tcp", transport.ServerConfig{}, echo)
+	for _, n := range []int{1, 1900, 5000} {
+		conn := s.conn(t)
+		body := "[36, 1, 2, {}, [\"" + strings.Repeat("x", n) + "\"]]"
+		message := append(binary.BigEndian.AppendUint32(nil, uint32(len(body))), body...)
+		if _, err := conn.Write(append([]byte{0x7F, 0xF1, 0, 0}, message...)); err != nil {
+			t.Fatal(err)
+		}
+		got := make([]byte, 4+4+len("[36,1,2,{},[\"\"]]")+n)
+		if _, err := io.ReadFull(conn, got); err != nil || got[0] != 0x7F {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if want := "[36,1,2,{},[\"" + strings.Repeat("x", n) + "\"]]"; string(got[8:]) != want {
+			t.Errorf("%d: % x, %q", n, got[:8], got[8:min(len(got), 100)])
+		}
+	}
 }
 
 // dribble writes one octet at a time, each in a packet of its own.

@@ -11,17 +11,15 @@ import (
 func peerInfo(conn net.Conn, transport string, f wamp.Format, maxSend int) wamp.PeerInfo {
 	info := wamp.PeerInfo{Transport: transport, Format: f, MaxSend: maxSend, TLS: tlsState(conn)}
 	info.Encrypted = info.TLS != nil
-	switch a := conn.RemoteAddr().(type) {
+	remote := conn.RemoteAddr()
+	if remote != nil {
+		info.Remote = remoteText(remote)
+	}
+	switch a := remote.(type) {
 	case *net.TCPAddr:
-		info.Remote, info.Local = a.String(), a.IP.IsLoopback()
+		info.Local = a.IP.IsLoopback()
 	case *net.UnixAddr:
 		info.Local = true
-		if info.Remote = a.String(); info.Remote == "" || info.Remote == "@" {
-			info.Remote = "unix"
-		}
-	case nil:
-	default:
-		info.Remote = a.String()
 	}
 	return info
 }

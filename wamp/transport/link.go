@@ -45,16 +45,10 @@ type link struct {
 	held    []*buffer // what those of flight lie in, see queue.bufs
 	pending int       // bytes of flight that still count in size
 	sent    int       // those of them that have been written
-	left    [][]byte  // what tryWrite is to write
-	writeN  int       // result of tryWrite
-	writeE  error
-	writeFn func(fd uintptr) bool
 
-	started  time.Time
-	heard    atomic.Int64  // when something last arrived, nanoseconds since started
+	heard    atomic.Int64  // when something last arrived, see Options.now
 	arrived  atomic.Uint64 // bytes
 	written  uint64        // bytes; guarded by queue.mu
-	ping     func() error  // queues a ping
 	alarm    *time.Timer   // runs keepalive; nil when off
 	handling atomic.Bool   // handshake is over: writes go through the queue
 
@@ -72,10 +66,9 @@ func (l *link) init(conn net.Conn, opts *Options, t *turns) {
 		l.under = tc.NetConn()
 	}
 	l.limit = opts.Queue
-	l.started = time.Now()
 	l.raw = rawConn(conn)
 	if l.raw != nil {
-		l.readFn, l.writeFn = l.tryRead, l.tryWrite
+		l.readFn = l.tryRead
 	}
 }
 
@@ -210,19 +203,39 @@ func (l *link) finish(rest [][]byte) {
 	}
 }
 
+// attempt is one write. It needs memory that idle connections should not keep.
+type attempt struct {
+	segs [][]byte // what is to be written
+	n    int      // bytes that have been
+	err  error
+	try  func(fd uintptr) bool // the method once
+}
+
+var attempts = sync.Pool{New: func() any {
+	w := &attempt{}
+	w.try = w.once
+	return w
+}}
+
+func (w *attempt) done() {
+	w.segs, w.err = nil, nil
+	attempts.Put(w)
+}
+
 // attempt writes segs without waiting and returns what is left.
 func (l *link) attempt(segs [][]byte) ([][]byte, error) {
+	w := attempts.Get().(*attempt)
+	defer w.done()
 	for len(segs) > 0 {
-		l.left, l.writeN, l.writeE = segs, 0, nil
-		err := l.raw.Write(l.writeFn)
-		l.left = nil
-		if err == nil {
-			err = l.writeE
+		w.segs, w.n, w.err = segs, 0, nil
+		err := l.raw.Write(w.try)
+		if err == nil && w.err != nil {
+			err = &net.OpError{Op: "write", Net: "socket", Addr: l.conn.RemoteAddr(), Err: w.err}
 		}
-		if err != nil || l.writeN == 0 {
+		if err != nil || w.n == 0 {
 			return segs, err
 		}
-		n := l.writeN
+		n := w.n
 		l.sent += n
 		for len(segs) > 0 && n >= len(segs[0]) {
 			n -= len(segs[0])
@@ -335,7 +348,7 @@ func (l *link) fill() error {
 	}
 	l.in.b = l.in.b[:len(l.in.b)+n]
 	l.arrived.Add(uint64(n))
-	l.heard.Store(int64(time.Since(l.started)))
+	l.heard.Store(l.opts.now())
 	if l.turns != nil {
 		l.turn = l.turns.begin()
 	}
@@ -361,8 +374,8 @@ func (l *link) readFailure(err error) error {
 // want, as the bytes arrive, and shrinks when a large message has been consumed.
 func (l *link) ready() []byte {
 	base := largeBuffer
-	if l.raw == nil {
-		base = smallBuffer // it is held while waiting
+	if l.raw == nil || l.visit != nil && !l.joined.Load() {
+		base = smallBuffer // it is held while waiting, or HELLO is all that comes
 	}
 	if l.in == nil {
 		l.in, l.pos = getBuffer(base), 0
@@ -429,14 +442,14 @@ func (l *link) readSome() (int, error) {
 }
 
 // keepalive pings a silent peer and drops one that stays silent.
-func (l *link) keepalive() {
+func (l *link) keepalive(p pinger) {
 	l.mu.Lock()
 	deaf := l.giveUp != nil
 	l.mu.Unlock()
 	if deaf {
-		l.heard.Store(int64(time.Since(l.started)))
+		l.heard.Store(l.opts.now())
 	}
-	quiet := time.Since(l.started) - time.Duration(l.heard.Load())
+	quiet := time.Duration(l.opts.now() - l.heard.Load())
 	interval := l.opts.PingInterval
 	limit := interval + l.opts.PingTimeout
 	if quiet >= limit {
@@ -446,7 +459,7 @@ func (l *link) keepalive() {
 	}
 	next := interval - quiet
 	if next <= 0 {
-		if err := l.ping(); errors.Is(err, wamp.ErrClosed) {
+		if err := p.ping(); errors.Is(err, wamp.ErrClosed) {
 			return
 		}
 		next = min(interval, limit-quiet)
@@ -458,16 +471,18 @@ func (l *link) keepalive() {
 	}
 }
 
+// pinger queues a ping.
+type pinger interface{ ping() error }
+
 // watch starts the keepalive.
-func (l *link) watch(ping func() error) {
+func (l *link) watch(p pinger) {
 	if l.opts.PingInterval < 0 {
 		return
 	}
-	l.ping = ping
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.heard.Store(int64(time.Since(l.started)))
-	l.alarm = time.AfterFunc(l.opts.PingInterval, l.keepalive)
+	l.heard.Store(l.opts.now())
+	l.alarm = time.AfterFunc(l.opts.PingInterval, func() { l.keepalive(p) })
 }
 
 // close flushes the queue behind which farewell is queued, ends the connection

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"gantry/internal/anteroom"
 	"gantry/wamp"
 	"gantry/wamp/websocket"
 )
@@ -240,7 +241,7 @@ func (s *polls) start(w http.ResponseWriter, c *webConn, p *pollPeer, protocol s
 	p.id = rand.Text() // 128 bits or more: who knows it has opened the session
 	switch err := s.add(p); {
 	case err == errPolls:
-		s.v.refuse(overLimit, c.visit.remote, err)
+		s.v.refuse(overLimit, c.visit.remote(), err)
 		w.Header().Set("Retry-After", "5")
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
@@ -250,8 +251,9 @@ func (s *polls) start(w http.ResponseWriter, c *webConn, p *pollPeer, protocol s
 		return
 	}
 	p.watch()
-	guest := s.v.anteroom.Enter(c.RemoteAddr(), func() {
-		s.v.refuse(notWelcomed, c.visit.remote, nil)
+	guest := &anteroom.Guest{}
+	s.v.anteroom.Enter(guest, c.RemoteAddr(), func() {
+		s.v.refuse(notWelcomed, c.visit.remote(), nil)
 		p.fail(errCrowded)
 	})
 	p.mu.Lock()
@@ -261,7 +263,9 @@ func (s *polls) start(w http.ResponseWriter, c *webConn, p *pollPeer, protocol s
 		defer s.v.wg.Done()
 		defer guest.Leave()
 		defer s.v.leave(p)
-		s.v.accept(s.v.ctx, p)
+		if serve := s.v.accept(s.v.ctx, p); serve != nil {
+			serve()
+		}
 		_ = p.Close()
 	}()
 	answer, err := json.Marshal(openAnswer{Protocol: protocol, Transport: p.id})

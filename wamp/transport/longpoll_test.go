@@ -154,12 +154,12 @@ func TestLongPollConfigIsChecked(t *testing.T) {
 	t.Parallel()
 	for _, lp := range []transport.LongPollConfig{{Path: "lp"}, {Path: "/"}, {Path: "/lp/"}, {MaxSessions: -1}, {Wait: -1}, {Idle: -1},
 		{Wait: 30 * time.Second}, {Idle: 10 * time.Second}} {
-		if _, err := transport.NewServer(transport.ServerConfig{LongPoll: lp}, echo, nil); err == nil {
+		if _, err := transport.NewServer(transport.ServerConfig{LongPoll: lp}, serving(echo), nil); err == nil {
 			t.Errorf("%+v is accepted", lp)
 		}
 	}
 	for _, o := range []transport.Options{{Separator: 1}, {DeflateFrom: -1}} {
-		if _, err := transport.NewServer(transport.ServerConfig{Options: o}, echo, nil); err == nil {
+		if _, err := transport.NewServer(transport.ServerConfig{Options: o}, serving(echo), nil); err == nil {
 			t.Errorf("%+v is accepted", o)
 		}
 	}

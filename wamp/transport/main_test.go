@@ -61,7 +61,7 @@ func serveLogged(t testing.TB, network string, cfg transport.ServerConfig, accep
 	if cfg.MaxHello == 0 {
 		cfg.MaxHello = 1 << 24 // most tests join no realm
 	}
-	srv, err := transport.NewServer(cfg, accept, log)
+	srv, err := transport.NewServer(cfg, serving(accept), log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +76,11 @@ func serveLogged(t testing.TB, network string, cfg transport.ServerConfig, accep
 	s.stop = func() { cancel(); wg.Wait() }
 	t.Cleanup(s.stop)
 	return s
+}
+
+// serving is what NewServer takes, for a function that does all at once.
+func serving(accept func(context.Context, wamp.Peer)) func(context.Context, wamp.Peer) func() {
+	return func(ctx context.Context, p wamp.Peer) func() { return func() { accept(ctx, p) } }
 }
 
 // url returns the URL that reaches the server by a link.

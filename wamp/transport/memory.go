@@ -83,7 +83,7 @@ func (l *link) waitForMemory(n int) error {
 	if err != nil {
 		return l.readFailure(wamp.ErrClosed)
 	}
-	l.heard.Store(int64(time.Since(l.started))) // it was not listened to
+	l.heard.Store(l.opts.now()) // it was not listened to
 	return nil
 }
 

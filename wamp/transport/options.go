@@ -65,7 +65,12 @@ type Options struct {
 	// Linger bounds Close: flushing the queue and waiting for the other side to
 	// have read it.
 	Linger time.Duration
+
+	epoch time.Time // what now counts from
 }
+
+// now is a time in nanoseconds that only runs forward.
+func (o *Options) now() int64 { return int64(time.Since(o.epoch)) }
 
 func (o Options) withDefaults() (Options, error) {
 	if o.MaxMessage == 0 {
@@ -81,6 +86,7 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Separator != 0 && o.Separator != SeparatorRS && o.Separator != SeparatorCAN {
 		return o, fmt.Errorf("separator of batches is octet 0x%02x, expected 0x1e or 0x18", o.Separator)
 	}
+	o.epoch = time.Now()
 	o.DeflateFrom = orDefault(o.DeflateFrom, websocket.DefaultDeflateFrom)
 	o.Queue = orDefault(o.Queue, DefaultQueue)
 	for _, d := range []struct {

@@ -55,10 +55,10 @@ func timed(t *testing.T, cfg transport.ServerConfig, f func(t *testing.T, p *pol
 	synctest.Test(t, func(t *testing.T) {
 		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 		peers := make(chan wamp.Peer, 10)
-		srv, err := transport.NewServer(cfg, func(ctx context.Context, p wamp.Peer) {
+		srv, err := transport.NewServer(cfg, serving(func(ctx context.Context, p wamp.Peer) {
 			peers <- p
 			<-ctx.Done()
-		}, nil)
+		}), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

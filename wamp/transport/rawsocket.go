@@ -22,6 +22,7 @@ const (
 
 const (
 	rawMagic  = 0x7F
+	rawHello  = 4 // octets of the handshake in each direction
 	rawHeader = 4
 	// rawLong is bit 24 of the length: only 2^24 itself sets it.
 	rawLong = 0x08
@@ -75,21 +76,21 @@ func (e *RawSocketError) Error() string {
 	return fmt.Sprintf("rawsocket handshake: error %d (%s): %s", e.Code, rawErrors[e.Code], e.Text)
 }
 
-// rawAccept serves the handshake of a connection whose first octet, the magic
-// one, has been read. It answers refusals.
-func rawAccept(conn net.Conn, formats []wamp.Format, maxMessage int) (f wamp.Format, maxSend int, err error) {
-	var b [3]byte
-	if _, err := io.ReadFull(conn, b[:]); err != nil {
+// rawAccept serves the handshake of a connection whose first octet, the magic one,
+// and perhaps more is in b. It answers refusals.
+func rawAccept(conn net.Conn, b *buffer, formats []wamp.Format, maxMessage int) (f wamp.Format, maxSend int, err error) {
+	if err := readAtLeast(conn, b, rawHello); err != nil {
 		return 0, 0, fmt.Errorf("rawsocket handshake: %w", err)
 	}
 	refuse := func(code byte, text string) (wamp.Format, int, error) {
 		_, _ = conn.Write([]byte{rawMagic, code << 4, 0, 0})
 		return 0, 0, &RawSocketError{Code: code, Text: text}
 	}
-	if b[1] != 0 || b[2] != 0 {
+	hello := b.b[:rawHello]
+	if hello[2] != 0 || hello[3] != 0 {
 		return refuse(RawReservedBits, "octets 3 and 4 must be zero")
 	}
-	n := int(b[0] & 0x0F)
+	n := int(hello[1] & 0x0F)
 	for _, g := range formats {
 		if n != 0 && n == int(rawSerializer(g)) {
 			f = g
@@ -98,11 +99,10 @@ func rawAccept(conn net.Conn, formats []wamp.Format, maxMessage int) (f wamp.For
 	if f == wamp.NoFormat {
 		return refuse(RawUnsupportedSerializer, fmt.Sprintf("serializer is %d, expected one of %v", n, formats))
 	}
-	answer := [4]byte{rawMagic, (rawExponent(maxMessage)-9)<<4 | b[0]&0x0F}
-	if _, err := conn.Write(answer[:]); err != nil {
-		return 0, 0, err
-	}
-	return f, 1 << (9 + b[0]>>4), nil
+	maxSend = 1 << (9 + hello[1]>>4)
+	answer := [rawHello]byte{rawMagic, (rawExponent(maxMessage)-9)<<4 | rawSerializer(f)}
+	_, err = conn.Write(answer[:])
+	return f, maxSend, err
 }
 
 // rawConnect opens the handshake from the client's side.
@@ -171,7 +171,6 @@ func finishRaw(dst []byte, start int) []byte {
 // rawPeer is a connection after the RawSocket handshake.
 type rawPeer struct {
 	link
-	max    int // largest payload received
 	lent   int // bytes of the frame that the last message is in
 	broken error
 	info   wamp.PeerInfo
@@ -185,7 +184,6 @@ var (
 func newRawPeer(conn net.Conn, f wamp.Format, maxSend int, opts *Options, t *turns) *rawPeer {
 	limit := 1 << rawExponent(opts.MaxMessage)
 	p := &rawPeer{
-		max:  limit,
 		info: peerInfo(conn, "rawsocket", f, maxSend),
 	}
 	p.init(conn, opts, t)
@@ -197,14 +195,16 @@ func newRawPeer(conn net.Conn, f wamp.Format, maxSend int, opts *Options, t *tur
 		maxSend:  maxSend,
 		finish:   finishRaw,
 	}
-	tune(conn, opts.silence())
+	p.tune(opts.silence())
 	if !opts.QuietRawSocket {
-		p.watch(func() error {
-			h := rawHeaderOf(rawPing, 0)
-			return p.control(h[:], false)
-		})
+		p.watch(p)
 	}
 	return p
+}
+
+func (p *rawPeer) ping() error {
+	h := rawHeaderOf(rawPing, 0)
+	return p.control(h[:], false)
 }
 
 // Info describes the other end.
@@ -258,7 +258,7 @@ func (p *rawPeer) frame() (kind byte, body []byte, err error) {
 	if err != nil {
 		return 0, nil, p.violation(malformed, err.Error())
 	}
-	if limit := p.opts.largest(p.max, p.visit != nil && !p.joined.Load()); n > limit {
+	if limit := p.opts.largest(1<<rawExponent(p.opts.MaxMessage), p.visit != nil && !p.joined.Load()); n > limit {
 		return 0, nil, p.violation(tooLarge, fmt.Sprintf("frame of %d bytes is over the limit of %d", n, limit))
 	}
 	if err := p.claim(n); err != nil {

@@ -219,7 +219,7 @@ func TestDialRefusesURLs(t *testing.T) {
 		}
 	}
 	for _, o := range []transport.Options{{MaxMessage: 511}, {MaxMessage: 1<<24 + 1}, {Queue: -1}, {MaxDepth: -1}} {
-		if _, err := transport.NewServer(transport.ServerConfig{Options: o}, echo, nil); err == nil {
+		if _, err := transport.NewServer(transport.ServerConfig{Options: o}, serving(echo), nil); err == nil {
 			t.Errorf("options %+v are accepted", o)
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -74,9 +73,12 @@ const httpTimeout = 30 * time.Second
 // connection that begins with octet 0x7F is RawSocket, any other HTTP.
 type Server struct {
 	cfg    ServerConfig
-	accept func(ctx context.Context, p wamp.Peer)
+	accept func(ctx context.Context, p wamp.Peer) (serve func())
 	log    *slog.Logger
 	turns  *turns // of all listeners, whose peers send to each other
+
+	plainPath bool      // see upgradeAtOnce
+	upgraders sync.Pool // of *upgrader
 
 	anteroom *anteroom.Room
 	rare     *ratelog.Log
@@ -85,9 +87,11 @@ type Server struct {
 	refused  [reasons]atomic.Uint64
 }
 
-// NewServer returns a Server that calls accept with the peer of each connection,
-// in a goroutine of the connection. When accept returns the peer is closed.
-func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), log *slog.Logger) (*Server, error) {
+// NewServer returns a Server that calls accept with the peer of each connection, in
+// a goroutine of the connection, and then, in another with a small stack, what
+// accept returns. When that returns, or accept has returned nil, the peer is closed;
+// it is closed as well when Serve ends, whose context is ctx.
+func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer) (serve func()), log *slog.Logger) (*Server, error) {
 	var err error
 	if cfg.Options, err = cfg.withDefaults(); err != nil {
 		return nil, fmt.Errorf("transport server: %w", err)
@@ -124,6 +128,7 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer), 
 	}
 	return &Server{
 		cfg: cfg, accept: accept, log: log, turns: newTurns(),
+		plainPath: cfg.plainPath(), upgraders: sync.Pool{New: func() any { return newUpgrader() }},
 		anteroom: anteroom.New(cfg.MaxHalfOpen), rare: ratelog.New(log, 0, nil),
 	}, nil
 }
@@ -166,6 +171,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	tuneListener(ln, s.cfg.silence())
 	v.wg.Go(func() { _ = hs.Serve(v.web) })
 	v.wg.Go(func() {
 		<-ctx.Done()
@@ -294,118 +300,10 @@ func (v *service) closeAll(end bool) {
 	v.mu.Unlock()
 }
 
-// greet serves a connection up to the end of the handshake.
-func (v *service) greet(conn net.Conn, visitor *visit, refuse bool) {
-	limit := v.cfg.HandshakeTimeout
-	if refuse {
-		limit = min(limit, time.Second)
-	}
-	raw := conn
-	err := conn.SetDeadline(time.Now().Add(limit))
-	if err == nil && v.tls != nil {
-		tc := tls.Server(conn, v.tls)
-		err = tc.HandshakeContext(v.ctx)
-		conn = tc
-	}
-	var first [1]byte
-	if err == nil {
-		_, err = io.ReadFull(conn, first[:])
-	}
-	var refusal *RawSocketError
-	switch {
-	case err != nil:
-	case refuse:
-		visitor.refuse(overLimit, nil)
-		err = refuseConn(conn, first[0])
-		v.dismiss(conn)
-	case first[0] == rawMagic:
-		if err = v.startRaw(conn, raw, visitor); err == nil {
-			return
-		}
-		if errors.As(err, &refusal) {
-			v.dismiss(conn)
-		}
-	default:
-		w := &webConn{Conn: conn, first: first, held: true, visit: visitor, due: time.Now().Add(limit)}
-		// Out of the list first: a server that stops meanwhile would close what may
-		// have become a session already, without a close frame.
-		v.leave(raw)
-		if err = conn.SetDeadline(time.Time{}); err == nil && v.web.hand(w) {
-			return
-		}
-	}
-	if v.ctx.Err() == nil {
-		visitor.handshakeFailed(err)
-	}
-	v.leave(raw)
-	visitor.done()
-	_ = conn.Close()
-}
-
-// refuseConn tells a connection over the limit that there are too many.
-func refuseConn(conn net.Conn, first byte) error {
-	if first == rawMagic {
-		var rest [3]byte
-		if _, err := io.ReadFull(conn, rest[:]); err != nil {
-			return err
-		}
-		_, err := conn.Write([]byte{rawMagic, RawTooManyConnections << 4, 0, 0})
-		return errors.Join(err, errors.New("too many connections"))
-	}
-	_, err := conn.Write([]byte("HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"))
-	return errors.Join(err, errors.New("too many connections"))
-}
-
-// dismiss ends a connection that has been told no and waits until it has been
-// read: closing with input unread would reset the connection and destroy what is
-// on its way.
-func (v *service) dismiss(conn net.Conn) {
-	half, ok := conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil || conn.SetReadDeadline(time.Now().Add(min(v.cfg.Linger, time.Second))) != nil {
-		return
-	}
-	// How the reading ends does not matter.
-	_, _ = io.CopyN(io.Discard, conn, maxScrap)
-}
-
-// maxScrap is how much a refused connection may still send.
-const maxScrap = 64 << 10
-
-// startRaw finishes the RawSocket handshake and starts the session.
-func (v *service) startRaw(conn, raw net.Conn, visitor *visit) error {
-	f, maxSend, err := rawAccept(conn, v.cfg.Formats, v.cfg.MaxMessage)
-	if err != nil {
-		return err
-	}
-	if err := conn.SetDeadline(time.Time{}); err != nil {
-		return err
-	}
-	p := newRawPeer(conn, f, maxSend, &v.cfg.Options, v.turns)
-	p.visit, p.memory, p.welcomed = visitor, v.cfg.Memory, visitor.settle
-	v.leave(raw) // before there is a session, as in greet
-	if !v.start(p, visitor) {
-		p.fail(wamp.ErrClosed)
-		return wamp.ErrClosed
-	}
-	return nil
-}
-
-// start runs the session of p. It has a goroutine with a fresh stack: that of the
-// handshake has grown, and sessions are many.
-func (v *service) start(p wamp.Peer, visitor *visit) bool {
-	if !v.enter(p) {
-		return false
-	}
-	go v.session(p, visitor)
-	return true
-}
-
-func (v *service) session(p wamp.Peer, visitor *visit) {
-	defer v.wg.Done()
-	defer visitor.done()
-	defer v.leave(p)
-	v.accept(v.ctx, p)
-	_ = p.Close()
+// unavailable answers a request to a server that stops.
+func unavailable(w http.ResponseWriter) {
+	w.Header().Set("Connection", "close")
+	http.Error(w, "the server stops", http.StatusServiceUnavailable)
 }
 
 type connKey struct{}
@@ -424,7 +322,7 @@ func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		r.TLS = &state
 	}
 	if v.cfg.CheckHost != nil && !v.cfg.CheckHost(r.Host) {
-		v.refuse(badHandshake, c.visit.remote, errors.New("this server does not go by the name asked for; add it to listen.hosts"))
+		v.refuse(badHandshake, c.visit.remote(), errors.New("this server does not go by the name asked for; add it to listen.hosts"))
 		http.Error(w, "this server does not go by that name", http.StatusMisdirectedRequest)
 		return
 	}
@@ -440,103 +338,17 @@ func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		v.cfg.HTTP.ServeHTTP(w, r)
 		return
 	}
-	v.upgrade(w, r, c)
-}
-
-// unavailable answers a request to a server that stops.
-func unavailable(w http.ResponseWriter) {
-	w.Header().Set("Connection", "close")
-	http.Error(w, "the server stops", http.StatusServiceUnavailable)
-}
-
-// take puts a link beneath the WebSocket in place of the HTTP server's connection.
-func (v *service) take(conn net.Conn) net.Conn {
-	from := conn.(*webConn)
-	from.taken = true
-	c := &wsConn{}
-	c.init(from.Conn, &v.cfg.Options, v.turns)
-	c.visit, c.memory, c.welcomed = from.visit, v.cfg.Memory, from.visit.settle
-	return c
-}
-
-// upgrade turns a request on c into a session.
-func (v *service) upgrade(w http.ResponseWriter, r *http.Request, c *webConn) {
-	cookie := v.cfg.Cookie.recognize(w, r)
-	ws, err := v.ws.Upgrade(w, r)
-	if err == nil {
-		f, k := v.cfg.parseSubprotocol(ws.Subprotocol(), v.cfg.Formats)
-		p := newWSPeer(ws, ws.NetConn().(*wsConn), f, k, true)
-		p.info.Cookie = cookie
-		if v.start(p, c.visit) {
-			return
-		}
+	p, err := v.upgrade(w, r)
+	if err == nil && !v.enter(p) {
 		_ = p.Close() // the client, which has its answer already, is told why
 		err = wamp.ErrClosed
+	}
+	if err == nil {
+		go v.session(p, c.visit)
+		return
 	}
 	c.visit.handshakeFailed(err)
 	if c.taken {
 		c.visit.done()
 	}
-}
-
-// webListener hands connections to the HTTP server.
-type webListener struct {
-	conns chan net.Conn   // unbuffered; nobody closes it
-	done  <-chan struct{} // the service ends
-	addr  net.Addr
-}
-
-func (l *webListener) hand(c net.Conn) bool {
-	select {
-	case l.conns <- c:
-		return true
-	case <-l.done:
-		return false
-	}
-}
-
-// Accept returns the next connection that speaks HTTP.
-func (l *webListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close does nothing: the listener ends with the service.
-func (l *webListener) Close() error { return nil }
-
-// Addr returns the address of the true listener.
-func (l *webListener) Addr() net.Addr { return l.addr }
-
-// webConn is a connection of the HTTP server, with its first octet put back.
-type webConn struct {
-	net.Conn
-	first [1]byte
-	held  bool // first has not been read yet
-	taken bool // by a WebSocket; the HTTP server does not close it any more
-	visit *visit
-	due   time.Time   // when the first request should have come
-	asked atomic.Bool // it has
-}
-
-// Read returns the first octet, then the rest.
-func (c *webConn) Read(b []byte) (int, error) {
-	if c.held && len(b) > 0 {
-		c.held = false
-		b[0] = c.first[0]
-		return 1, nil
-	}
-	return c.Conn.Read(b)
-}
-
-// Close ends the connection, unless it has been taken over.
-func (c *webConn) Close() error {
-	if !c.asked.Load() && !time.Now().Before(c.due) {
-		c.visit.refuse(noHandshake, nil)
-	}
-	c.visit.done()
-	return c.Conn.Close()
 }

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"crypto/tls"
 	"io"
 	"net"
 	"syscall"
@@ -49,28 +48,28 @@ func (l *link) tryRead(fd uintptr) bool {
 	}
 }
 
-// tryWrite writes once what is left of the flight. It never waits.
-func (l *link) tryWrite(fd uintptr) bool {
+// once writes once. It never waits.
+func (w *attempt) once(fd uintptr) bool {
 	for {
 		var n int
 		var err error
-		if len(l.left) == 1 {
-			n, err = unix.Write(int(fd), l.left[0])
+		if len(w.segs) == 1 {
+			n, err = unix.Write(int(fd), w.segs[0])
 		} else {
-			n, err = unix.Writev(int(fd), l.left[:min(len(l.left), maxVector)])
+			n, err = unix.Writev(int(fd), w.segs[:min(len(w.segs), maxVector)])
 		}
 		switch err {
 		case nil:
-			l.writeN = n
+			w.n = n
 			if n == 0 {
-				l.writeE = io.ErrShortWrite
+				w.err = io.ErrShortWrite
 			}
 			return true
 		case unix.EAGAIN:
 			return true
 		case unix.EINTR:
 		default:
-			l.writeE = &net.OpError{Op: "write", Net: "socket", Addr: l.conn.RemoteAddr(), Err: err}
+			w.err = err
 			return true
 		}
 	}
@@ -79,27 +78,46 @@ func (l *link) tryWrite(fd uintptr) bool {
 // maxVector is how many pieces go into one system call (UIO_MAXIOV is 1024).
 const maxVector = 64
 
+// probes is how many unanswered keepalive probes mean that a host is dead.
+const probes = 2
+
 // tune sets what a dead host is noticed by: unacknowledged data and keepalive
 // probes give up after limit. Errors are of no consequence.
-func tune(conn net.Conn, limit time.Duration) {
-	if t, ok := conn.(*tls.Conn); ok {
-		conn = t.NetConn()
+func (l *link) tune(limit time.Duration) {
+	raw := l.raw
+	if raw == nil { // TLS
+		raw = rawConn(l.under)
 	}
-	c, ok := conn.(*net.TCPConn)
-	if !ok {
+	if _, ok := l.conn.RemoteAddr().(*net.TCPAddr); !ok || raw == nil || limit <= 0 {
 		return
 	}
-	_ = c.SetNoDelay(true)
-	if limit <= 0 {
+	_ = raw.Control(func(fd uintptr) { patience(int(fd), limit) })
+}
+
+// patience is tune for a socket. Those that a tuned listener has accepted are so by
+// birth.
+func patience(fd int, limit time.Duration) {
+	third := int(max(limit/3, time.Second).Seconds())
+	count, err := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT)
+	idle, err2 := unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE)
+	if err == nil && err2 == nil && count == probes && idle == third {
 		return
 	}
-	third := max(limit/3, time.Second)
-	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: third, Interval: third, Count: 2})
-	raw, err := c.SyscallConn()
-	if err != nil {
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, third)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, third)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, probes)
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1)
+	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(limit.Milliseconds()))
+}
+
+// tuneListener tunes what ln will accept, which saves each connection the system
+// calls; a listener opened with net.ListenConfig.KeepAlive < 0 leaves it so.
+func tuneListener(ln net.Listener, limit time.Duration) {
+	tcp, ok := ln.(*net.TCPListener)
+	if !ok || limit <= 0 {
 		return
 	}
-	_ = raw.Control(func(fd uintptr) {
-		_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(limit.Milliseconds()))
-	})
+	if raw, err := tcp.SyscallConn(); err == nil {
+		_ = raw.Control(func(fd uintptr) { patience(int(fd), limit) })
+	}
 }

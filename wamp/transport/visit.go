@@ -4,8 +4,8 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"os"
-	"sync"
 	"sync/atomic"
 
 	"gantry/internal/anteroom"
@@ -79,6 +79,10 @@ func (s *Server) refuse(why reason, remote string, err error) {
 }
 
 func remoteText(a net.Addr) string {
+	if tcp, ok := a.(*net.TCPAddr); ok {
+		at := tcp.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()).String() // as tcp.String, at a third of the cost
+	}
 	if a == nil || a.String() == "" || a.String() == "@" {
 		return "unix"
 	}
@@ -89,16 +93,16 @@ func remoteText(a net.Addr) string {
 // visit, of a client, does nothing.
 type visit struct {
 	server *Server
-	remote string
-	guest  *anteroom.Guest // of the anteroom until it has logged in
-	once   sync.Once
-	ended  atomic.Bool // why it ended has been counted
+	addr   net.Addr       // of the other side
+	guest  anteroom.Guest // of the anteroom until it has logged in
+	gone   atomic.Bool    // done has been called
+	ended  atomic.Bool    // why it ended has been counted
 }
 
 // receive begins the visit of a connection that has been counted. It ends with done.
 func (s *Server) receive(conn net.Conn) *visit {
-	v := &visit{server: s, remote: remoteText(conn.RemoteAddr())}
-	v.guest = s.anteroom.Enter(conn.RemoteAddr(), func() {
+	v := &visit{server: s, addr: conn.RemoteAddr()}
+	s.anteroom.Enter(&v.guest, conn.RemoteAddr(), func() {
 		v.refuse(notWelcomed, nil)
 		v.done()
 		_ = conn.Close()
@@ -106,10 +110,12 @@ func (s *Server) receive(conn net.Conn) *visit {
 	return v
 }
 
+func (v *visit) remote() string { return remoteText(v.addr) }
+
 // refuse counts and logs, once, why the server ends the connection.
 func (v *visit) refuse(why reason, err error) {
 	if v != nil && !v.ended.Swap(true) {
-		v.server.refuse(why, v.remote, err)
+		v.server.refuse(why, v.remote(), err)
 	}
 }
 
@@ -134,10 +140,8 @@ func (v *visit) settle() {
 
 // done ends the visit. Later calls do nothing.
 func (v *visit) done() {
-	if v != nil {
-		v.once.Do(func() {
-			v.guest.Leave()
-			v.server.conns.Add(-1)
-		})
+	if v != nil && !v.gone.Swap(true) {
+		v.guest.Leave()
+		v.server.conns.Add(-1)
 	}
 }

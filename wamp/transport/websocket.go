@@ -188,12 +188,14 @@ func newWSPeer(ws *websocket.Conn, c *wsConn, f wamp.Format, k batching, server 
 			c.framing.encoding = wamp.WebSocketJSONDeflated + wamp.Encoding(f-wamp.JSON)
 		}
 	}
-	tune(c.conn, opts.silence())
+	c.tune(opts.silence())
 	c.arrived.Store(uint64(len(c.unread()))) // not what the handshake took
 	c.handling.Store(true)
-	p.watch(func() error { return p.control(p.frame(websocket.Ping, nil), false) })
+	p.watch(p)
 	return p
 }
+
+func (p *wsPeer) ping() error { return p.control(p.frame(websocket.Ping, nil), false) }
 
 // frameWS makes f the framing of a WebSocket.
 func (f *framing) frameWS(format wamp.Format, k batching, op websocket.Opcode, server bool) {

@@ -235,10 +235,12 @@ func offered(r *http.Request) (names []string) {
 	return names
 }
 
+// choose returns one of Subprotocols, "" if the request has none of them.
 func (s *Server) choose(r *http.Request) string {
 	for _, name := range offered(r) {
-		if slices.Contains(s.Subprotocols, name) {
-			return name
+		// Not name itself, which would keep the whole request in memory.
+		if i := slices.Index(s.Subprotocols, name); i >= 0 {
+			return s.Subprotocols[i]
 		}
 	}
 	return ""
