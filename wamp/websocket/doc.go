@@ -29,14 +29,16 @@
 // # Compression
 //
 // permessage-deflate (RFC 7692) is off unless [Config.Deflate] is set: for small
-// messages it costs more than everything else together. The library knows no
-// context takeover in either direction and no compression window but the largest:
+// messages it costs more than everything else together. What the library cannot do:
 //
-//   - a client offers server_no_context_takeover and client_no_context_takeover, and
-//     refuses an answer that does not agree on both;
-//   - a server answers with both, which any client must accept, and declines an offer
-//     with a server_max_window_bits below 15, so that the connection goes on without
-//     compression; client_max_window_bits is accepted and any window inflated.
+//   - It takes no context over from one message to the next, in either direction. A
+//     client asks for server_no_context_takeover, and refuses an answer without; a
+//     server answers with it and client_no_context_takeover, which every client has
+//     to accept.
+//   - Its compressor has one window, the largest. Where server_max_window_bits or
+//     client_max_window_bits asks for a smaller one, messages are compressed by
+//     Huffman codes alone, which refer to nothing: they fit any window and save less.
+//     Whatever window the other side has is inflated.
 //
 // [Server.AcceptDeflate] decides on offers, [Config.DeflateFrom] and
 // [WriteOptions.Plain] on messages. MaxMessage bounds what a message inflates to.
