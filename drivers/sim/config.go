@@ -37,15 +37,17 @@ type PointConfig struct {
 
 // FaultConfig is a fault that begins when After rounds of readings are out.
 type FaultConfig struct {
-	Kind  string `toml:"kind"`  // silence, garbage, panic, block, lost
-	After uint32 `toml:"after"` // rounds of readings, counted over all runs
-	For   uint32 `toml:"for"`   // silence, garbage: rounds, 0 for ever; lost: runs that fail at once afterwards
+	Kind  string            `toml:"kind"`  // silence, garbage, slow, panic, block, lost
+	After uint32            `toml:"after"` // rounds of readings, counted over all runs
+	For   uint32            `toml:"for"`   // silence, garbage, slow: rounds, 0 for ever; lost: runs that fail at once afterwards
+	Delay *drivers.Duration `toml:"delay"` // slow: how late readings and answers are; default 1s
 }
 
 const (
 	defaultPeriod = time.Second
 	defaultCycle  = 10 * time.Minute
 	defaultTravel = 4 * time.Second
+	defaultDelay  = time.Second
 	minPeriod     = time.Millisecond
 	maxPeriod     = time.Hour
 )
@@ -62,6 +64,7 @@ const (
 const (
 	faultSilence = "silence"
 	faultGarbage = "garbage"
+	faultSlow    = "slow"
 	faultPanic   = "panic"
 	faultBlock   = "block"
 	faultLost    = "lost"
@@ -114,13 +117,20 @@ func (c *Config) validate() error {
 	for i, f := range c.Faults {
 		key := fmt.Sprintf("fault.%d", i)
 		switch f.Kind {
-		case faultSilence, faultGarbage, faultLost:
+		case faultSilence, faultGarbage, faultSlow, faultLost:
 		case faultPanic, faultBlock:
 			if f.For != 0 {
-				return bad(key+".for", "does not apply", "kind silence, garbage or lost")
+				return bad(key+".for", "does not apply", "kind silence, garbage, slow or lost")
 			}
 		default:
-			return bad(key+".kind", fmt.Sprintf("%.20q is unknown", f.Kind), "silence, garbage, panic, block, lost")
+			return bad(key+".kind", fmt.Sprintf("%.20q is unknown", f.Kind), "silence, garbage, slow, panic, block, lost")
+		}
+		switch {
+		case f.Delay == nil:
+		case f.Kind != faultSlow:
+			return bad(key+".delay", "does not apply", "kind slow")
+		case f.Delay.Std() < time.Millisecond || f.Delay.Std() > maxPeriod:
+			return bad(key+".delay", f.Delay.String()+" is out of range", fmt.Sprintf("1ms to %v", maxPeriod))
 		}
 	}
 	return nil

@@ -28,6 +28,7 @@ type Driver struct {
 	lost    uint32     // runs that still fail at once
 	running bool
 	blocked bool
+	delay   time.Duration // of answers, while it is slow
 	relays  map[string]bool
 	valves  map[string]*valve
 }
@@ -139,7 +140,7 @@ func (d *Driver) start() error {
 func (d *Driver) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.running, d.blocked = false, false
+	d.running, d.blocked, d.delay = false, false, 0
 }
 
 // emit hands over one round of readings, or plays the fault of this round.
@@ -147,6 +148,7 @@ func (d *Driver) emit(ctx context.Context, link drivers.Link) error {
 	d.mu.Lock()
 	n := d.round
 	d.round++
+	d.delay = 0
 	d.mu.Unlock()
 	for _, f := range d.cfg.Faults {
 		if n < f.After {
@@ -159,6 +161,10 @@ func (d *Driver) emit(ctx context.Context, link drivers.Link) error {
 		case f.Kind == faultGarbage && lasts:
 			link.Garbage("simulated", []byte("\x00\xff simulated garbage"))
 			return nil
+		case f.Kind == faultSlow && lasts:
+			if !d.slow(ctx, orDefault(f.Delay, defaultDelay)) {
+				return nil
+			}
 		case n != f.After:
 		case f.Kind == faultPanic:
 			panic("simulated panic")
@@ -175,6 +181,27 @@ func (d *Driver) emit(ctx context.Context, link drivers.Link) error {
 		link.Emit(drivers.Reading{Point: id, Value: d.value(id, n), Time: now})
 	}
 	return nil
+}
+
+// slow makes answers late from now on and waits as long for readings; false when
+// ctx has ended.
+func (d *Driver) slow(ctx context.Context, delay time.Duration) bool {
+	d.mu.Lock()
+	d.delay = delay
+	d.mu.Unlock()
+	return pause(ctx, delay)
+}
+
+// pause waits; false when ctx ended first.
+func pause(ctx context.Context, long time.Duration) bool {
+	timer := time.NewTimer(long)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (d *Driver) block() {
@@ -271,16 +298,18 @@ func (d *Driver) Do(ctx context.Context, action string, args map[string]any, pro
 }
 
 // enter refuses what comes while the device does not run, and holds what comes
-// while it hangs.
+// while it hangs or is slow.
 func (d *Driver) enter(ctx context.Context) error {
 	d.mu.Lock()
-	running, blocked := d.running, d.blocked
+	running, blocked, delay := d.running, d.blocked, d.delay
 	d.mu.Unlock()
 	switch {
 	case !running:
 		return drivers.ErrOffline
 	case blocked:
 		<-ctx.Done()
+	case delay > 0:
+		pause(ctx, delay)
 	}
 	return ctx.Err()
 }

@@ -296,6 +296,34 @@ func TestBlockHoldsRequestsUntilTheirDeadline(t *testing.T) {
 	})
 }
 
+func TestSlowDeviceAnswersLate(t *testing.T) {
+	late := drivers.Duration(300 * time.Millisecond)
+	cfg := sim.Config{Faults: []sim.FaultConfig{{Kind: "slow", After: 1, For: 2, Delay: &late}}}
+	inBubble(t, cfg, func(t *testing.T, d *sim.Driver, link *drivertest.Link) {
+		lamp := func(want time.Duration) {
+			t.Helper()
+			begin := time.Now()
+			if _, err := d.Write(t.Context(), "lamp", true); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begin); took != want {
+				t.Errorf("a write took %v, want %v", took, want)
+			}
+		}
+		lamp(0)
+		<-time.After(1100 * time.Millisecond) // round 1 is out at 1.3 s
+		if n := len(values(link, "soil")); n != 1 {
+			t.Errorf("%d readings", n)
+		}
+		lamp(300 * time.Millisecond)
+		<-time.After(2 * time.Second)
+		if n := len(values(link, "soil")); n != 4 {
+			t.Errorf("%d readings", n)
+		}
+		lamp(0)
+	})
+}
+
 func TestLostDeviceStaysAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -328,6 +356,8 @@ func TestBadConfigurationNamesTheKey(t *testing.T) {
 		"cycle of nothing":        {point(sim.PointConfig{Kind: "drift", Cycle: ms(0)}), "point.a.cycle"},
 		"huge base":               {point(sim.PointConfig{Kind: "drift", Base: 1e300}), "point.a.base"},
 		"unknown fault":           {one(sim.FaultConfig{Kind: "fire"}), "fault.0.kind"},
+		"a delay of a panic":      {one(sim.FaultConfig{Kind: "panic", Delay: ms(5)}), "fault.0.delay"},
+		"a delay of nothing":      {one(sim.FaultConfig{Kind: "slow", Delay: ms(0)}), "fault.0.delay"},
 		"a panic that lasts":      {one(sim.FaultConfig{Kind: "panic", For: 2}), "fault.0.for"},
 		"a name with a capital A": {sim.Config{Points: map[string]sim.PointConfig{"A": {Kind: "drift"}}}, "point.A"},
 	} {
