@@ -154,6 +154,16 @@ type Writer interface {
 	Write(ctx context.Context, point string, v Value) (Value, error)
 }
 
+// Sharer is implemented by drivers of devices that share a wire with others. Such
+// a driver gives the wire to one request at a time by itself, the most urgent first
+// (internal/lane), because only it knows when the wire is free. The hub therefore
+// calls Write, and Read for "get", also while a Read of its schedule waits for the
+// wire, and parks a device that does not answer, which costs the others time.
+type Sharer interface {
+	// Wire names what is shared, for people: "/dev/ttyUSB0", "192.0.2.7:502".
+	Wire() string
+}
+
 // Doer is implemented by drivers with actions. progress may be called any number
 // of times before Do returns; it is never nil.
 type Doer interface {

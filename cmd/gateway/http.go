@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"gantry/drivers/hub"
 )
 
 // handler serves what is plain HTTP on the gateway's port.
@@ -159,18 +161,37 @@ func (g *Gateway) deviceMetrics(m *metrics) {
 		}
 		m.value(up, "device", devices[i].Device, "driver", devices[i].Driver)
 	}
+	m.family("gantry_device_parked", gauge, "1 while the device is not tried, or seldom.")
+	for i := range devices {
+		parked := 0.0
+		if devices[i].State == hub.Parked {
+			parked = 1
+		}
+		m.value(parked, "device", devices[i].Device, "driver", devices[i].Driver)
+	}
+	m.family("gantry_device_latency_seconds", gauge, "Duration of the last request to the driver.")
+	for i := range devices {
+		m.value(devices[i].Latency.Seconds(), "device", devices[i].Device)
+	}
+	m.family("gantry_device_request_seconds_total", counter, "Time that requests to the driver have taken.")
+	for i := range devices {
+		m.value(devices[i].Took.Seconds(), "device", devices[i].Device)
+	}
 	for _, f := range []struct {
 		name, help string
 		of         func(i int) uint64
 	}{
 		{"gantry_device_readings_total", "Readings from the driver.", func(i int) uint64 { return devices[i].Counters.Readings }},
 		{"gantry_device_published_total", "Events published.", func(i int) uint64 { return devices[i].Counters.Published }},
-		{"gantry_device_suppressed_total", "Readings within the deadband.", func(i int) uint64 { return devices[i].Counters.Suppressed }},
+		{"gantry_device_suppressed_total", "Readings within the deadband, or held back by filters.", func(i int) uint64 { return devices[i].Counters.Suppressed }},
 		{"gantry_device_dropped_total", "Events that could not be published.", func(i int) uint64 { return devices[i].Counters.Dropped }},
 		{"gantry_device_garbage_total", "Input that could not be decoded.", func(i int) uint64 { return devices[i].Counters.Garbage }},
 		{"gantry_device_errors_total", "Failed requests and losses.", func(i int) uint64 { return devices[i].Counters.Errors }},
 		{"gantry_device_restarts_total", "Starts of the driver after the first.", func(i int) uint64 { return devices[i].Counters.Restarts }},
 		{"gantry_device_panics_total", "Panics of the driver.", func(i int) uint64 { return devices[i].Counters.Panics }},
+		{"gantry_device_polls_total", "Requests of the schedule.", func(i int) uint64 { return devices[i].Counters.Polls }},
+		{"gantry_device_polls_missed_total", "Polls left out.", func(i int) uint64 { return devices[i].Counters.Missed }},
+		{"gantry_device_requests_total", "Requests to the driver, polls and commands.", func(i int) uint64 { return devices[i].Counters.Requests }},
 	} {
 		m.family(f.name, counter, f.help)
 		for i := range devices {

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/hub/internal/filter"
+	"gantry/drivers/hub/internal/transform"
 	"gantry/internal/lane"
 	"gantry/wamp"
 )
@@ -81,7 +83,7 @@ func (d *device) get(ctx context.Context, p *point, c *call) (wamp.Payload, erro
 	}
 	maxAge := time.Duration(-1)
 	for k, v := range c.kwargs {
-		ms, why := coerce(drivers.Int, v)
+		ms, why := transform.Coerce(drivers.Int, v)
 		if k != "max_age" || why != "" || ms.(int64) < 0 {
 			return wamp.Payload{}, invalid("get takes max_age, in whole milliseconds from 0", wamp.Dict{"argument": clip(k, 64), "allowed": wamp.List{"max_age"}})
 		}
@@ -119,7 +121,7 @@ func (d *device) get(ctx context.Context, p *point, c *call) (wamp.Payload, erro
 
 // fresh publishes the readings that a get brought and returns its result.
 func (d *device) fresh(l *life, p *point, readings []drivers.Reading) (wamp.Payload, error) {
-	var result sample
+	var result filter.Sample
 	found := false
 	for _, r := range readings {
 		s, _ := d.deliver(l.ctx, r, false)
@@ -135,7 +137,7 @@ func (d *device) fresh(l *life, p *point, readings []drivers.Reading) (wamp.Payl
 
 // result returns the payload that answers get and set. seq is that of the event
 // with the same content, 0 for none.
-func (d *device) result(p *point, s sample, seq int64, cached bool) wamp.Payload {
+func (d *device) result(p *point, s filter.Sample, seq int64, cached bool) wamp.Payload {
 	kwargs := p.envelope(&s, d.hub.clk(), 7)
 	if seq != 0 {
 		kwargs["seq"] = seq
@@ -144,7 +146,7 @@ func (d *device) result(p *point, s sample, seq int64, cached bool) wamp.Payload
 	if cached {
 		kwargs["cached"] = true
 	}
-	return wamp.Values(wamp.List{s.value}, kwargs)
+	return wamp.Values(wamp.List{s.Value}, kwargs)
 }
 
 // set serves gantry.<gw>.set.<dev>.<point>.
@@ -161,62 +163,11 @@ func (d *device) set(ctx context.Context, p *point, c *call) (payload wamp.Paylo
 	if err != nil {
 		return wamp.Payload{}, err
 	}
-	raw, why := p.unscaled(value)
-	if why != "" {
-		details := wamp.Dict{"point": p.id, "value": value, "why": why}
-		p.describeRange(details)
-		return wamp.Payload{}, wamp.NewError(wamp.ErrURIOutOfRange, p.id+" cannot express this value", details)
-	}
-	l, err := d.current()
+	s, seq, err := d.command(ctx, p, value)
 	if err != nil {
-		return wamp.Payload{}, d.answer(err, p.id)
+		return wamp.Payload{}, err
 	}
-	writer, ok := l.driver.(drivers.Writer)
-	if !ok {
-		return wamp.Payload{}, d.answer(fmt.Errorf("driver does not write: %w", drivers.ErrRefused), p.id)
-	}
-	var back drivers.Value
-	err = l.request(ctx, lane.Write, orDefault(d.cfg.Timeout, DefaultTimeout), func(ctx context.Context) (err error) {
-		back, err = writer.Write(ctx, p.id, raw)
-		if errors.Is(err, drivers.ErrNotVerified) {
-			err = &notVerified{actual: back, err: err}
-		}
-		return err
-	})
-	if err != nil {
-		return wamp.Payload{}, d.writeFailed(l, p, value, err)
-	}
-	if back == nil {
-		back = raw
-	}
-	s, seq := d.deliver(l.ctx, drivers.Reading{Point: p.id, Value: back}, true)
 	return d.result(p, s, seq, false), nil
-}
-
-// notVerified carries what the device reports instead of the value written.
-type notVerified struct {
-	actual drivers.Value
-	err    error
-}
-
-func (e *notVerified) Error() string { return e.err.Error() }
-func (e *notVerified) Unwrap() error { return e.err }
-
-// writeFailed answers a failed write. What the device reports instead of the
-// wanted value is a reading like any other.
-func (d *device) writeFailed(l *life, p *point, wanted drivers.Value, err error) error {
-	d.count.errors.Add(1)
-	answer := d.answer(err, p.id)
-	var nv *notVerified
-	if !errors.As(err, &nv) {
-		return answer
-	}
-	details := wamp.Dict{"device": d.name, "point": p.id, "value": wanted}
-	if nv.actual != nil {
-		s, _ := d.deliver(l.ctx, drivers.Reading{Point: p.id, Value: nv.actual}, true)
-		details["actual"] = s.value
-	}
-	return wamp.NewError(wamp.ErrURINotVerified, p.id+": "+clip(err.Error(), 200), details)
 }
 
 // do serves gantry.<gw>.do.<dev>.<action>.

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"gantry/drivers"
@@ -18,6 +19,7 @@ const (
 	DefaultRetryMin      = 200 * time.Millisecond // shortest wait before a restart
 	DefaultRetryMax      = 5 * time.Second        // longest wait before a restart
 	DefaultStable        = 10 * time.Second       // up for so long: the next loss starts at RetryMin
+	DefaultParkAfter     = 3                      // failed starts until a device on a shared wire is parked
 	DefaultParkEvery     = 30 * time.Second       // wait of a parked device
 )
 
@@ -48,6 +50,8 @@ type DeviceConfig struct {
 	MaxSilence drivers.Duration `toml:"max_silence"`
 	// StaleAfter is the default of the points' stale_after.
 	StaleAfter *drivers.Duration `toml:"stale_after"`
+	// Demand polls a point only while somebody is subscribed to it.
+	Demand bool `toml:"demand"`
 	// Retry says how a lost device is started again.
 	Retry RetryConfig `toml:"retry"`
 	// Point holds the tables [device.NAME.point.ID].
@@ -64,8 +68,9 @@ type RetryConfig struct {
 	// as the first one. 0 = DefaultStable.
 	Stable drivers.Duration `toml:"stable"`
 	// ParkAfter is the number of starts in a row that failed before the device
-	// is parked, that is, tried every ParkEvery only. 0 = never.
-	ParkAfter int `toml:"park_after"`
+	// is parked, that is, tried every ParkEvery only. 0 = never. Absent =
+	// DefaultParkAfter for a device that shares its wire with others, else never.
+	ParkAfter *int `toml:"park_after"`
 	// ParkEvery is the wait of a parked device. 0 = DefaultParkEvery.
 	ParkEvery drivers.Duration `toml:"park_every"`
 }
@@ -110,6 +115,60 @@ type PointConfig struct {
 	// Group names points that are polled in one request; points without a group
 	// are polled together with those of the same interval.
 	Group string `toml:"group"`
+
+	// Mask takes bits out of an integer, Calibrate corrects by a table of pairs
+	// [measured, true], Map names values: see transform.Config.
+	Mask      uint64            `toml:"mask"`
+	Calibrate [][]float64       `toml:"calibrate"`
+	Map       map[string]string `toml:"map"`
+	// Median, Debounce, Window and Throttle filter in this order, see
+	// filter.Config.
+	Median   int              `toml:"median"`
+	Debounce drivers.Duration `toml:"debounce"`
+	Window   WindowConfig     `toml:"window"`
+	Throttle drivers.Duration `toml:"throttle"`
+
+	// Verify is how long the device may take, after a write, to report the value
+	// written. 0 = it is believed.
+	Verify drivers.Duration `toml:"verify"`
+	// Limit restricts when the point may be written.
+	Limit LimitConfig `toml:"limit"`
+	// Safe is what the point is set to when nobody looks after it. nil = it stays
+	// as it is.
+	Safe *SafeConfig `toml:"safe"`
+}
+
+// WindowConfig makes one value of all that come in a time.
+type WindowConfig struct {
+	// Every is the length of the window. 0 = off.
+	Every drivers.Duration `toml:"every"`
+	// Of says what its value is: "mean", "min" or "max".
+	Of string `toml:"of"`
+}
+
+// LimitConfig restricts when a point may be written. A point is on while it is
+// true, or a number other than 0.
+type LimitConfig struct {
+	// Every is the least time between two writes. 0 = any.
+	Every drivers.Duration `toml:"every"`
+	// MaxOn is the longest time on; then the hub switches it off. 0 = any.
+	MaxOn drivers.Duration `toml:"max_on"`
+	// MinOff is the least time off before it may be on again. 0 = any.
+	MinOff drivers.Duration `toml:"min_off"`
+	// NotWith names points that may not be on at the same time, "point" of this
+	// device or "device.point": each may be switched on only while the other is
+	// known to be off. It holds both ways.
+	NotWith []string `toml:"not_with"`
+}
+
+// SafeConfig is the value of a point when nobody looks after it: it is written at
+// each start of the gateway before anything else, when the gateway stops, and when
+// its controller goes quiet.
+type SafeConfig struct {
+	// Value is the value, in the form that set takes. Required.
+	Value any `toml:"value"`
+	// After is how long no command and no keepalive may come. 0 = any.
+	After drivers.Duration `toml:"after"`
 }
 
 // bad is a shorthand for the error of one key.
@@ -149,8 +208,8 @@ func (c *DeviceConfig) Validate() error {
 	if r.Min > r.Max {
 		return bad("retry.min", "at most retry.max ("+r.Max.String()+")", "is %s", r.Min)
 	}
-	if c.Retry.ParkAfter < 0 {
-		return bad("retry.park_after", "0 (never) or more", "is %d", c.Retry.ParkAfter)
+	if n := c.Retry.ParkAfter; n != nil && *n < 0 {
+		return bad("retry.park_after", "0 (never) or more", "is %d", *n)
 	}
 	for _, id := range slices.Sorted(maps.Keys(c.Point)) {
 		key := "point." + id
@@ -171,14 +230,12 @@ func (p *PointConfig) validate(key string) error {
 	for _, f := range []struct {
 		key string
 		v   *float64
-	}{{"scale", p.Scale}, {"offset", &p.Offset}, {"deadband", &p.Deadband}, {"min", p.Min}, {"max", p.Max}, {"step", &p.Step}} {
+	}{{"deadband", &p.Deadband}, {"min", p.Min}, {"max", p.Max}, {"step", &p.Step}} {
 		if f.v != nil && (math.IsNaN(*f.v) || math.IsInf(*f.v, 0)) {
 			return bad(key+f.key, "a finite number", "is %g", *f.v)
 		}
 	}
 	switch {
-	case p.Scale != nil && *p.Scale == 0:
-		return bad(key+"scale", "any number but 0", "is 0")
 	case p.Deadband < 0:
 		return bad(key+"deadband", "0 or more", "is %g", p.Deadband)
 	case p.Step < 0:
@@ -190,11 +247,37 @@ func (p *PointConfig) validate(key string) error {
 	case p.Group != "" && !ValidName(p.Group):
 		return bad(key+"group", allowedName, "%.80q is not a name", p.Group)
 	}
-	if err := checkDuration(key+"max_silence", &p.MaxSilence, 0); err != nil {
-		return err
+	for _, d := range []struct {
+		key string
+		v   *drivers.Duration
+	}{
+		{"max_silence", &p.MaxSilence},
+		{"stale_after", p.StaleAfter},
+		{"debounce", &p.Debounce},
+		{"window.every", &p.Window.Every},
+		{"throttle", &p.Throttle},
+		{"verify", &p.Verify},
+		{"limit.every", &p.Limit.Every},
+		{"limit.max_on", &p.Limit.MaxOn},
+		{"limit.min_off", &p.Limit.MinOff},
+	} {
+		if err := checkDuration(key+d.key, d.v, 0); err != nil {
+			return err
+		}
 	}
-	if err := checkDuration(key+"stale_after", p.StaleAfter, 0); err != nil {
-		return err
+	if p.Safe != nil {
+		if p.Safe.Value == nil {
+			return bad(key+"safe.value", "a value of the point", "is missing")
+		}
+		if err := checkDuration(key+"safe.after", &p.Safe.After, 0); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.Limit.NotWith {
+		device, id, two := strings.Cut(name, ".")
+		if !ValidName(device) || two && !ValidName(id) {
+			return bad(key+"limit.not_with", `"point" or "device.point"`, "%.140q is no name of a point", name)
+		}
 	}
 	return checkDuration(key+"every", p.Every, minEvery)
 }
@@ -210,7 +293,7 @@ func checkDuration(key string, d *drivers.Duration, least time.Duration) error {
 	return nil
 }
 
-// withDefaults returns r with every field set.
+// withDefaults returns r with every field set but ParkAfter.
 func (r RetryConfig) withDefaults() RetryConfig {
 	or := func(d *drivers.Duration, v time.Duration) {
 		if *d == 0 {

@@ -52,8 +52,22 @@ step = 0.5
 access = "rw"
 every = "500ms"
 group = "fast"
+calibrate = [[0.0, 0.1], [50.0, 49.8]]
+median = 3
+debounce = "50ms"
+window = { every = "1m", of = "mean" }
+throttle = "2m"
+verify = "1s"
+limit = { every = "1s", max_on = "30m", min_off = "2m", not_with = ["mode2", "valve.run"] }
+safe = { value = 0.0, after = "1m" }
 [device.dev.point.mode]
 enum = ["off", "on"]
+safe = { value = "off" }
+[device.dev.point.mode2]
+map = { 0 = "off", 1 = "on" }
+[device.dev.point.bit]
+mask = 0x10
+access = "r"
 `)
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +75,7 @@ enum = ["off", "on"]
 	if err := cfg.Validate(); err != nil {
 		t.Fatal(err)
 	}
-	drv := newScript(writable("weight", drivers.Int), writable("mode", drivers.Text))
+	drv := newScript(writable("weight", drivers.Int), writable("mode", drivers.Text), writable("mode2", drivers.Int), writable("bit", drivers.Int))
 	if err := hub.CheckDevice(device("dev", drv, cfg)); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +89,7 @@ func TestWhatIsWrongWithADevice(t *testing.T) {
 	t.Parallel()
 	dur := func(d time.Duration) drivers.Duration { return drivers.Duration(d) }
 	num := []drivers.Point{writable("p", drivers.Float), float("r")}
+	whole := []drivers.Point{writable("p", drivers.Int)}
 	text := []drivers.Point{{ID: "p", Type: drivers.Text, Writable: true, Enum: []string{"off", "on"}}}
 	bounded := []drivers.Point{{ID: "p", Type: drivers.Float, Writable: true, Max: ptr(10.0)}}
 	point := func(c hub.PointConfig) hub.DeviceConfig {
@@ -90,7 +105,7 @@ func TestWhatIsWrongWithADevice(t *testing.T) {
 		{"a timeout of a year", hub.DeviceConfig{Timeout: dur(8760 * time.Hour)}, num, "timeout"},
 		{"a negative time", hub.DeviceConfig{MaxSilence: dur(-1)}, num, "max_silence"},
 		{"retry turned round", hub.DeviceConfig{Retry: hub.RetryConfig{Min: dur(time.Minute), Max: dur(time.Second)}}, num, "retry.min"},
-		{"parking before the first failure", hub.DeviceConfig{Retry: hub.RetryConfig{ParkAfter: -1}}, num, "retry.park_after"},
+		{"parking before the first failure", hub.DeviceConfig{Retry: hub.RetryConfig{ParkAfter: ptr(-1)}}, num, "retry.park_after"},
 		{"a point that the driver does not have", hub.DeviceConfig{Point: map[string]hub.PointConfig{"q": {}}}, num, "point.q"},
 		{"a point that is no name", hub.DeviceConfig{Point: map[string]hub.PointConfig{"A b": {}}}, num, "point.A b"},
 		{"scale 0", point(hub.PointConfig{Scale: ptr(0.0)}), num, "point.p.scale"},
@@ -110,6 +125,27 @@ func TestWhatIsWrongWithADevice(t *testing.T) {
 		{"deadband on a text", point(hub.PointConfig{Deadband: 2.0}), text, "point.p.deadband"},
 		{"max on a text", point(hub.PointConfig{Max: ptr(2.0)}), text, "point.p.max"},
 		{"enum on a number", point(hub.PointConfig{Enum: []string{"a"}}), num, "point.p.enum"},
+		{"a mask on a float", point(hub.PointConfig{Mask: 1}), num, "point.p.mask"},
+		{"a mask on a point that is written blind", point(hub.PointConfig{Mask: 1}), whole, "point.p.mask"},
+		{"a map of one name for two values, written", point(hub.PointConfig{Map: map[string]string{"0": "a", "1": "a"}}), whole, "point.p.map"},
+		{"a table that turns round, written", point(hub.PointConfig{Calibrate: [][]float64{{0, 0}, {1, 1}, {2, 0}}}), whole, "point.p.calibrate"},
+		{"an even median", point(hub.PointConfig{Median: 4}), num, "point.p.median"},
+		{"a window of what", point(hub.PointConfig{Window: hub.WindowConfig{Every: dur(time.Second)}}), num, "point.p.window.of"},
+		{"a window of nothing", point(hub.PointConfig{Window: hub.WindowConfig{Of: "min"}}), num, "point.p.window.every"},
+		{"a debounce of a year", point(hub.PointConfig{Debounce: dur(8760 * time.Hour)}), num, "point.p.debounce"},
+		{"a deadband on names", point(hub.PointConfig{Map: map[string]string{"0": "a"}, Deadband: 1}), whole, "point.p.deadband"},
+		{"verify on a point that says nothing", point(hub.PointConfig{Verify: dur(time.Second)}), text, "point.p.verify"},
+		{"verify on a point that is not written", hub.DeviceConfig{Point: map[string]hub.PointConfig{"r": {Verify: dur(time.Second)}}}, num, "point.r.verify"},
+		{"a limit on a point that is not written", hub.DeviceConfig{Point: map[string]hub.PointConfig{"r": {Limit: hub.LimitConfig{Every: dur(time.Second)}}}}, num, "point.r.limit.every"},
+		{"max_on of a text", point(hub.PointConfig{Limit: hub.LimitConfig{MaxOn: dur(time.Second)}}), text, "point.p.limit.max_on"},
+		{"max_on of what cannot be 0", point(hub.PointConfig{Min: ptr(1.0), Limit: hub.LimitConfig{MaxOn: dur(time.Second)}}), num, "point.p.limit.max_on"},
+		{"an interlock with itself", point(hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"dev.p"}}}), num, "point.p.limit.not_with"},
+		{"an interlock with nobody", point(hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"q"}}}), num, "point.p.limit.not_with"},
+		{"an interlock with no name", point(hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"a.b.c"}}}), num, "point.p.limit.not_with"},
+		{"no safe value", point(hub.PointConfig{Safe: &hub.SafeConfig{}}), num, "point.p.safe.value"},
+		{"a safe value of another type", point(hub.PointConfig{Safe: &hub.SafeConfig{Value: "off"}}), num, "point.p.safe.value"},
+		{"a safe value out of range", point(hub.PointConfig{Safe: &hub.SafeConfig{Value: 11.0}}), bounded, "point.p.safe.value"},
+		{"a safe value of a point that is not written", hub.DeviceConfig{Point: map[string]hub.PointConfig{"r": {Safe: &hub.SafeConfig{Value: 1.0}}}}, num, "point.r.safe"},
 		{"enum beyond the device's", point(hub.PointConfig{Enum: []string{"on", "auto"}}), text, "point.p.enum"},
 	}
 	for _, tt := range tests {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/hub/internal/filter"
 	"gantry/internal/backoff"
 	"gantry/wamp"
 )
@@ -37,6 +38,8 @@ type device struct {
 	linkTopic  wamp.URI
 	linkStream *atomic.Uint64
 	retry      RetryConfig
+	parkAfter  int           // failed starts in a row; 0 = never
+	wire       string        // what the device shares with others; "" = nothing
 	pause      time.Duration // longest sleep of the housekeeping
 	count      counters
 
@@ -45,19 +48,20 @@ type device struct {
 	// mutex would not do: a publication blocks while the session is congested,
 	// and who waits must be able to give up.
 	token chan struct{}
-	// kick wakes the housekeeping: one slot, more wakes than one are one.
-	kick chan struct{}
-	// again ends a wait before a restart: one slot.
-	again chan struct{}
+	kick  bell // wakes the housekeeping
+	rules bell // wakes keepRules
+	again bell // ends a wait before a restart
 
 	// mu guards the fields below and the points' states.
 	mu          sync.Mutex
-	life        *life // nil while no driver runs
+	wakeAt      time.Time // when the housekeeping is wanted; zero = no sooner than it wants itself
+	life        *life     // nil while no driver runs
 	link        linkState
 	linkSent    linkState
 	troubleAt   time.Time
 	lastGarbage string
 	farewell    string                  // reason published when the device is stopped
+	woken       chan struct{}           // closed when a point's demand changes; nil while nobody waits
 	keep        func(point string) bool // which topics stay retained, "" for the link's; nil = all
 
 	// driver is used by supervise only.
@@ -85,32 +89,62 @@ func (d *device) take(ctx context.Context) bool {
 
 func (d *device) give() { <-d.token }
 
-// wake makes the housekeeping look again.
-func (d *device) wake() {
+// bell wakes one goroutine: one slot, more rings than one are one.
+type bell chan struct{}
+
+func (b bell) ring() {
 	select {
-	case d.kick <- struct{}{}:
+	case b <- struct{}{}:
 	default:
 	}
 }
 
+// wake makes the housekeeping look again soon. Not at once: while the session is
+// down, every reading wakes it.
+func (d *device) wake() { d.wakeBy(d.hub.now().Add(dirtyWait)) }
+
+// wakeBy makes the housekeeping look again at that time.
+func (d *device) wakeBy(at time.Time) {
+	d.mu.Lock()
+	sooner := d.wakeAt.IsZero() || at.Before(d.wakeAt)
+	if sooner {
+		d.wakeAt = at
+	}
+	d.mu.Unlock()
+	if sooner {
+		d.kick.ring()
+	}
+}
+
+// wanted returns for how long the housekeeping may sleep, at most the time given.
+func (d *device) wanted(wait time.Duration) time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.wakeAt.IsZero() {
+		return wait
+	}
+	return min(wait, d.wakeAt.Sub(d.hub.now()))
+}
+
 // deliver takes one reading from the driver. force publishes it even if it is
-// unchanged or the point is write-only. It returns the sample and the seq it was
-// published with, 0 if it was not.
-func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (sample, int64) {
+// unchanged or the point is write-only, and past the filters. It returns what the
+// reading says, before the filters, and the seq it was published with, 0 if it was
+// not.
+func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (filter.Sample, int64) {
 	d.count.readings.Add(1)
 	p := d.byID[r.Point]
 	if p == nil {
 		d.count.garbage.Add(1)
 		d.trouble(ctx, "unknown_point")
-		return sample{quality: drivers.Bad, why: "unknown_point"}, 0
+		return filter.Sample{Quality: drivers.Bad, Why: "unknown_point"}, 0
 	}
 	if !p.readable && !force {
 		d.count.suppressed.Add(1)
-		return sample{quality: drivers.Bad, why: "write_only"}, 0
+		return filter.Sample{Quality: drivers.Bad, Why: "write_only"}, 0
 	}
 	now := d.hub.now()
 	s := p.clean(&r, now)
-	if s.quality >= drivers.Bad {
+	if s.Quality >= drivers.Bad {
 		d.trouble(ctx, "bad_reading")
 	}
 	if !d.take(ctx) {
@@ -123,13 +157,21 @@ func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (sa
 		return s, 0
 	}
 	d.mu.Lock()
-	publish := p.arrive(s, now, force)
+	p.hear(r.Value)
+	out, publish := p.arrive(s, now, force)
+	waits, due := p.filter.Next(), p.guard.Due()
 	d.mu.Unlock()
+	if !waits.IsZero() {
+		d.wakeBy(waits)
+	}
+	if !due.IsZero() {
+		d.rules.ring()
+	}
 	if !publish {
 		d.count.suppressed.Add(1)
 		return s, 0
 	}
-	seq := d.publish(ctx, p, s, wamp.PublishOptions{Retain: true})
+	seq := d.publish(ctx, p, out, wamp.PublishOptions{Retain: true})
 	if seq == 0 {
 		d.wake()
 	}
@@ -139,12 +181,12 @@ func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (sa
 // publish sends one sample; the caller holds the token. It returns the event's
 // seq, 0 if it was not sent. A seq is used up even then: a hole tells the
 // receiver that something is missing, a second use would tell a lie.
-func (d *device) publish(ctx context.Context, p *point, s sample, opts wamp.PublishOptions) int64 {
+func (d *device) publish(ctx context.Context, p *point, s filter.Sample, opts wamp.PublishOptions) int64 {
 	seq := int64(p.stream.Add(1))
 	kwargs := p.envelope(&s, d.hub.clk(), 7)
 	kwargs["seq"] = seq
 	kwargs["ep"] = d.hub.epoch
-	err := d.hub.sess.Publish(ctx, p.topic, opts, wamp.Values(wamp.List{s.value}, kwargs))
+	err := d.hub.sess.Publish(ctx, p.topic, opts, wamp.Values(wamp.List{s.Value}, kwargs))
 	d.mu.Lock()
 	p.published(s, d.hub.now(), err == nil)
 	d.mu.Unlock()
@@ -168,7 +210,7 @@ func (d *device) age(ctx context.Context, why string, keep func(string) bool) {
 			opts = wamp.PublishOptions{Unretain: true}
 		}
 		d.mu.Lock()
-		publish := p.age(why) || p.some && opts.Unretain
+		publish := p.age(why, d.hub.now()) || p.some && opts.Unretain
 		s := p.last
 		d.mu.Unlock()
 		if publish {
@@ -190,8 +232,9 @@ func (d *device) forgotten() {
 	d.wake()
 }
 
-// keepHouse publishes what the passing of time asks for: unchanged values after
-// max_silence, stale ones, what could not be sent before, and recovery.
+// keepHouse publishes what the passing of time asks for: what filters have held
+// back, unchanged values after max_silence, stale ones, what could not be sent
+// before, and recovery.
 func (d *device) keepHouse(ctx context.Context) {
 	timer := time.NewTimer(d.pause)
 	defer timer.Stop()
@@ -201,14 +244,16 @@ func (d *device) keepHouse(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-d.kick:
-			// Not at once: while the session is down, every reading kicks.
-			if time.Until(at) > dirtyWait {
-				at = time.Now().Add(dirtyWait)
-				timer.Reset(dirtyWait)
+			if wait := d.wanted(time.Until(at)); wait < time.Until(at) {
+				at = time.Now().Add(wait)
+				timer.Reset(wait)
 			}
 			continue
 		case <-timer.C:
 		}
+		d.mu.Lock()
+		d.wakeAt = time.Time{}
+		d.mu.Unlock()
 		wait, silent := d.sweep(ctx)
 		if silent {
 			d.trouble(ctx, "silent")
@@ -220,7 +265,7 @@ func (d *device) keepHouse(ctx context.Context) {
 		if !d.publishLink(ctx, false) {
 			wait = min(wait, dirtyWait)
 		}
-		wait = max(wait, time.Millisecond)
+		wait = max(d.wanted(wait), time.Millisecond)
 		at = time.Now().Add(wait)
 		timer.Reset(wait)
 	}
@@ -239,9 +284,9 @@ func (d *device) sweep(ctx context.Context) (wait time.Duration, silent bool) {
 		up := d.life != nil && d.life.isUp.Load()
 		publish, next := p.dirty, time.Time{}
 		if up {
-			was := p.last.quality
+			was := p.last.Quality
 			publish, next = p.due(now)
-			silent = silent || was != drivers.Stale && p.last.quality == drivers.Stale
+			silent = silent || was != drivers.Stale && p.last.Quality == drivers.Stale
 		}
 		s := p.last
 		d.mu.Unlock()
@@ -260,6 +305,7 @@ func (d *device) sweep(ctx context.Context) (wait time.Duration, silent bool) {
 func (d *device) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.keepHouse(ctx) })
+	wg.Go(func() { d.keepRules(ctx) })
 	wg.Go(func() { d.hub.serve(ctx, d.procedures()) })
 	if d.cfg.Disabled {
 		d.change(ctx, nil, Parked, "disabled")
@@ -307,7 +353,7 @@ func (d *device) supervise(ctx context.Context) {
 		case errors.Is(cause, errRestart):
 			wait.Reset()
 			failed, delay = 0, 0
-		case retry.ParkAfter > 0 && failed >= retry.ParkAfter:
+		case d.parkAfter > 0 && failed >= d.parkAfter:
 			delay, state = time.Duration(retry.ParkEvery), Parked
 		}
 		d.lost(ctx, state, cause)
@@ -334,11 +380,21 @@ func (d *device) sleep(ctx context.Context, delay time.Duration) bool {
 // live runs the driver once, from start to end.
 // See life.run for what it returns.
 func (d *device) live(ctx context.Context) (upFor time.Duration, gone <-chan struct{}, cause error) {
-	l := newLife(ctx, d, d.driver)
+	// It outlasts ctx by the time that safe values take.
+	l := newLife(context.WithoutCancel(ctx), d, d.driver)
+	secured := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(secured)
+		d.secure(l)
+		l.kill(context.Cause(ctx))
+	})
 	d.mu.Lock()
 	d.life = l
 	d.mu.Unlock()
 	upFor, gone, cause = l.run(d.log)
+	if !stop() {
+		<-secured
+	}
 	d.mu.Lock()
 	d.life = nil
 	d.mu.Unlock()
@@ -390,7 +446,7 @@ func (d *device) replaceDriver() {
 		return
 	}
 	var fresh drivers.Driver
-	err := guard(func() (err error) {
+	err := contain(func() (err error) {
 		fresh, err = d.renew()
 		return err
 	})
@@ -410,10 +466,7 @@ func (d *device) restart() {
 		l.kill(errRestart)
 		return
 	}
-	select {
-	case d.again <- struct{}{}:
-	default:
-	}
+	d.again.ring()
 }
 
 // current returns the life that can be asked something.

@@ -96,14 +96,20 @@ type Hub struct {
 	log    *slog.Logger
 	audit  *slog.Logger
 	mute   atomic.Bool // the router takes no descriptions
+	demand bell        // wakes watchDemand
 
 	// admin serializes the methods that change the set of devices: one slot. They
 	// wait for devices to stop, so it is no mutex.
 	admin chan struct{}
 
+	// deciding serializes decisions about interlocks. It is taken before mu and the
+	// devices' mutexes.
+	deciding sync.Mutex
+
 	// mu guards the fields below.
 	mu      sync.Mutex
 	devices map[string]*device
+	rivals  map[string][]string         // what may not be on together with a point, by "device.point"
 	streams map[wamp.URI]*atomic.Uint64 // seq of each topic's last event; outlives devices
 	start   func(*device)               // starts a device; nil while Run does not run
 	ran     bool
@@ -125,7 +131,7 @@ func New(cfg Config, devices []Device, sess wamp.Session, deps Deps, log *slog.L
 	h := &Hub{
 		cfg: cfg, epoch: int64(cfg.Epoch), sess: sess, decode: deps.Decode, now: deps.Now, synced: deps.Synced,
 		random: deps.Random, log: log, audit: deps.Audit,
-		admin: make(chan struct{}, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
+		admin: make(chan struct{}, 1), demand: make(bell, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
 	}
 	if h.now == nil {
 		h.now = time.Now
@@ -163,7 +169,7 @@ func (h *Hub) clk() any {
 // CheckDevice reports what is wrong with a device, without adding it. The error
 // is a *drivers.ConfigError where a key is at fault.
 func CheckDevice(dev Device) error {
-	h := &Hub{cfg: Config{Gateway: "check"}, streams: make(map[wamp.URI]*atomic.Uint64)}
+	h := &Hub{cfg: Config{Gateway: "check"}, now: time.Now, streams: make(map[wamp.URI]*atomic.Uint64)}
 	_, err := h.newDevice(dev)
 	return err
 }
@@ -183,15 +189,24 @@ func (h *Hub) newDevice(dev Device) (*device, error) {
 		hub: h, name: dev.Name, cfg: dev.Config, driver: dev.Driver, renew: dev.Renew,
 		retry: dev.Config.Retry.withDefaults(), byID: make(map[string]*point), farewell: "stopped",
 		linkTopic: LinkTopic(h.cfg.Gateway, dev.Name),
-		token:     make(chan struct{}, 1), kick: make(chan struct{}, 1), again: make(chan struct{}, 1),
+		token:     make(chan struct{}, 1), kick: make(bell, 1), rules: make(bell, 1), again: make(bell, 1),
 	}
 	if h.log != nil {
 		d.log = h.log.With("device", dev.Name)
 	}
-	if err := guard(func() error { d.desc = dev.Driver.Describe(); return nil }); err != nil {
+	if err := checkDemand(&d.cfg, dev.Driver); err != nil {
+		return nil, err
+	}
+	if err := contain(func() error { d.desc = dev.Driver.Describe(); return nil }); err != nil {
 		return nil, fmt.Errorf("describe device %s: %w", dev.Name, err)
 	}
 	_, polled := dev.Driver.(drivers.Reader)
+	if shares, ok := dev.Driver.(drivers.Sharer); ok {
+		d.wire, d.parkAfter = shares.Wire(), DefaultParkAfter
+	}
+	if d.retry.ParkAfter != nil {
+		d.parkAfter = *d.retry.ParkAfter
+	}
 	specs, err := newSpecs(h.cfg.Gateway, dev.Name, &d.cfg, &d.desc, polled)
 	if err != nil {
 		return nil, err
@@ -203,7 +218,7 @@ func (h *Hub) newDevice(dev Device) (*device, error) {
 	defer h.mu.Unlock()
 	d.linkStream = h.stream(d.linkTopic)
 	for _, s := range specs {
-		p := &point{spec: s, stream: h.stream(s.topic), patience: s.staleAfter}
+		p := newPoint(s, h.stream(s.topic), h.now())
 		d.points = append(d.points, p)
 		d.byID[s.id] = p
 	}
@@ -242,9 +257,11 @@ func (h *Hub) put(d *device) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.devices[d.name] = d
+	h.rivals = rivalsOf(h.devices)
 	if h.start != nil {
 		h.start(d)
 	}
+	h.demand.ring()
 }
 
 // RemoveDevice stops a device, waits for it, and takes its topics and procedures
@@ -260,6 +277,7 @@ func (h *Hub) RemoveDevice(name string) error {
 	h.halt(d, "removed", func(string) bool { return false })
 	h.mu.Lock()
 	delete(h.devices, name)
+	h.rivals = rivalsOf(h.devices)
 	h.mu.Unlock()
 	return nil
 }
@@ -358,6 +376,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	h.mu.Unlock()
 	wg.Go(func() { h.serve(ctx, h.procedures()) })
+	wg.Go(func() { h.watchDemand(ctx) })
 
 	err := h.watch(ctx)
 
@@ -387,6 +406,7 @@ func (h *Hub) watch(ctx context.Context) error {
 		if now == 0 || now == id {
 			continue
 		}
+		h.demand.ring()
 		if id != 0 {
 			for _, name := range h.names() {
 				if d := h.device(name); d != nil {
@@ -488,7 +508,7 @@ func (h *Hub) handler(p *procedure) wamp.InvocationHandler {
 		if err != nil {
 			return wamp.Payload{}, invalid("arguments cannot be decoded: "+clip(err.Error(), 200), nil)
 		}
-		err = guard(func() (err error) {
+		err = contain(func() (err error) {
 			out, err = serve(ctx, &call{args: args, kwargs: kwargs, inv: inv, progress: progress})
 			return err
 		})

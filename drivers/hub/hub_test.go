@@ -156,7 +156,7 @@ func TestProceduresAreRegistered(t *testing.T) {
 			"gantry.barn.do..", "gantry.barn.do.dev.calibrate",
 			"gantry.barn.get..", "gantry.barn.get.dev.a", "gantry.barn.get.dev.led",
 			"gantry.barn.set..", "gantry.barn.set.dev.cmd", "gantry.barn.set.dev.led",
-			"gantry.barn.sys.device.describe", "gantry.barn.sys.device.list", "gantry.barn.sys.device.restart",
+			"gantry.barn.sys.device.describe", "gantry.barn.sys.device.keepalive", "gantry.barn.sys.device.list", "gantry.barn.sys.device.restart",
 		}
 		if d := cmp.Diff(want, b.sess.procedures()); d != "" {
 			t.Errorf("procedures (-want +got):\n%s", d)
@@ -164,7 +164,7 @@ func TestProceduresAreRegistered(t *testing.T) {
 		if err := b.hub.RemoveDevice("dev"); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.sess.procedures(); len(got) != 6 {
+		if got := b.sess.procedures(); len(got) != 7 {
 			t.Errorf("after removal: %v", got)
 		}
 	})
@@ -364,7 +364,7 @@ func TestRestartsBackOffAndParkAndRecover(t *testing.T) {
 		<-ctx.Done()
 		return nil
 	}
-	cfg := hub.DeviceConfig{Retry: hub.RetryConfig{ParkAfter: 6}}
+	cfg := hub.DeviceConfig{Retry: hub.RetryConfig{ParkAfter: ptr(6)}}
 	run(t, []hub.Device{device("dev", drv, cfg)}, func(b *bench) {
 		b.pass(2 * time.Minute)
 		if d := cmp.Diff([]string{"offline", "offline", "parked"}, b.states()); d != "" {

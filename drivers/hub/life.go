@@ -39,8 +39,8 @@ type panicError struct {
 
 func (e *panicError) Error() string { return clip(fmt.Sprintf("panic: %v", e.value), 200) }
 
-// guard runs f and turns a panic into an error.
-func guard(f func() error) (err error) {
+// contain runs f and turns a panic into an error.
+func contain(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = &panicError{value: v, stack: debug.Stack()}
@@ -57,6 +57,10 @@ type life struct {
 	ctx    context.Context // the run's: this struct is the run
 	kill   context.CancelCauseFunc
 	lane   lane.Lane
+	// ahead is the lane of writes and gets where the driver shares a wire: they do
+	// not wait for a poll that waits for the wire. Elsewhere it is &lane.
+	ahead  *lane.Lane
+	tasks  sync.WaitGroup // what the hub started for this life and waits for
 	once   sync.Once
 	isUp   atomic.Bool
 	up     chan struct{} // closed by Up once the device has been reported online
@@ -72,17 +76,35 @@ var _ drivers.Link = (*life)(nil)
 
 func newLife(ctx context.Context, d *device, driver drivers.Driver) *life {
 	l := &life{d: d, driver: driver, up: make(chan struct{}), acting: make(chan struct{}, 1)}
+	l.ahead = &l.lane
+	if _, shares := driver.(drivers.Sharer); shares {
+		l.ahead = new(lane.Lane)
+	}
 	l.ctx, l.kill = context.WithCancelCause(ctx)
 	return l
 }
 
-// Up implements drivers.Link. It returns once the device is reported online.
+// turn returns the lane for requests of a priority, nil for those that take none.
+func (l *life) turn(priority lane.Priority) *lane.Lane {
+	switch priority {
+	case beside:
+		return nil
+	case lane.Poll:
+		return &l.lane
+	}
+	return l.ahead
+}
+
+// Up implements drivers.Link. It returns once the device is reported online. Safe
+// values that wait to be written go before all other requests.
 func (l *life) Up() {
 	l.once.Do(func() {
 		if l.ctx.Err() != nil {
 			return
 		}
+		l.d.securely(l)
 		l.isUp.Store(true)
+		l.d.rules.ring()
 		l.d.change(l.ctx, l, Online, "")
 		close(l.up)
 	})
@@ -148,9 +170,10 @@ func (l *life) request(ctx context.Context, priority lane.Priority, timeout time
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(l.ctx, cancel)()
-	if priority != beside {
+	in := l.turn(priority)
+	if in != nil {
 		turn, stop := context.WithTimeoutCause(ctx, timeout, lane.ErrBusy)
-		err := l.lane.Enter(turn, priority)
+		err := in.Enter(turn, priority)
 		cause := context.Cause(turn)
 		stop()
 		switch {
@@ -162,8 +185,8 @@ func (l *life) request(ctx context.Context, priority lane.Priority, timeout time
 		}
 	}
 	if !l.begin() {
-		if priority != beside {
-			l.lane.Leave()
+		if in != nil {
+			in.Leave()
 		}
 		return drivers.ErrOffline
 	}
@@ -173,10 +196,10 @@ func (l *life) request(ctx context.Context, priority lane.Priority, timeout time
 	start := l.d.hub.now()
 	go func() {
 		defer l.requests.Done()
-		err := guard(func() error { return f(ctx) })
-		l.d.count.latency.Store(l.d.hub.now().Sub(start).Microseconds())
-		if priority != beside {
-			l.lane.Leave()
+		err := contain(func() error { return f(ctx) })
+		l.d.count.request(l.d.hub.now().Sub(start))
+		if in != nil {
+			in.Leave()
 		}
 		var p *panicError
 		if errors.As(err, &p) {
@@ -227,7 +250,7 @@ func (l *life) cause(ctx context.Context, err error) error {
 func (l *life) run(log *slog.Logger) (upFor time.Duration, gone <-chan struct{}, cause error) {
 	exit := make(chan error, 1) // the driver's result; its only sender never blocks
 	go func() {
-		exit <- guard(func() error { return l.driver.Run(l.ctx, l) })
+		exit <- contain(func() error { return l.driver.Run(l.ctx, l) })
 		close(exit)
 	}()
 	var pollers sync.WaitGroup
@@ -254,6 +277,7 @@ func (l *life) run(log *slog.Logger) (upFor time.Duration, gone <-chan struct{},
 		upFor = max(l.d.hub.now().Sub(upAt), 1)
 	}
 	pollers.Wait()
+	l.tasks.Wait()
 	var p *panicError
 	if errors.As(err, &p) {
 		log.Error("driver panicked", "panic", p.Error(), "stack", string(p.stack))

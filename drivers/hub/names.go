@@ -49,8 +49,8 @@ func DoProcedure(gateway, device, action string) wamp.URI {
 	return uri(gateway, "do", device, action)
 }
 
-// SysProcedure returns one of the hub's own procedures: verb is list, describe
-// or restart.
+// SysProcedure returns one of the hub's own procedures: verb is list, describe,
+// restart or keepalive.
 func SysProcedure(gateway, verb string) wamp.URI { return uri(gateway, "sys", "device", verb) }
 
 func uri(gateway, class, device, name string) wamp.URI {

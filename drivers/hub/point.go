@@ -6,16 +6,11 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/hub/internal/filter"
+	"gantry/drivers/hub/internal/guard"
+	"gantry/drivers/hub/internal/transform"
 	"gantry/wamp"
 )
-
-// sample is one value of a point, scaled.
-type sample struct {
-	value   drivers.Value // nil where quality is Bad, and Stale without a value before
-	quality drivers.Quality
-	why     string
-	ts      int64 // when it was measured: microseconds UTC
-}
 
 // point is one point of a device: its newest sample and what of it has been
 // published. It is a plain state machine without locks or clock; the device's
@@ -23,51 +18,99 @@ type sample struct {
 type point struct {
 	*spec
 	stream *atomic.Uint64 // seq of the stream's last event; the hub's, shared by successive devices of one name
+	filter *filter.Filter
+	guard  *guard.Guard
+	dead   *guard.Deadman // nil without a safe value
+	claims int            // writes under way that callers asked for
+	owed   bool           // the hub is writing by itself
+	wanted bool           // somebody is subscribed; only kept for devices with demand
 	// patience is staleAfter, or what is left of it when the driver turns out
 	// not to be polled.
 	patience time.Duration
 
-	last    sample // the newest, published or not
-	arrived time.Time
-	some    bool // there has been a reading
+	raw   drivers.Value // what the driver said last, nil where it was not usable
+	words uint64        // how often it has said something
+	heard chan struct{} // closed at the next word; nil while nobody waits
 
-	sent   sample // the last published
+	last    filter.Sample // the newest that the filters let pass, published or not
+	arrived time.Time     // of the newest reading, whether it passed or not
+	some    bool          // there has been a sample
+
+	sent   filter.Sample // the last published
 	sentAt time.Time
 	dirty  bool // the last publication failed, or the router forgot it
 	sentQ  bool // sent is valid
 }
 
-// arrive takes a sample and reports whether it is to be published.
-func (p *point) arrive(s sample, now time.Time, force bool) bool {
-	p.last, p.arrived, p.some = s, now, true
+// newPoint returns a point of which nothing is known.
+func newPoint(s *spec, stream *atomic.Uint64, now time.Time) *point {
+	p := &point{spec: s, stream: stream, patience: s.staleAfter, filter: filter.New(&s.filter), guard: guard.New(s.limits, now)}
+	if s.safe != nil {
+		p.dead = guard.NewDeadman(s.safeAfter)
+	}
+	return p
+}
+
+// hear notes what the driver said.
+func (p *point) hear(raw drivers.Value) {
+	p.raw = raw
+	p.words++
+	if p.heard != nil {
+		close(p.heard)
+		p.heard = nil
+	}
+}
+
+// arrive takes a sample and reports which one is to be published, if any. force
+// publishes it past the filters.
+func (p *point) arrive(s filter.Sample, now time.Time, force bool) (filter.Sample, bool) {
+	p.arrived = now
+	switch {
+	case s.Quality > drivers.Uncertain:
+		p.guard.Doubt()
+	case p.typ == drivers.Bool || p.numeric():
+		p.guard.Observe(isOn(s.Value), now)
+	}
+	if force {
+		p.filter.Pass(s, now)
+		return s, p.accept(s, now, true)
+	}
+	out, ok := p.filter.Add(s, now)
+	return out, ok && p.accept(out, now, false)
+}
+
+// accept takes a sample that has passed the filters and reports whether it is to
+// be published.
+func (p *point) accept(s filter.Sample, now time.Time, force bool) bool {
+	p.last, p.some = s, true
 	switch {
 	case force, !p.sentQ, p.dirty:
 		return true
-	case s.quality != p.sent.quality, s.why != p.sent.why:
+	case s.Quality != p.sent.Quality, s.Why != p.sent.Why:
 		return true
 	case p.maxSilence > 0 && now.Sub(p.sentAt) >= p.maxSilence:
 		return true
 	case p.deadband == 0 && p.maxSilence == 0:
 		return true
 	}
-	return p.moved(s.value)
+	return p.moved(s.Value)
 }
 
 // moved reports whether v is far enough from the last published value. A value
 // exactly one deadband away is, whatever the rounding of the subtraction.
 func (p *point) moved(v drivers.Value) bool {
 	if p.deadband > 0 {
-		a, aok := number(v)
-		b, bok := number(p.sent.value)
+		a, aok := transform.Number(v)
+		b, bok := transform.Number(p.sent.Value)
 		if aok && bok {
 			return math.Abs(a-b) >= p.deadband*(1-1e-9)
 		}
 	}
-	return !same(v, p.sent.value)
+	return !transform.Same(v, p.sent.Value)
 }
 
 // published notes that s went out, or that it did not.
-func (p *point) published(s sample, now time.Time, ok bool) {
+func (p *point) published(s filter.Sample, now time.Time, ok bool) {
 	p.dirty = !ok
 	if ok {
 		p.sent, p.sentAt, p.sentQ = s, now, true
@@ -76,11 +119,13 @@ func (p *point) published(s sample, now time.Time, ok bool) {
 
 // age makes the point stale for the given reason and reports whether it was not
 // before. The value and its time stay.
-func (p *point) age(why string) bool {
-	if !p.some || p.last.quality == drivers.Stale {
+func (p *point) age(why string, now time.Time) bool {
+	p.guard.Doubt()
+	p.filter.Pass(filter.Sample{Quality: drivers.Stale}, now)
+	if !p.some || p.last.Quality == drivers.Stale {
 		return false
 	}
-	p.last.quality, p.last.why = drivers.Stale, why
+	p.last.Quality, p.last.Why = drivers.Stale, why
 	return true
 }
 
@@ -88,17 +133,30 @@ func (p *point) age(why string) bool {
 // says that the last sample has to go out (again). next is when to ask again,
 // zero for not before another reading.
 func (p *point) due(now time.Time) (publish bool, next time.Time) {
-	if !p.some || p.last.quality == drivers.Stale {
-		return p.dirty, next
+	for s, ok := p.filter.Due(now); ok; s, ok = p.filter.Due(now) {
+		publish = p.accept(s, now, false) || publish
+	}
+	publish, next = p.elapsed(now, publish)
+	if at := p.filter.Next(); !at.IsZero() && (next.IsZero() || at.Before(next)) {
+		next = at
+	}
+	return publish, next
+}
+
+// elapsed is due but for the filters; publish says whether they want it.
+func (p *point) elapsed(now time.Time, publish bool) (bool, time.Time) {
+	var next time.Time
+	if !p.some || p.last.Quality == drivers.Stale {
+		return publish || p.dirty, next
 	}
 	if p.patience > 0 {
 		next = p.arrived.Add(p.patience)
 		if !now.Before(next) {
-			p.age("silent")
+			p.age("silent", now)
 			return true, time.Time{}
 		}
 	}
-	if p.dirty {
+	if publish || p.dirty {
 		return true, next
 	}
 	if p.maxSilence > 0 && p.sentQ {
@@ -123,12 +181,12 @@ var qualities = [...]any{
 
 // envelope returns the keyword arguments that events and results have in common.
 // size is a hint for the number of keys.
-func (p *point) envelope(s *sample, clk any, size int) wamp.Dict {
+func (p *point) envelope(s *filter.Sample, clk any, size int) wamp.Dict {
 	d := make(wamp.Dict, size)
-	d["ts"] = s.ts
-	d["q"] = qualities[s.quality]
-	if s.why != "" {
-		d["why"] = s.why
+	d["ts"] = s.TS
+	d["q"] = qualities[s.Quality]
+	if s.Why != "" {
+		d["why"] = s.Why
 	}
 	if p.unit != "" {
 		d["unit"] = p.unit
@@ -139,29 +197,26 @@ func (p *point) envelope(s *sample, clk any, size int) wamp.Dict {
 
 // clean turns a driver's reading into a sample in the published unit and type.
 // What does not fit is Bad, never a made-up value.
-func (p *point) clean(r *drivers.Reading, now time.Time) sample {
+func (p *point) clean(r *drivers.Reading, now time.Time) filter.Sample {
 	at := r.Time
 	if at.IsZero() {
 		at = now
 	}
-	s := sample{quality: r.Quality, why: clip(r.Why, 64), ts: at.UnixMicro()}
-	if s.quality > drivers.Stale {
-		s.quality, s.why = drivers.Bad, "quality"
+	s := filter.Sample{Quality: r.Quality, Why: clip(r.Why, 64), TS: at.UnixMicro()}
+	if s.Quality > drivers.Stale {
+		s.Quality, s.Why = drivers.Bad, "quality"
 	}
-	if s.quality == drivers.Good {
-		s.why = ""
+	if s.Quality == drivers.Good {
+		s.Why = ""
 	}
-	if s.quality == drivers.Bad || s.quality == drivers.Stale && r.Value == nil {
+	if s.Quality == drivers.Bad || s.Quality == drivers.Stale && r.Value == nil {
 		return s
 	}
-	v, why := coerce(p.raw, r.Value)
-	if why == "" {
-		v, why = p.scaled(v)
-	}
+	v, why := p.way.Apply(r.Value)
 	if why != "" {
-		s.quality, s.why = drivers.Bad, why
+		s.Quality, s.Why = drivers.Bad, why
 		return s
 	}
-	s.value = v
+	s.Value = v
 	return s
 }

@@ -102,6 +102,30 @@ func TestWhatIsPublished(t *testing.T) {
 			[]string{"1 <nil> bad not_utf8", "2 <nil> bad too_large", "3 ä good "}},
 		{"a quality that does not exist is bad", drivers.Float, hub.PointConfig{},
 			[]step{{sec(1), drivers.Reading{Point: "p", Value: 1.0, Quality: 99}}}, sec(2), []string{"1 <nil> bad quality"}},
+		{"a bounce is not published, a change is, on time and as of when it came", drivers.Bool, hub.PointConfig{Debounce: dur(0.05)},
+			[]step{{sec(1), val(false)}, {sec(2), val(true)}, {sec(2.04), val(false)}, {sec(3), val(true)}}, sec(4),
+			[]string{"1 false good ", "2.04 false good ", "3.05 true good "}},
+		{"a window is published at its end, without another reading", drivers.Float, hub.PointConfig{Scale: ptr(10.0), Window: hub.WindowConfig{Every: dur(10), Of: "mean"}},
+			[]step{{sec(1), val(1.0)}, {sec(2), val(2.0)}, {sec(3), val(6.0)}, {sec(14), val(4.0)}}, sec(30),
+			[]string{"11 30 good ", "24 40 good "}},
+		{"a fault goes past the filters", drivers.Float, hub.PointConfig{Window: hub.WindowConfig{Every: dur(10), Of: "max"}, Throttle: dur(100)},
+			[]step{{sec(1), val(1.0)}, {sec(2), badly(drivers.Bad, "checksum")}}, sec(30), []string{"2 <nil> bad checksum"}},
+		{"filters come before the deadband", drivers.Float, hub.PointConfig{Median: 3, Deadband: 1},
+			[]step{{sec(1), val(1.0)}, {sec(2), val(1.0)}, {sec(3), val(500.0)}, {sec(4), val(1.0)}, {sec(5), val(3.0)}, {sec(6), val(3.0)}}, sec(9),
+			[]string{"1 1 good ", "5 3 good "}},
+		{"a point whose filters hold its values is not silent", drivers.Float, hub.PointConfig{Throttle: dur(30), StaleAfter: ptr(dur(8))},
+			[]step{{sec(1), val(1.0)}, {sec(7), val(2.0)}, {sec(13), val(3.0)}, {sec(19), val(4.0)}}, sec(40),
+			[]string{"1 1 good ", "27 1 stale silent"}},
+		{"what is held back ends with silence", drivers.Bool, hub.PointConfig{Debounce: dur(10), StaleAfter: ptr(dur(5))},
+			[]step{{sec(1), val(true)}, {sec(2), val(false)}}, sec(40),
+			[]string{"1 true good ", "7 true stale silent"}},
+		{"values have names", drivers.Int, hub.PointConfig{Access: "r", Mask: 0x6, Map: map[string]string{"0": "off", "1": "heat"}},
+			[]step{{sec(1), val(int64(9))}, {sec(2), val(int64(2))}, {sec(3), val(int64(6))}}, sec(4),
+			[]string{"1 off good ", "2 heat good ", "3 <nil> bad unmapped"}},
+		{"a bit is a boolean", drivers.Int, hub.PointConfig{Access: "r", Mask: 0x4},
+			[]step{{sec(1), val(int64(9))}, {sec(2), val(int64(-1))}}, sec(4), []string{"1 false good ", "2 true good "}},
+		{"measured values are corrected by a table", drivers.Float, hub.PointConfig{Calibrate: [][]float64{{0, 0.5}, {100, 99}}},
+			[]step{{sec(1), val(0.0)}, {sec(2), val(100.0)}}, sec(4), []string{"1 0.5 good ", "2 99 good "}},
 		{"booleans are booleans", drivers.Bool, hub.PointConfig{},
 			[]step{{sec(1), val(true)}, {sec(2), val(int64(1))}}, sec(3), []string{"1 true good ", "2 <nil> bad type"}},
 		{"a point that may only be written says nothing", drivers.Bool, hub.PointConfig{Access: "w"},
@@ -182,36 +206,6 @@ func TestDegradedUntilNothingWasWrongForAWhile(t *testing.T) {
 			t.Errorf("states = %v", s)
 		}
 	})
-}
-
-func TestScalingIsUndoneExactly(t *testing.T) {
-	t.Parallel()
-	scales := []float64{0.1, 0.01, 0.001, 1e-6, 0.5, 0.25, 2, 10, 100, -0.1, -1, 1.8, 1.0 / 3, 0.0625, 3.3 / 4096, 1e6}
-	offsets := []float64{0, -40, 32, 0.5, 273.15, -1000}
-	for _, scale := range scales {
-		for _, offset := range offsets {
-			for _, raw := range []int64{0, 1, -1, 7, 234, -400, 65535, 1_000_003, -1 << 31, 1<<31 - 1} {
-				published, err := hub.Scale(&scale, offset, raw)
-				if err != nil {
-					t.Fatal(err)
-				}
-				back, err := hub.Unscale(&scale, offset, published)
-				if err != nil || back != raw {
-					t.Fatalf("scale %g offset %g: %d became %v and came back as %v (%v)", scale, offset, raw, published, back, err)
-				}
-			}
-		}
-	}
-}
-
-func TestTenthsAreTenths(t *testing.T) {
-	t.Parallel()
-	for raw := range int64(10000) {
-		got, err := hub.Scale(ptr(0.1), 0, raw)
-		if err != nil || got != float64(raw)/10 {
-			t.Fatalf("%d scaled by 0.1 = %v, %v", raw, got, err)
-		}
-	}
 }
 
 func TestPolling(t *testing.T) {

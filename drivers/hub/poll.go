@@ -45,12 +45,17 @@ func (d *device) pollGroup(l *life, reader drivers.Reader, every time.Duration, 
 		case <-l.ctx.Done():
 			return
 		}
-		if !d.pollOnce(l, reader, ids) {
+		wanted, slept := d.awaitDemand(l.ctx, ids)
+		if wanted == nil || !d.pollOnce(l, reader, wanted) {
 			return
+		}
+		if slept {
+			slot = time.Now()
 		}
 		slot = slot.Add(every)
 		if late := time.Since(slot); late > 0 {
 			slot = slot.Add(late.Truncate(every) + every)
+			d.count.missed.Add(uint64(late/every) + 1)
 		}
 		timer.Reset(time.Until(slot) + jitter())
 	}
@@ -59,6 +64,7 @@ func (d *device) pollGroup(l *life, reader drivers.Reader, every time.Duration, 
 // pollOnce reads the points and publishes what came; false when the driver
 // cannot be polled.
 func (d *device) pollOnce(l *life, reader drivers.Reader, ids []string) bool {
+	d.count.polls.Add(1)
 	readings, err := d.read(l.ctx, l, reader, lane.Poll, ids)
 	switch {
 	case err == nil:
@@ -69,6 +75,7 @@ func (d *device) pollOnce(l *life, reader drivers.Reader, ids []string) bool {
 		return false
 	case errors.Is(err, lane.ErrBusy):
 		// Somebody else had the device for all the time: no news is no bad news.
+		d.count.missed.Add(1)
 		return true
 	default:
 		d.count.errors.Add(1)

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -9,6 +10,9 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/hub/internal/filter"
+	"gantry/drivers/hub/internal/guard"
+	"gantry/drivers/hub/internal/transform"
 	"gantry/wamp"
 )
 
@@ -20,9 +24,9 @@ const maxPoints = 4096
 type spec struct {
 	id, label, description, unit string
 	topic                        wamp.URI
-	raw                          drivers.Type // of the driver's values
 	typ                          drivers.Type // of the published values
-	scale                        scaling
+	way                          *transform.Transform
+	filter                       filter.Config
 	deadband                     float64
 	maxSilence                   time.Duration // 0 = no limit
 	staleAfter                   time.Duration // 0 = never
@@ -33,6 +37,11 @@ type spec struct {
 	step                         float64  // 0 = any
 	enum                         []string // nil = any
 	readable, writable           bool
+	verify                       time.Duration // 0 = writes are believed
+	limits                       guard.Limits
+	notWith                      []string      // "device.point"
+	safe                         drivers.Value // nil = none
+	safeAfter                    time.Duration // 0 = a quiet controller is no reason
 }
 
 // newSpecs lays the configuration over the driver's description. polled tells
@@ -51,10 +60,13 @@ func newSpecs(gateway, device string, cfg *DeviceConfig, desc *drivers.Descripti
 		known[p.ID] = true
 		s, err := newSpec(p, cfg, cfg.Point[p.ID], polled)
 		if err != nil {
-			return nil, err
+			return nil, below("point."+p.ID, err)
 		}
 		s.topic = PointTopic(gateway, device, p.ID)
 		specs = append(specs, s)
+	}
+	if err := qualify(device, specs, known); err != nil {
+		return nil, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(cfg.Point)) {
 		if !known[id] {
@@ -62,6 +74,26 @@ func newSpecs(gateway, device string, cfg *DeviceConfig, desc *drivers.Descripti
 		}
 	}
 	return specs, nil
+}
+
+// qualify gives the points in not_with their full names, and checks those of the
+// device itself; others may come and go.
+func qualify(device string, specs []*spec, known map[string]bool) error {
+	for _, s := range specs {
+		names := make([]string, 0, len(s.notWith))
+		for _, name := range s.notWith {
+			if !strings.Contains(name, ".") {
+				name = device + "." + name
+			}
+			id, own := strings.CutPrefix(name, device+".")
+			if own && (!known[id] || id == s.id) {
+				return bad("point."+s.id+".limit.not_with", "another point of the device, or \"device.point\"", "there is no other point %.64q", id)
+			}
+			names = append(names, name)
+		}
+		s.notWith = names
+	}
+	return nil
 }
 
 // checkActions checks the names in a description's actions.
@@ -85,16 +117,28 @@ func abbreviate(names []string) string {
 	return strings.Join(names, ", ")
 }
 
+// below adds the table that the key of err is in.
+func below(table string, err error) error {
+	var c *drivers.ConfigError
+	if errors.As(err, &c) {
+		return &drivers.ConfigError{Key: table + "." + c.Key, Text: c.Text, Allowed: c.Allowed}
+	}
+	return err
+}
+
+// newSpec lays the configuration over one point. The keys of its errors are below
+// the point.
 func newSpec(d *drivers.Point, dc *DeviceConfig, pc PointConfig, polled bool) (*spec, error) {
 	s := &spec{
 		id: d.ID, label: pc.Label, description: pc.Description, unit: pc.Unit,
-		raw: d.Type, typ: d.Type,
-		scale:      pointScaling(d, &pc),
 		deadband:   pc.Deadband,
 		maxSilence: orDefault(pc.MaxSilence, time.Duration(dc.MaxSilence)),
 		group:      pc.Group,
 		step:       pc.Step,
 		readable:   d.Readable, writable: d.Writable,
+		filter: filter.Config{
+			Median: pc.Median, Debounce: pc.Debounce.Std(), Window: pc.Window.Every.Std(), Of: pc.Window.Of, Throttle: pc.Throttle.Std(),
+		},
 	}
 	if s.description == "" {
 		s.description = d.Description
@@ -102,56 +146,70 @@ func newSpec(d *drivers.Point, dc *DeviceConfig, pc PointConfig, polled bool) (*
 	if s.unit == "" {
 		s.unit = d.Unit
 	}
-	key := "point." + d.ID + "."
-	if err := s.restrict(key, pc.Access); err != nil {
+	if err := s.restrict(pc.Access); err != nil {
 		return nil, err
 	}
-	numeric := d.Type == drivers.Float || d.Type == drivers.Int
-	if !numeric {
-		for _, k := range []struct {
-			key string
-			set bool
-		}{
-			{"scale", pc.Scale != nil},
-			{"offset", pc.Offset != 0},
-			{"deadband", pc.Deadband != 0},
-			{"min", pc.Min != nil},
-			{"max", pc.Max != nil},
-			{"step", pc.Step != 0},
-		} {
-			if k.set {
-				return nil, bad(key+k.key, "only on float and int points", "the point's values are %s", d.Type)
-			}
-		}
+	if err := s.transform(d, &pc); err != nil {
+		return nil, err
 	}
-	if s.scale.active {
-		s.typ = drivers.Float
+	if err := s.filter.Validate(s.typ); err != nil {
+		return nil, err
 	}
-	if err := s.bound(key, d, &pc); err != nil {
+	if err := s.bound(d, &pc); err != nil {
 		return nil, err
 	}
 	s.schedule(dc, &pc, polled)
-	return s, nil
+	return s, s.protect(&pc, polled)
 }
 
-// pointScaling is the configuration's, or the driver's where it says nothing.
-func pointScaling(d *drivers.Point, pc *PointConfig) scaling {
-	switch {
-	case pc.Scale != nil || pc.Offset != 0:
-		return newScaling(pc.Scale, pc.Offset)
-	case d.Scale != 0:
-		return newScaling(&d.Scale, d.Offset)
+// transform settles the way of the values. The configuration goes before what the
+// driver says.
+func (s *spec) transform(d *drivers.Point, pc *PointConfig) error {
+	cfg := transform.Config{Mask: pc.Mask, Scale: pc.Scale, Offset: pc.Offset, Calibrate: pc.Calibrate, Map: pc.Map}
+	if pc.Scale == nil && pc.Offset == 0 && pc.Map == nil {
+		cfg.Offset = d.Offset
+		if d.Scale != 0 {
+			cfg.Scale = &d.Scale
+		}
 	}
-	return newScaling(nil, d.Offset)
+	way, err := transform.New(d.Type, &cfg)
+	if err != nil {
+		return err
+	}
+	s.way, s.typ = way, way.Type()
+	if s.writable {
+		if err := way.CheckUndo(); err != nil {
+			return err
+		}
+	}
+	if s.numeric() {
+		return nil
+	}
+	for _, k := range []struct {
+		key string
+		set bool
+	}{
+		{"deadband", pc.Deadband != 0},
+		{"min", pc.Min != nil},
+		{"max", pc.Max != nil},
+		{"step", pc.Step != 0},
+	} {
+		if k.set {
+			return bad(k.key, "only on float and int points", "the point's values are %s", s.typ)
+		}
+	}
+	return nil
 }
+
+func (s *spec) numeric() bool { return s.typ == drivers.Float || s.typ == drivers.Int }
 
 // restrict applies the access key.
-func (s *spec) restrict(key, access string) error {
+func (s *spec) restrict(access string) error {
 	if strings.Contains(access, "r") && !s.readable {
-		return bad(key+"access", `"w"`, "is %q but the device's point cannot be read", access)
+		return bad("access", `"w"`, "is %q but the device's point cannot be read", access)
 	}
 	if strings.Contains(access, "w") && !s.writable {
-		return bad(key+"access", `"r"`, "is %q but the device's point cannot be written", access)
+		return bad("access", `"r"`, "is %q but the device's point cannot be written", access)
 	}
 	if access != "" {
 		s.readable = strings.Contains(access, "r")
@@ -161,15 +219,9 @@ func (s *spec) restrict(key, access string) error {
 }
 
 // bound intersects what may be written according to the driver, in raw units,
-// with the configuration, in scaled ones.
-func (s *spec) bound(key string, d *drivers.Point, pc *PointConfig) error {
-	low, high := d.Min, d.Max
-	if s.scale.active {
-		low, high = s.scaledBound(low), s.scaledBound(high)
-		if s.scale.mul < 0 || s.scale.div < 0 {
-			low, high = high, low
-		}
-	}
+// with the configuration, in published ones.
+func (s *spec) bound(d *drivers.Point, pc *PointConfig) error {
+	low, high := s.way.Bounds(d.Min, d.Max)
 	s.min, s.max = low, high
 	if pc.Min != nil && (low == nil || *pc.Min > *low) {
 		s.min = pc.Min
@@ -178,30 +230,88 @@ func (s *spec) bound(key string, d *drivers.Point, pc *PointConfig) error {
 		s.max = pc.Max
 	}
 	if s.min != nil && s.max != nil && *s.min > *s.max {
-		return bad(key+"min", fmt.Sprintf("at most %g", *s.max), "with what the device allows, nothing is left from %g to %g", *s.min, *s.max)
+		return bad("min", fmt.Sprintf("at most %g", *s.max), "with what the device allows, nothing is left from %g to %g", *s.min, *s.max)
 	}
-	s.enum = slices.Clone(d.Enum)
+	s.enum = s.way.Texts()
+	if s.enum == nil {
+		s.enum = slices.Clone(d.Enum)
+	}
 	if len(pc.Enum) == 0 {
 		return nil
 	}
-	if d.Type != drivers.Text {
-		return bad(key+"enum", "only on text points", "the point's values are %s", d.Type)
+	if s.typ != drivers.Text {
+		return bad("enum", "only on text points", "the point's values are %s", s.typ)
 	}
 	for _, e := range pc.Enum {
-		if len(d.Enum) > 0 && !slices.Contains(d.Enum, e) {
-			return bad(key+"enum", abbreviate(d.Enum), "the device does not take %.80q", e)
+		if len(s.enum) > 0 && !slices.Contains(s.enum, e) {
+			return bad("enum", abbreviate(s.enum), "the device does not take %.80q", e)
 		}
 	}
 	s.enum = slices.Clone(pc.Enum)
 	return nil
 }
 
-func (s *spec) scaledBound(raw *float64) *float64 {
-	if raw == nil {
+// protect settles the rules of writing. polled tells that the driver can be asked.
+func (s *spec) protect(pc *PointConfig, polled bool) error {
+	s.verify = pc.Verify.Std()
+	s.limits = guard.Limits{Every: pc.Limit.Every.Std(), MaxOn: pc.Limit.MaxOn.Std(), MinOff: pc.Limit.MinOff.Std()}
+	s.notWith = pc.Limit.NotWith
+	for _, k := range []struct {
+		key         string
+		set, onOnly bool
+	}{
+		{"verify", s.verify != 0, false},
+		{"safe", pc.Safe != nil, false},
+		{"limit.every", s.limits.Every != 0, false},
+		{"limit.max_on", s.limits.MaxOn != 0, true},
+		{"limit.min_off", s.limits.MinOff != 0, true},
+		{"limit.not_with", s.notWith != nil, true},
+	} {
+		switch {
+		case k.set && !s.writable:
+			return bad(k.key, "only on points that can be written", "the point cannot be written")
+		case k.set && k.onOnly && !s.numeric() && s.typ != drivers.Bool:
+			return bad(k.key, "only on bool, float and int points", "the point's values are %s", s.typ)
+		}
+	}
+	switch {
+	case s.verify != 0 && !s.readable:
+		return bad("verify", "only on points that can be read", "the point cannot be read")
+	case s.writable && s.way.Masked() && !(polled && s.readable):
+		return bad("mask", `access = "r", or a device that can be asked for its values`, "the bits outside the mask are not known when the point is written")
+	}
+	if s.limits.MaxOn != 0 {
+		if _, err := s.check(s.off()); err != nil {
+			return bad("limit.max_on", "a range that includes 0", "the point cannot be switched off: %v", err)
+		}
+	}
+	if pc.Safe == nil {
 		return nil
 	}
-	v := s.scale.apply(*raw)
-	return &v
+	safe, err := s.check(pc.Safe.Value)
+	if err != nil {
+		return bad("safe.value", "a value that may be written", "%v", err)
+	}
+	s.safe, s.safeAfter = safe, pc.Safe.After.Std()
+	return nil
+}
+
+// off is the value of a point that is switched off.
+func (s *spec) off() drivers.Value {
+	switch s.typ {
+	case drivers.Bool:
+		return false
+	case drivers.Int:
+		return int64(0)
+	}
+	return 0.0
+}
+
+// isOn reports whether a value of a bool or numeric point is on.
+func isOn(v drivers.Value) bool {
+	on, is := v.(bool)
+	f, _ := transform.Number(v)
+	return is && on || f != 0
 }
 
 // schedule settles how often the point is polled and when it is stale.
@@ -233,7 +343,7 @@ func (s *spec) schedule(dc *DeviceConfig, pc *PointConfig, polled bool) {
 // check validates a value that a caller wants to write and returns it in the
 // point's type. The error is a *wamp.Error.
 func (s *spec) check(v any) (drivers.Value, error) {
-	value, why := coerce(s.typ, v)
+	value, why := transform.Coerce(s.typ, v)
 	if why != "" {
 		return nil, wamp.NewError(wamp.ErrURIInvalidArgument,
 			fmt.Sprintf("%s takes a value of type %s", s.id, s.typ),
@@ -244,7 +354,7 @@ func (s *spec) check(v any) (drivers.Value, error) {
 			fmt.Sprintf("%s takes one of: %s", s.id, abbreviate(s.enum)),
 			wamp.Dict{"point": s.id, "value": clip(text, 64), "allowed": texts(s.enum)})
 	}
-	f, ok := number(value)
+	f, ok := transform.Number(value)
 	if !ok {
 		return value, nil
 	}
@@ -324,7 +434,26 @@ func (s *spec) describe() wamp.Dict {
 		d["deadband"] = s.deadband
 	}
 	s.describeRange(d)
+	s.describeRules(d)
 	return d
+}
+
+// describeRules adds what else holds for writes.
+func (s *spec) describeRules(d wamp.Dict) {
+	for k, v := range map[string]time.Duration{
+		"verify_ms": s.verify, "min_interval_ms": s.limits.Every, "max_on_ms": s.limits.MaxOn, "min_off_ms": s.limits.MinOff,
+		"safe_after_ms": s.safeAfter,
+	} {
+		if v != 0 {
+			d[k] = v.Milliseconds()
+		}
+	}
+	if s.safe != nil {
+		d["safe"] = s.safe
+	}
+	if len(s.notWith) > 0 {
+		d["not_with"] = texts(s.notWith)
+	}
 }
 
 // texts returns a list of strings as a WAMP list.

@@ -45,7 +45,16 @@ type linkState struct {
 type counters struct {
 	readings, published, suppressed, dropped atomic.Uint64
 	garbage, errors, restarts, panics        atomic.Uint64
+	polls, missed, requests                  atomic.Uint64
 	latency                                  atomic.Int64 // of the last request: microseconds
+	took                                     atomic.Int64 // all requests together: microseconds
+}
+
+// request counts a request to the driver.
+func (c *counters) request(took time.Duration) {
+	c.requests.Add(1)
+	c.latency.Store(took.Microseconds())
+	c.took.Add(took.Microseconds())
 }
 
 // Counters are the counts of one device since it was added.
@@ -58,6 +67,9 @@ type Counters struct {
 	Errors     uint64 // failed requests, and losses of the device
 	Restarts   uint64 // starts of the driver after the first
 	Panics     uint64 // panics of the driver
+	Polls      uint64 // requests of the schedule
+	Missed     uint64 // polls left out: the one before took too long, or others had the device
+	Requests   uint64 // requests to the driver, polls and commands
 }
 
 func (c *counters) read() Counters {
@@ -65,6 +77,7 @@ func (c *counters) read() Counters {
 		Readings: c.readings.Load(), Published: c.published.Load(), Suppressed: c.suppressed.Load(),
 		Dropped: c.dropped.Load(), Garbage: c.garbage.Load(), Errors: c.errors.Load(),
 		Restarts: c.restarts.Load(), Panics: c.panics.Load(),
+		Polls: c.polls.Load(), Missed: c.missed.Load(), Requests: c.requests.Load(),
 	}
 }
 
@@ -74,6 +87,7 @@ type Status struct {
 	Label    string
 	Driver   string // the kind
 	Model    string
+	Wire     string // what it shares with others; "" = nothing
 	State    State
 	Reason   string // of the state; "" when online
 	Since    time.Time
@@ -81,6 +95,7 @@ type Status struct {
 	Actions  int
 	Counters Counters
 	Latency  time.Duration // of the last request to the driver
+	Took     time.Duration // all requests to the driver together
 }
 
 // status returns a snapshot.
@@ -89,11 +104,12 @@ func (d *device) status() Status {
 	link := d.link
 	d.mu.Unlock()
 	return Status{
-		Device: d.name, Label: d.cfg.Label, Driver: d.cfg.Driver, Model: d.desc.Model,
+		Device: d.name, Label: d.cfg.Label, Driver: d.cfg.Driver, Model: d.desc.Model, Wire: d.wire,
 		State: link.state, Reason: link.reason, Since: time.UnixMicro(link.since),
 		Points: len(d.points), Actions: len(d.desc.Actions),
 		Counters: d.count.read(),
 		Latency:  time.Duration(d.count.latency.Load()) * time.Microsecond,
+		Took:     time.Duration(d.count.took.Load()) * time.Microsecond,
 	}
 }
 
@@ -152,7 +168,7 @@ func (d *device) recover(ctx context.Context, now time.Time) (next time.Time) {
 		return next
 	}
 	for _, p := range d.points {
-		if p.some && p.last.quality >= drivers.Bad {
+		if p.some && p.last.Quality >= drivers.Bad {
 			d.mu.Unlock()
 			return now.Add(troubleHold)
 		}

@@ -44,6 +44,7 @@ func (h *Hub) procedures() []procedure {
 		{uri: SysProcedure(h.cfg.Gateway, "list"), serve: h.list},
 		{uri: SysProcedure(h.cfg.Gateway, "describe"), serve: h.describe},
 		{uri: SysProcedure(h.cfg.Gateway, "restart"), serve: h.restart},
+		{uri: SysProcedure(h.cfg.Gateway, "keepalive"), serve: h.keepalive},
 	}
 	for _, class := range []string{"get", "set", "do"} {
 		list = append(list, procedure{uri: uri(h.cfg.Gateway, class, "", ""), match: wamp.MatchWildcard, optional: true, serve: h.fallback})
@@ -71,9 +72,10 @@ func (s *Status) dict() wamp.Dict {
 			"readings": int64(c.Readings), "published": int64(c.Published), "suppressed": int64(c.Suppressed),
 			"dropped": int64(c.Dropped), "garbage": int64(c.Garbage), "errors": int64(c.Errors),
 			"restarts": int64(c.Restarts), "panics": int64(c.Panics),
+			"polls": int64(c.Polls), "missed": int64(c.Missed), "requests": int64(c.Requests),
 		},
 	}
-	for k, v := range map[string]string{"label": s.Label, "model": s.Model, "reason": s.Reason} {
+	for k, v := range map[string]string{"label": s.Label, "model": s.Model, "wire": s.Wire, "reason": s.Reason} {
 		if v != "" {
 			d[k] = v
 		}
@@ -113,7 +115,7 @@ func (h *Hub) describe(_ context.Context, c *call) (wamp.Payload, error) {
 		desc := p.describe()
 		if p.some {
 			last := p.envelope(&p.last, h.clk(), 6)
-			last["value"] = p.last.value
+			last["value"] = p.last.Value
 			desc["last"] = last
 		}
 		points[i] = desc
@@ -138,6 +140,24 @@ func (h *Hub) restart(_ context.Context, c *call) (payload wamp.Payload, err err
 	}
 	defer d.audit("restart", "", c, h.now(), nil)
 	d.restart()
+	return wamp.Args(d.name), nil
+}
+
+// keepalive serves gantry.<gw>.sys.device.keepalive: the controller of a device is
+// there, so its points need no safe values.
+func (h *Hub) keepalive(_ context.Context, c *call) (wamp.Payload, error) {
+	d, err := h.named(c)
+	if err != nil {
+		return wamp.Payload{}, err
+	}
+	now := h.now()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, p := range d.points {
+		if p.dead != nil {
+			p.dead.Fed(now)
+		}
+	}
 	return wamp.Args(d.name), nil
 }
 

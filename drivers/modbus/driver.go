@@ -36,6 +36,7 @@ var (
 	_ drivers.Driver = (*Driver)(nil)
 	_ drivers.Reader = (*Driver)(nil)
 	_ drivers.Writer = (*Driver)(nil)
+	_ drivers.Sharer = (*Driver)(nil)
 )
 
 // New checks cfg and returns a driver that has not been started. Errors are
@@ -82,6 +83,9 @@ func (d *Driver) Describe() drivers.Description {
 	desc.Points = slices.Clone(desc.Points)
 	return desc
 }
+
+// Wire implements drivers.Sharer: the serial line or the TCP address.
+func (d *Driver) Wire() string { return d.bus.name() }
 
 // session is one run of the driver as requests see it.
 type session struct {

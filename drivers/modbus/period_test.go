@@ -131,7 +131,7 @@ func TestUnitsKeepTheirPeriod(t *testing.T) {
 					t.Fatal(err)
 				}
 				devices = append(devices, hub.Device{Name: fmt.Sprintf("u%d", id), Driver: d, Config: hub.DeviceConfig{
-					Driver: "modbus", Every: ptr(drivers.Duration(every)), Retry: hub.RetryConfig{ParkAfter: 3, ParkEvery: drivers.Duration(30 * time.Second)}}})
+					Driver: "modbus", Every: ptr(drivers.Duration(every)), Retry: hub.RetryConfig{ParkAfter: ptr(3), ParkEvery: drivers.Duration(30 * time.Second)}}})
 			}
 			w := watch(t, devices)
 			time.Sleep(warm)

@@ -121,7 +121,7 @@ func TestOneBadDeviceStopsThatDeviceOnly(t *testing.T) {
 		"devices.d/sub/no.toml": "not toml",
 	})
 	want := []string{
-		`devices.d/a.toml:4: device.a.wats: unknown key, did you mean watts?; allowed: action_timeout, disabled, driver, every, label, max_silence, point, port, retry, stale_after, timeout, watts`,
+		`devices.d/a.toml:4: device.a.wats: unknown key, did you mean watts?; allowed: action_timeout, demand, disabled, driver, every, label, max_silence, point, port, retry, stale_after, timeout, watts`,
 		`devices.d/b.toml:4: device.b.watts: is too bright; allowed: 0 to 100`,
 		`devices.d/c.toml:2: device.c.driver: "lamb" is no driver, did you mean lamp?; allowed: "lamp"`,
 		`devices.d/d.toml:1: expected ']' to close table name`,

@@ -1,4 +1,4 @@
-package hub
+package transform
 
 import (
 	"bytes"
@@ -16,10 +16,10 @@ const maxBytes = 64 << 10
 // intBound is 2^63, the first float64 above the range of int64.
 const intBound = 1 << 63
 
-// coerce turns v, from a driver or a caller, into the Go type that t stands for:
+// Coerce turns v, from a driver or a caller, into the Go type that t stands for:
 // integers become floats and whole floats integers, everything else must match.
 // Where it does not, why says so in one word.
-func coerce(t drivers.Type, v any) (value drivers.Value, why string) {
+func Coerce(t drivers.Type, v any) (value drivers.Value, why string) {
 	switch t {
 	case drivers.Float:
 		f, ok := v.(float64)
@@ -60,7 +60,7 @@ func coerce(t drivers.Type, v any) (value drivers.Value, why string) {
 	return nil, "type"
 }
 
-// coerceFloat is the part of coerce for floats that are not float64 yet.
+// coerceFloat is the part of Coerce for floats that are not float64 yet.
 func coerceFloat(v any) (drivers.Value, string) {
 	if u, ok := v.(uint64); ok {
 		return float64(u), ""
@@ -77,7 +77,7 @@ func coerceFloat(v any) (drivers.Value, string) {
 	return nil, "type"
 }
 
-// coerceInt is the part of coerce for integers that are not int64 yet.
+// coerceInt is the part of Coerce for integers that are not int64 yet.
 func coerceInt(v any) (drivers.Value, string) {
 	if i, ok := integer(v); ok {
 		return i, ""
@@ -133,8 +133,8 @@ func integer(v any) (int64, bool) {
 
 func finite(f float64) bool { return !math.IsNaN(f) && !math.IsInf(f, 0) }
 
-// number returns the value of a numeric point as a float64.
-func number(v drivers.Value) (float64, bool) {
+// Number returns the value of a numeric point as a float64.
+func Number(v drivers.Value) (float64, bool) {
 	switch v := v.(type) {
 	case float64:
 		return v, true
@@ -144,8 +144,8 @@ func number(v drivers.Value) (float64, bool) {
 	return 0, false
 }
 
-// same reports whether two values of one point are equal.
-func same(a, b drivers.Value) bool {
+// Same reports whether two values of one point are equal.
+func Same(a, b drivers.Value) bool {
 	ab, ok := a.([]byte)
 	if !ok {
 		_, ok = b.([]byte)
@@ -183,35 +183,3 @@ func (s scaling) apply(raw float64) float64 { return raw*s.mul/s.div + s.offset 
 
 // invert undoes apply.
 func (s scaling) invert(v float64) float64 { return (v - s.offset) / s.mul * s.div }
-
-// scaled turns a raw value, already coerced to raw, into the published one.
-func (s *spec) scaled(v drivers.Value) (drivers.Value, string) {
-	if !s.scale.active {
-		return v, ""
-	}
-	f, ok := number(v)
-	if !ok {
-		return nil, "type"
-	}
-	if f = s.scale.apply(f); !finite(f) {
-		return nil, "not_a_number"
-	}
-	return f, ""
-}
-
-// unscaled turns a published value, already coerced to the point's type, into
-// the raw one that the driver writes. A raw integer is the nearest one.
-func (s *spec) unscaled(v drivers.Value) (drivers.Value, string) {
-	if !s.scale.active {
-		return v, ""
-	}
-	f, ok := number(v)
-	if !ok {
-		return nil, "type"
-	}
-	f = s.scale.invert(f)
-	if s.raw == drivers.Int {
-		f = math.Round(f)
-	}
-	return coerce(s.raw, f)
-}
