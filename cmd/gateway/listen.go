@@ -163,13 +163,13 @@ func (g *Gateway) newServer() error {
 			Linger:   frontLimit * 2 / 5, // twice it may pass when nobody reads, without holding up the shutdown
 			MaxDepth: g.cfg.Limits.Depth, MaxElements: g.cfg.Limits.Elements,
 			PingInterval: l.PingInterval, PingTimeout: l.PingTimeout, WriteTimeout: l.WriteTimeout, HandshakeTimeout: l.HandshakeTimeout,
-			QuietRawSocket: l.QuietRawSocket,
-			Batched:        l.Batched, Deflate: l.Deflate,
+			MessageTimeout: l.MessageTimeout, QuietRawSocket: l.QuietRawSocket,
+			Batched: l.Batched, Deflate: l.Deflate, DeflateFrom: l.DeflateFrom,
 		},
 		MaxConns: g.cfg.Limits.Connections, MaxHalfOpen: g.cfg.Limits.HalfOpen, Memory: g.memory,
 		Cookie:   transport.CookieConfig{Name: l.Cookie.Name, MaxAge: cookieAge(l.Cookie)},
-		LongPoll: transport.LongPollConfig{Off: l.LongPoll.Off, Path: l.LongPoll.Path, MaxSessions: l.LongPoll.Sessions},
-		HTTP:     g.handler(), Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
+		LongPoll: transport.LongPollConfig{Off: l.LongPoll.Off, Path: l.LongPoll.Path, MaxSessions: l.LongPoll.Sessions, Wait: l.LongPoll.Wait, Idle: l.LongPoll.Idle},
+		HTTP:     g.handler(), HTTPTimeout: l.HTTPTimeout, Origins: l.Origins, CheckHost: checkHost(l.Hosts), TLS: encryption,
 	}
 	g.server, err = transport.NewServer(cfg, g.router.Admit, g.log.With("room", "transport"))
 	return err

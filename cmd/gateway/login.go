@@ -32,7 +32,8 @@ func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
 	l := g.cfg.Listen
 	cfg := router.LoginConfig{
 		AnonymousRole: l.AnonymousRole, AnonymousAnywhere: l.Anonymous == config.AnonymousAny, NoAnonymous: l.Anonymous == config.AnonymousNone,
-		Log: g.log.With("room", "login"),
+		Penalties: auth.PenaltyConfig{First: g.cfg.Login.Penalty, Max: g.cfg.Login.PenaltyMax},
+		Log:       g.log.With("room", "login"),
 	}
 	if l.Cookie.Name != "" {
 		cfg.Cookies.MaxAge = cookieAge(l.Cookie)
@@ -53,14 +54,16 @@ func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
 	}
 	if g.cfg.Login.Find != "" {
 		cfg.Find = g.finder.find
-		g.finder.procedure = wamp.URI(g.cfg.Login.Find)
+		g.finder.procedure, g.finder.timeout = wamp.URI(g.cfg.Login.Find), cmp.Or(g.cfg.Login.FindTimeout, 5*time.Second)
 	}
 	if len(principals) > 0 || cfg.Find != nil {
 		decoy, err := decoySecret(g.state)
 		if err != nil {
 			return nil, err
 		}
-		if cfg.Verifier, err = auth.New(auth.Config{Principals: principals, AllowPlainTickets: g.cfg.Login.PlainTickets, DecoySecret: decoy}); err != nil {
+		if cfg.Verifier, err = auth.New(auth.Config{
+			Principals: principals, AllowPlainTickets: g.cfg.Login.PlainTickets, Lifetime: l.ChallengeTimeout, DecoySecret: decoy,
+		}); err != nil {
 			return nil, err
 		}
 	}
@@ -166,11 +169,9 @@ func decoySecret(state string) (auth.Secret, error) {
 // finder asks a procedure for users that the configuration does not have.
 type finder struct {
 	procedure wamp.URI
+	timeout   time.Duration                  // of its answer
 	session   atomic.Pointer[client.Session] // nil until Run has made it
 }
-
-// findTimeout bounds the answer of the procedure.
-const findTimeout = 5 * time.Second
 
 // find calls the procedure with realm, authid and details.
 func (f *finder) find(ctx context.Context, realm wamp.URI, authid string) (*auth.Principal, error) {
@@ -178,7 +179,7 @@ func (f *finder) find(ctx context.Context, realm wamp.URI, authid string) (*auth
 	if s == nil {
 		return nil, errNotStarted
 	}
-	ctx, cancel := context.WithTimeout(ctx, findTimeout)
+	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
 	answer, err := client.Call[*struct {
 		Role     string   `cbor:"role"`

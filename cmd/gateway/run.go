@@ -135,7 +135,9 @@ func (g *Gateway) newRouter() error {
 			Name: name, Policy: policy, StrictURIs: c.StrictURIs, StrictRequestIDs: c.StrictRequestIDs,
 			Overflow: overflow, RetainedTTL: c.RetainedTTL,
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
-			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes,
+			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes, MaxStreams: l.Streams,
+			MaxBacklogBytes: l.BacklogBytes, MaxBacklogSum: l.BacklogTotalBytes,
+			MaxTestaments: l.Testaments, MaxTestamentBytes: l.TestamentBytes, MaxDefinitionBytes: l.DescriptionBytes, SessionBytes: l.SessionBytes,
 		}
 	}
 	own := like(g.realm())

@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"syscall"
@@ -20,18 +19,7 @@ func TestClientsHearTheProgramLeave(t *testing.T) {
 	p := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": "schema = 1\nmqtt.listen = \"\"\n"}), t.TempDir())
 	addr := strings.TrimSuffix(strings.TrimPrefix(p.url, "ws://"), "/ws")
 
-	stuck, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stuck.Close()
-	hello := `[1,"gantry",{"roles":{"caller":{}}}]`
-	if _, err := io.WriteString(stuck, "\x7f\xf1\x00\x00\x00\x00\x00"+string(rune(len(hello)))+hello); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.ReadFull(stuck, make([]byte, 9)); err != nil { // WELCOME begins
-		t.Fatal(err)
-	}
+	knockRaw(t, addr)
 
 	var peers []wamp.Peer
 	for _, url := range []string{p.url, "rs://" + addr, "rs+unix://" + p.state + "/gantry.sock"} {

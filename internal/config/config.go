@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -91,12 +92,21 @@ type Listen struct {
 	HandshakeTimeout time.Duration `toml:"handshake_timeout"`
 	HelloTimeout     time.Duration `toml:"hello_timeout"`
 	WriteTimeout     time.Duration `toml:"write_timeout"`
+	// ChallengeTimeout is how long a challenge may be answered, MessageTimeout how
+	// long a message of more than 16 KiB may take to arrive, and a second more for each
+	// 16 KiB, HTTPTimeout how long a plain HTTP request may take. 0 = 10 s, 30 s and
+	// 30 s.
+	ChallengeTimeout time.Duration `toml:"challenge_timeout"`
+	MessageTimeout   time.Duration `toml:"message_timeout"`
+	HTTPTimeout      time.Duration `toml:"http_timeout"`
 	// QuietRawSocket sends no pings on RawSocket: Autobahn|Python cannot answer them.
 	QuietRawSocket bool `toml:"quiet_rawsocket"`
 	// Batched speaks the WebSocket subprotocols with several messages in a frame.
 	Batched bool `toml:"batched"`
 	// Deflate compresses WebSocket messages for clients that ask for it.
 	Deflate bool `toml:"deflate"`
+	// DeflateFrom is the size of the smallest message that is compressed. 0 = 1 KiB.
+	DeflateFrom int `toml:"deflate_from"`
 	// TLS encrypts HTTP, and with it everything on its port.
 	TLS TLS `toml:"tls"`
 	// Cookie is how browsers are recognized.
@@ -113,7 +123,17 @@ type LongPoll struct {
 	Path string `toml:"path"`
 	// Sessions bounds those at a time. 0 = 128.
 	Sessions int `toml:"sessions"`
+	// Wait is how long a receive request without messages is kept, Idle how long a
+	// session lasts without requests. 0 = 10 s and 30 s.
+	Wait time.Duration `toml:"wait"`
+	Idle time.Duration `toml:"idle"`
 }
+
+// The defaults of Wait and Idle, of which the former must be less.
+const (
+	longPollWait = 10 * time.Second
+	longPollIdle = 30 * time.Second
+)
 
 // Cookie is the table [listen.cookie].
 type Cookie struct {
@@ -167,22 +187,29 @@ type MQTT struct {
 // Limits is the table [limits]: what one client may use. 0 is the room's own
 // default.
 type Limits struct {
-	MessageBytes  int `toml:"message_bytes"`  // largest message after inflating
-	Depth         int `toml:"depth"`          // lists and dictionaries in each other
-	Elements      int `toml:"elements"`       // of a message
-	MessageRate   int `toml:"message_rate"`   // messages of one session in a second
-	QueueBytes    int `toml:"queue_bytes"`    // waiting for a slow client
-	Subscriptions int `toml:"subscriptions"`  // of one session
-	Registrations int `toml:"registrations"`  // of one session
-	Calls         int `toml:"calls"`          // in progress, of one session
-	TableBytes    int `toml:"table_bytes"`    // subscriptions of all sessions; registrations the same
-	CallBytes     int `toml:"call_bytes"`     // calls in progress, of all sessions
-	Retained      int `toml:"retained"`       // last values kept, of the realm
-	RetainedBytes int `toml:"retained_bytes"` // bytes of the last values kept
-	Connections   int `toml:"connections"`    // open at a time
-	HalfOpen      int `toml:"half_open"`      // of those, not logged in
-	HelloBytes    int `toml:"hello_bytes"`    // largest message before the login
-	MemoryBytes   int `toml:"memory_bytes"`   // messages on their way, of all clients
+	MessageBytes      int `toml:"message_bytes"`       // largest message after inflating
+	Depth             int `toml:"depth"`               // lists and dictionaries in each other
+	Elements          int `toml:"elements"`            // of a message
+	MessageRate       int `toml:"message_rate"`        // messages of one session in a second
+	QueueBytes        int `toml:"queue_bytes"`         // waiting for a slow client
+	BacklogBytes      int `toml:"backlog_bytes"`       // events waiting for one slow subscriber besides
+	BacklogTotalBytes int `toml:"backlog_total_bytes"` // the same, of all sessions
+	Subscriptions     int `toml:"subscriptions"`       // of one session
+	Registrations     int `toml:"registrations"`       // of one session
+	Calls             int `toml:"calls"`               // in progress, of one session
+	Testaments        int `toml:"testaments"`          // of one session
+	TableBytes        int `toml:"table_bytes"`         // subscriptions of all sessions; registrations the same
+	CallBytes         int `toml:"call_bytes"`          // calls in progress, of all sessions
+	TestamentBytes    int `toml:"testament_bytes"`     // testaments of all sessions
+	DescriptionBytes  int `toml:"description_bytes"`   // descriptions of all sessions
+	SessionBytes      int `toml:"session_bytes"`       // of each of these four, for one session when all is taken
+	Streams           int `toml:"streams"`             // of publications that are sent once
+	Retained          int `toml:"retained"`            // last values kept, of the realm
+	RetainedBytes     int `toml:"retained_bytes"`      // bytes of the last values kept
+	Connections       int `toml:"connections"`         // open at a time
+	HalfOpen          int `toml:"half_open"`           // of those, not logged in
+	HelloBytes        int `toml:"hello_bytes"`         // largest message before the login
+	MemoryBytes       int `toml:"memory_bytes"`        // messages on their way, of all clients
 }
 
 // Log is the table [log].
@@ -375,39 +402,44 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	}
 	check(filepath.IsLocal(m.Listen.Unix) || filepath.IsAbs(m.Listen.Unix) || m.Listen.Unix == "",
 		"listen.unix", fmt.Sprintf("%.80q leaves the state directory", m.Listen.Unix), "a name in the state directory, or an absolute path")
+	l := m.Limits
 	for _, n := range []struct {
 		key   string
 		value int
 	}{
-		{"message_bytes", m.Limits.MessageBytes}, {"depth", m.Limits.Depth}, {"elements", m.Limits.Elements},
-		{"message_rate", m.Limits.MessageRate},
-		{"queue_bytes", m.Limits.QueueBytes},
-		{"subscriptions", m.Limits.Subscriptions}, {"registrations", m.Limits.Registrations},
-		{"calls", m.Limits.Calls}, {"table_bytes", m.Limits.TableBytes}, {"call_bytes", m.Limits.CallBytes}, {"retained", m.Limits.Retained}, {"retained_bytes", m.Limits.RetainedBytes},
-		{"connections", m.Limits.Connections},
-		{"half_open", m.Limits.HalfOpen},
-		{"hello_bytes", m.Limits.HelloBytes}, {"memory_bytes", m.Limits.MemoryBytes},
+		{"limits.message_bytes", l.MessageBytes}, {"limits.depth", l.Depth}, {"limits.elements", l.Elements}, {"limits.message_rate", l.MessageRate},
+		{"limits.queue_bytes", l.QueueBytes}, {"limits.backlog_bytes", l.BacklogBytes}, {"limits.backlog_total_bytes", l.BacklogTotalBytes},
+		{"limits.subscriptions", l.Subscriptions}, {"limits.registrations", l.Registrations}, {"limits.calls", l.Calls}, {"limits.testaments", l.Testaments},
+		{"limits.table_bytes", l.TableBytes}, {"limits.call_bytes", l.CallBytes}, {"limits.testament_bytes", l.TestamentBytes},
+		{"limits.description_bytes", l.DescriptionBytes}, {"limits.session_bytes", l.SessionBytes}, {"limits.streams", l.Streams},
+		{"limits.retained", l.Retained}, {"limits.retained_bytes", l.RetainedBytes}, {"limits.connections", l.Connections}, {"limits.half_open", l.HalfOpen},
+		{"limits.hello_bytes", l.HelloBytes}, {"limits.memory_bytes", l.MemoryBytes},
+		{"listen.deflate_from", m.Listen.DeflateFrom}, {"listen.long_poll.sessions", m.Listen.LongPoll.Sessions},
 	} {
-		check(n.value >= 0, "limits."+n.key, fmt.Sprintf("is %d", n.value), "0 (the default) or more")
+		check(n.value >= 0, n.key, fmt.Sprintf("is %d", n.value), "0 (the default) or more")
 	}
 	check(m.Limits.MessageBytes == 0 || m.Limits.MessageBytes >= 512 && m.Limits.MessageBytes <= 1<<24,
 		"limits.message_bytes", fmt.Sprintf("is %d", m.Limits.MessageBytes), "0 (the default), or 512 to 16777216")
+	lp := m.Listen.LongPoll
 	for _, n := range []struct {
 		key   string
 		value time.Duration
 	}{
-		{"ping_interval", m.Listen.PingInterval}, {"ping_timeout", m.Listen.PingTimeout}, {"handshake_timeout", m.Listen.HandshakeTimeout},
-		{"hello_timeout", m.Listen.HelloTimeout}, {"write_timeout", m.Listen.WriteTimeout},
+		{"listen.ping_interval", m.Listen.PingInterval}, {"listen.ping_timeout", m.Listen.PingTimeout},
+		{"listen.handshake_timeout", m.Listen.HandshakeTimeout}, {"listen.hello_timeout", m.Listen.HelloTimeout},
+		{"listen.challenge_timeout", m.Listen.ChallengeTimeout}, {"listen.write_timeout", m.Listen.WriteTimeout},
+		{"listen.message_timeout", m.Listen.MessageTimeout}, {"listen.http_timeout", m.Listen.HTTPTimeout},
+		{"listen.long_poll.wait", lp.Wait}, {"listen.long_poll.idle", lp.Idle}, {"listen.cookie.max_age", m.Listen.Cookie.MaxAge},
+		{"login.find_timeout", m.Login.FindTimeout}, {"login.penalty", m.Login.Penalty}, {"login.penalty_max", m.Login.PenaltyMax},
 	} {
-		check(n.value >= 0, "listen."+n.key, "is negative", `0 (the default), or a duration such as "10s"`)
+		check(n.value >= 0, n.key, "is negative", `0 (the default), or a duration such as "10s"`)
 	}
-	lp := m.Listen.LongPoll
+	idle := cmp.Or(lp.Idle, longPollIdle)
+	check(cmp.Or(lp.Wait, longPollWait) < idle, "listen.long_poll.wait", fmt.Sprintf("is %v", cmp.Or(lp.Wait, longPollWait)), fmt.Sprintf("less than listen.long_poll.idle, %v", idle))
 	check(lp.Path == "" || len(lp.Path) > 1 && lp.Path == path.Clean(lp.Path) && lp.Path[0] == '/' && lp.Path != "/ws",
 		"listen.long_poll.path", fmt.Sprintf("%.80q is no path of its own", lp.Path), `"" (the default), or such as "/lp"`)
-	check(lp.Sessions >= 0, "listen.long_poll.sessions", fmt.Sprintf("is %d", lp.Sessions), "0 (the default) or more")
 	check(m.Listen.Cookie.Name == "" || (&http.Cookie{Name: m.Listen.Cookie.Name}).Valid() == nil,
 		"listen.cookie.name", fmt.Sprintf("%.80q is no name of a cookie", m.Listen.Cookie.Name), "letters, digits, - and _")
-	check(m.Listen.Cookie.MaxAge >= 0, "listen.cookie.max_age", "is negative", `0 (the default), or a duration such as "24h"`)
 	check((m.Listen.TLS.Cert == "") == (m.Listen.TLS.Key == ""), "listen.tls.key", "only one of cert and key is there", "both, or neither")
 	for i, name := range m.Listen.Hosts {
 		check(name != "" && !strings.ContainsAny(name, "/: "), fmt.Sprintf("listen.hosts[%d]", i), fmt.Sprintf("%.80q is no host", name), "a name without port")

@@ -237,17 +237,42 @@ name = "a b"
 max_age = "-1h"
 [limits]
 message_rate = -1
+session_bytes = -2
+testament_bytes = -3
+[login]
+find_timeout = "-1s"
+penalty = "-1s"
 `})
 	want := []string{
 		`gantry.toml:3: listen.hello_timeout: is negative; allowed: 0 (the default), or a duration such as "10s"`,
 		`gantry.toml:5: listen.long_poll.path: "lp/" is no path of its own; allowed: "" (the default), or such as "/lp"`,
 		`gantry.toml:6: listen.long_poll.sessions: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:8: listen.cookie.name: "a b" is no name of a cookie; allowed: letters, digits, - and _`,
-		`gantry.toml:9: listen.cookie.max_age: is negative; allowed: 0 (the default), or a duration such as "24h"`,
+		`gantry.toml:9: listen.cookie.max_age: is negative; allowed: 0 (the default), or a duration such as "10s"`,
 		`gantry.toml:11: limits.message_rate: is -1; allowed: 0 (the default) or more`,
+		`gantry.toml:12: limits.session_bytes: is -2; allowed: 0 (the default) or more`,
+		`gantry.toml:13: limits.testament_bytes: is -3; allowed: 0 (the default) or more`,
+		`gantry.toml:15: login.find_timeout: is negative; allowed: 0 (the default), or a duration such as "10s"`,
+		`gantry.toml:16: login.penalty: is negative; allowed: 0 (the default), or a duration such as "10s"`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTimesOfListenersAreChecked(t *testing.T) {
+	t.Parallel()
+	for toml, want := range map[string]string{
+		"[listen.long_poll]\nwait = \"30s\"":    `gantry.toml:3: listen.long_poll.wait: is 30s; allowed: less than listen.long_poll.idle, 30s`,
+		"[listen.long_poll]\nidle = \"5s\"":     `gantry.toml:2: listen.long_poll.wait: is 10s; allowed: less than listen.long_poll.idle, 5s`,
+		"[listen]\nchallenge_timeout = \"-1s\"": `gantry.toml:3: listen.challenge_timeout: is negative; allowed: 0 (the default), or a duration such as "10s"`,
+		"[listen]\ndeflate_from = -1":           `gantry.toml:3: listen.deflate_from: is -1; allowed: 0 (the default) or more`,
+		"[listen.long_poll]\nwait = \"1m\"\nidle = \"2m\"\n[listen]\nmessage_timeout = \"1s\"\nhttp_timeout = \"1s\"\ndeflate_from = 1": "",
+	} {
+		_, errs := loadDir(t, map[string]string{"gantry.toml": "schema = 1\n" + toml + "\n"})
+		if got := strings.Join(errs, "\n"); got != want {
+			t.Errorf("%s\n%s\nexpected %s", toml, got, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"gantry/wamp"
 	"gantry/wamp/auth"
@@ -35,6 +36,12 @@ type Login struct {
 	// realm, authid and details, and returns null or a dictionary with role and
 	// password, stored (a list) or keys (a list).
 	Find string `toml:"find"`
+	// FindTimeout bounds its answer. 0 = 5 s.
+	FindTimeout time.Duration `toml:"find_timeout"`
+	// Penalty is the wait after a wrong proof, doubled by each further one up to
+	// PenaltyMax. 0 = 5 s and 10 min.
+	Penalty    time.Duration `toml:"penalty"`
+	PenaltyMax time.Duration `toml:"penalty_max"`
 }
 
 // users checks the tables [user.AUTHID] and [login].

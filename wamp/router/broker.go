@@ -110,7 +110,7 @@ func newBroker(cfg *RealmConfig, m *meta) *broker {
 		cfg: cfg, meta: m,
 		subscriptions: newTable[*subscription](),
 		byID:          map[wamp.ID]*subscription{},
-		room:          room{max: cfg.MaxTableBytes},
+		room:          cfg.room(cfg.MaxTableBytes),
 		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes, ttl: cfg.RetainedTTL},
 		marks:         marks{max: cfg.MaxStreams},
 		scratch:       sync.Pool{New: func() any { return new(publication) }},
@@ -165,12 +165,12 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 	sub, ok := b.subscriptions.get(m.Options.Match, m.Topic)
 	if !ok || sub.position(s) < 0 {
 		if len(s.subscriptions) >= b.cfg.MaxSubscriptions {
-			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "this session has the most subscriptions it may hold")
+			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "this session has the most subscriptions it may hold (limits.subscriptions)")
 			return
 		}
 		part, entry := memberSize+len(m.Options.NKey), entryBytes(m.Topic, m.Options.Match)
 		if b.room.full(s, s.subscribed, part+entry) {
-			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "the subscriptions of the realm take the most memory they may take")
+			s.refuse(wamp.TypeSubscribe, m.Request, wamp.ErrURILimit, "the subscriptions of the realm take the most memory they may take (limits.table_bytes)")
 			return
 		}
 		if !ok {

@@ -109,11 +109,11 @@ func (d *dealer) begin(s *session, m *wamp.Call) {
 		return
 	}
 	if len(s.calls) >= d.cfg.MaxCalls {
-		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have")
+		d.refuse(s, m.Request, wamp.ErrURILimit, "this session has the most calls in progress that it may have (limits.calls)")
 		return
 	}
 	if d.held.full(s, s.calling, callSize+m.Payload.Size()) { // it may be kept
-		d.refuse(s, m.Request, wamp.ErrURILimit, "the calls in progress in the realm take the most memory they may take")
+		d.refuse(s, m.Request, wamp.ErrURILimit, "the calls in progress in the realm take the most memory they may take (limits.call_bytes)")
 		return
 	}
 	d.dispatch(s, m, reg, nil, false)

@@ -81,11 +81,16 @@ type RealmConfig struct {
 	History []HistoryRule
 	// MaxTestaments bounds the testaments of one session. Default 64.
 	MaxTestaments int
-	// MaxTestamentBytes bounds those of all sessions together. Default 4 MiB.
+	// MaxTestamentBytes bounds what those of all sessions together take in memory.
+	// Default 4 MiB.
 	MaxTestamentBytes int
-	// MaxDefinitions and MaxDefinitionBytes bound the descriptions for reflection.
-	// Default 20,000 and 8 MiB.
-	MaxDefinitions, MaxDefinitionBytes int
+	// MaxDefinitionBytes is the same for the descriptions for reflection. Default
+	// 8 MiB, about 10,000 of them.
+	MaxDefinitionBytes int
+	// SessionBytes is what each session may take of each of these memories (of tables,
+	// calls, testaments, descriptions), full or not: those who take it all keep nobody
+	// else from a little. Default 16 KiB.
+	SessionBytes int
 }
 
 // Identity is who a session is, as WELCOME tells it.
@@ -201,7 +206,7 @@ func (r *RealmConfig) complete() error {
 	orDefault(&r.MaxBacklogSum, 8<<20)
 	orDefault(&r.MaxTestaments, 64)
 	orDefault(&r.MaxTestamentBytes, 4<<20)
-	orDefault(&r.MaxDefinitions, 20_000)
 	orDefault(&r.MaxDefinitionBytes, 8<<20)
+	orDefault(&r.SessionBytes, 16<<10)
 	return nil
 }

@@ -58,7 +58,7 @@ type callee struct {
 }
 
 func newDealer(cfg *RealmConfig, m *meta) *dealer {
-	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, room: room{max: cfg.MaxTableBytes}, held: room{max: cfg.MaxCallBytes}, random: rand.IntN}
+	return &dealer{cfg: cfg, meta: m, registrations: newTable[*registration](), byID: map[wamp.ID]*registration{}, room: cfg.room(cfg.MaxTableBytes), held: cfg.room(cfg.MaxCallBytes), random: rand.IntN}
 }
 
 func (d *dealer) register(s *session, m *wamp.Register) {
@@ -84,11 +84,11 @@ func (d *dealer) register(s *session, m *wamp.Register) {
 	}
 	entry := entryBytes(m.Procedure, o.Match)
 	if d.room.full(s, s.registered, memberSize+entry) {
-		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "the registrations of the realm take the most memory they may take")
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "the registrations of the realm take the most memory they may take (limits.table_bytes)")
 		return
 	}
 	if len(s.registrations) >= d.cfg.MaxRegistrations {
-		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "this session has the most registrations it may hold")
+		s.refuse(wamp.TypeRegister, m.Request, wamp.ErrURILimit, "this session has the most registrations it may hold (limits.registrations)")
 		return
 	}
 	reg, ok := d.registrations.get(o.Match, m.Procedure)

@@ -21,7 +21,7 @@ func (r *Router) Leftovers(name wamp.URI) string {
 	if n := len(b.byID) + len(subs.exact) + len(subs.prefix) + len(subs.lengths) + len(subs.wildcard.children) + subs.patterns; n > 0 {
 		return fmt.Sprintf("%d subscriptions", n)
 	}
-	if n := realm.definitions.count; n > 0 {
+	if n := len(realm.definitions.byURI["procedure"]) + realm.definitions.room.used; n > 0 {
 		return fmt.Sprintf("%d definitions", n)
 	}
 	if n := len(realm.sessions); n > 0 {

@@ -12,7 +12,8 @@ import (
 func newRealm(c *RealmConfig, log *slog.Logger) *realm {
 	r := &realm{
 		cfg: c, log: log.With("realm", string(c.Name)), rare: ratelog.New(log.With("realm", string(c.Name)), 0, nil), sessions: map[wamp.ID]*session{},
-		definitions: definitions{maxCount: c.MaxDefinitions, maxBytes: c.MaxDefinitionBytes},
+		definitions: definitions{room: c.room(c.MaxDefinitionBytes)},
+		testaments:  testamentRoom{room: c.room(c.MaxTestamentBytes)},
 	}
 	r.meta = newMeta(r)
 	r.broker, r.dealer = newBroker(c, r.meta), newDealer(c, r.meta)
@@ -58,7 +59,7 @@ func (r *Router) claim(name wamp.URI) (*realm, *wamp.Error) {
 	case cfg == nil:
 		return nil, noRealm(name)
 	case r.demanded >= r.cfg.MaxRealms:
-		return nil, wamp.NewError(wamp.ErrURILimit, "the router has the most realms it may make on demand", nil)
+		return nil, wamp.NewError(wamp.ErrURILimit, "the router has the most realms it may make on demand (realm.max_on_demand)", nil)
 	default:
 		realm = newRealm(cfg, r.log)
 		realm.onDemand = true

@@ -15,12 +15,9 @@ var reflectionKinds = []string{"procedure", "topic", "error"}
 // definitions are the descriptions of procedures, topics and errors in a realm.
 // They belong to the session that gave them and go with it.
 type definitions struct {
-	maxCount, maxBytes int
-
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards what follows, and described of all sessions
 	byURI map[string]map[wamp.URI]*definition
-	count int
-	bytes int
+	room  room
 }
 
 type definition struct {
@@ -39,11 +36,11 @@ func (d *definitions) put(kind string, uri wamp.URI, def *definition) (mine, roo
 	if old != nil && old.owner != def.owner {
 		return false, true
 	}
-	count, bytes := d.count+1, d.bytes+def.size
+	more := def.size
 	if old != nil {
-		count, bytes = count-1, bytes-old.size
+		more -= old.size
 	}
-	if count > d.maxCount || bytes > d.maxBytes || def.owner.gone.Load() {
+	if d.room.full(def.owner, def.owner.described, more) || def.owner.gone.Load() {
 		return true, false
 	}
 	if d.byURI == nil {
@@ -53,7 +50,8 @@ func (d *definitions) put(kind string, uri wamp.URI, def *definition) (mine, roo
 		d.byURI[kind] = map[wamp.URI]*definition{}
 	}
 	d.byURI[kind][uri] = def
-	d.count, d.bytes = count, bytes
+	d.room.used += more
+	def.owner.described += more
 	return true, true
 }
 
@@ -89,8 +87,8 @@ func (d *definitions) drop(owner *session, uri wamp.URI) []wamp.URI {
 		for u, def := range d.byURI[kind] {
 			if def.owner == owner && (uri == "" || uri == u) {
 				delete(d.byURI[kind], u)
-				d.count--
-				d.bytes -= def.size
+				d.room.used -= def.size
+				owner.described -= def.size
 				gone = append(gone, u)
 			}
 		}
@@ -144,7 +142,7 @@ func (m *meta) define(s *session, a *metaArgs) (any, *wamp.Error) {
 	case !mine:
 		return nil, wamp.NewError(wamp.ErrURIProcedureAlreadyExists, "another session has described "+string(uri), nil)
 	case !room:
-		return nil, wamp.NewError(wamp.ErrURILimit, "the realm holds the most descriptions it may hold", nil)
+		return nil, wamp.NewError(wamp.ErrURILimit, "the descriptions of the realm take the most memory they may take (limits.description_bytes)", nil)
 	}
 	m.tell(onDefine, kind, string(uri))
 	return noResult, nil

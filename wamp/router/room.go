@@ -39,16 +39,15 @@ func filterBytes(f *wamp.PublishFilter) int {
 }
 
 // room is the memory that something of a realm takes: its subscriptions, its
-// registrations, its calls in progress. The lock of the broker or the dealer guards
-// it.
-type room struct{ max, used int }
+// registrations, its calls in progress, its testaments, its descriptions. share is
+// what each session may take of it even when it is full. The lock of those that it
+// counts guards it.
+type room struct{ max, share, used int }
 
-// sessionShare is what each session may take of each room, full or not, so that
-// those who take it all keep nobody else from a few subscriptions and calls.
-const sessionShare = 16 << 10
+func (r *RealmConfig) room(bytes int) room { return room{max: bytes, share: r.SessionBytes} }
 
 // full reports whether a session that has taken so much may not have n more. The
 // gateway's own components may at any time.
 func (r *room) full(s *session, has, n int) bool {
-	return r.used+n > r.max && has+n > sessionShare && !s.internal()
+	return n > 0 && r.used+n > r.max && has+n > r.share && !s.internal()
 }

@@ -83,19 +83,20 @@ func TestManySessionsTogetherHoldWhatTheRealmAllows(t *testing.T) {
 					return granted
 				}
 				first := round()
-				if name == "subscriptions" || name == "calls" {
-					// Whoever has nothing yet is not kept from a little.
-					p, late := w.stranger(), w.stranger()
-					for i := range 2 * each {
-						ask(p, 1, i+1)
-					}
-					ask(late, 2, 1)
-					if limited(p) == 0 || limited(late) != 0 {
-						t.Error("a session that asks for little is refused, or one that asks for all is not")
-					}
-					close(p.in)
-					close(late.in)
+				// Whoever has nothing yet is not kept from a little.
+				p, late := w.stranger(), w.stranger()
+				for i := range 2 * each {
+					ask(p, 1, i+1)
 				}
+				ask(late, 2, 1)
+				if limited(p) == 0 || limited(late) != 0 {
+					t.Error("a session that asks for little is refused, or one that asks for all is not")
+				}
+				if n := w.Stats("realm1").Refused[wamp.ErrURILimit]; n == 0 {
+					t.Error("refusals are not counted")
+				}
+				close(p.in)
+				close(late.in)
 				if first == 0 || first == 4*each {
 					t.Fatalf("%d of %d were granted", first, 4*each)
 				}
@@ -103,6 +104,22 @@ func TestManySessionsTogetherHoldWhatTheRealmAllows(t *testing.T) {
 					t.Errorf("%d were granted, and %d once those had gone", first, second)
 				}
 			})
+		})
+	}
+}
+
+func TestTheShareOfASessionIsConfigured(t *testing.T) {
+	t.Parallel()
+	body := strings.Repeat("x", 2000)
+	for share, want := range map[int]int{1000: 0, 3000: 1, 8000: 3} {
+		within(t, router.RealmConfig{MaxTestamentBytes: 1, SessionBytes: share}, func(w *world) {
+			p := w.stranger()
+			for i := range 10 {
+				p.say(&wamp.Call{Request: wamp.ID(i + 1), Procedure: "wamp.session.add_testament", Payload: wamp.Args("a.b", wamp.List{body}, wamp.Dict{})})
+			}
+			if got := 10 - limited(p); got != want {
+				t.Errorf("a share of %d bytes holds %d testaments, expected %d", share, got, want)
+			}
 		})
 	}
 }

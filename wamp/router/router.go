@@ -47,7 +47,7 @@ type realm struct {
 	meta   *meta
 
 	definitions definitions
-	testaments  atomic.Int64 // bytes
+	testaments  testamentRoom
 
 	onDemand bool
 	claims   int // sessions that are in it or about to be

@@ -44,6 +44,8 @@ type session struct {
 	wrapped        bool // all invocation IDs have been used
 	cut            cutCalls
 
+	described int // bytes its descriptions take; guarded by definitions.mu
+
 	// Messages received, queued, and events that the queue could not take.
 	received, sent, dropped atomic.Uint64
 
@@ -159,7 +161,7 @@ func (s *session) refused(uri wamp.URI, text string) {
 	s.realm.refused.add(uri)
 	if uri == wamp.ErrURILimit {
 		s.realm.rare.Warn("request refused: over the limit", "session", uint64(s.id), "authid", s.identity.AuthID, "text", text,
-			"hint", "raise it in [limits] if the client is meant to do that")
+			"hint", "raise the limit that the text names if the client is meant to do that")
 	}
 }
 
@@ -371,7 +373,7 @@ func (s *session) takeTestaments() []*wamp.Publish {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wills := slices.Concat(s.testaments.scopes[0], s.testaments.scopes[1])
-	s.realm.testaments.Add(-int64(s.testaments.bytes[0] + s.testaments.bytes[1]))
+	s.realm.testaments.give(s.testaments.bytes[0] + s.testaments.bytes[1])
 	s.testaments = testaments{}
 	return wills
 }

@@ -1,6 +1,8 @@
 package router
 
 import (
+	"sync"
+
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 )
@@ -12,6 +14,29 @@ type testaments struct {
 	scopes [2][]*wamp.Publish
 	count  int
 	bytes  [2]int
+}
+
+// testamentRoom is the memory that all testaments take.
+type testamentRoom struct {
+	mu   sync.Mutex // guards room; taken with a session's lock held
+	room room
+}
+
+// take takes n bytes for s, if it may have them. s.mu is held.
+func (r *testamentRoom) take(s *session, n int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.room.full(s, s.testaments.bytes[0]+s.testaments.bytes[1], n) {
+		return false
+	}
+	r.room.used += n
+	return true
+}
+
+func (r *testamentRoom) give(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.room.used -= n
 }
 
 // scopeOf reads the keyword argument scope.
@@ -67,11 +92,10 @@ func (m *meta) addTestament(s *session, a *metaArgs) (any, *wamp.Error) {
 		return nil, errNoSuchSession
 	}
 	if s.testaments.count >= m.realm.cfg.MaxTestaments {
-		return nil, wamp.NewError(wamp.ErrURILimit, "this session has the most testaments it may have", nil)
+		return nil, wamp.NewError(wamp.ErrURILimit, "this session has the most testaments it may have (limits.testaments)", nil)
 	}
-	if sum := m.realm.testaments.Add(int64(size)); sum > int64(m.realm.cfg.MaxTestamentBytes) && !s.internal() {
-		m.realm.testaments.Add(-int64(size))
-		return nil, wamp.NewError(wamp.ErrURILimit, "the testaments of the realm take the most memory they may take", nil)
+	if !m.realm.testaments.take(s, size) {
+		return nil, wamp.NewError(wamp.ErrURILimit, "the testaments of the realm take the most memory they may take (limits.testament_bytes)", nil)
 	}
 	s.testaments.bytes[scope] += size
 	s.testaments.count++
@@ -136,7 +160,7 @@ func (m *meta) flushTestaments(s *session, a *metaArgs) (any, *wamp.Error) {
 	if a.wrong == nil {
 		s.testaments.count -= len(s.testaments.scopes[scope])
 		s.testaments.scopes[scope] = nil
-		m.realm.testaments.Add(-int64(s.testaments.bytes[scope]))
+		m.realm.testaments.give(s.testaments.bytes[scope])
 		s.testaments.bytes[scope] = 0
 	}
 	return noResult, nil

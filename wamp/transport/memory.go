@@ -41,12 +41,9 @@ func (q *queue) unbook() {
 	}
 }
 
-// A large message has messageTime, and a second more for each messageRate bytes,
-// to arrive: whoever holds memory has to use it.
-const (
-	messageTime = 30 * time.Second
-	messageRate = 16 << 10
-)
+// messageRate is how many bytes of a large message have to arrive in a second, see
+// Options.MessageTimeout.
+const messageRate = 16 << 10
 
 // claim takes the memory for a message of n bytes that has begun to arrive, and
 // waits for it while others have it. The owner of recv calls it.
@@ -61,7 +58,7 @@ func (l *link) claim(n int) error {
 		}
 	}
 	l.claimed = size
-	l.allow(messageTime + time.Duration(n/messageRate)*time.Second)
+	l.allow(l.opts.MessageTimeout + time.Duration(n/messageRate)*time.Second)
 	return nil
 }
 

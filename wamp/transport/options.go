@@ -18,6 +18,7 @@ const (
 	DefaultPingTimeout      = 10 * time.Second
 	DefaultWriteTimeout     = 10 * time.Second
 	DefaultHandshakeTimeout = 5 * time.Second
+	DefaultMessageTimeout   = 30 * time.Second
 	DefaultLinger           = 2 * time.Second
 )
 
@@ -62,6 +63,9 @@ type Options struct {
 	WriteTimeout time.Duration
 	// HandshakeTimeout bounds everything before the first message.
 	HandshakeTimeout time.Duration
+	// MessageTimeout bounds the arrival of a message of more than 16 KiB at a server:
+	// with a second more for each 16 KiB of it, for whoever holds memory has to use it.
+	MessageTimeout time.Duration
 	// Linger bounds Close: flushing the queue and waiting for the other side to
 	// have read it.
 	Linger time.Duration
@@ -96,6 +100,7 @@ func (o Options) withDefaults() (Options, error) {
 		{&o.PingTimeout, DefaultPingTimeout},
 		{&o.WriteTimeout, DefaultWriteTimeout},
 		{&o.HandshakeTimeout, DefaultHandshakeTimeout},
+		{&o.MessageTimeout, DefaultMessageTimeout},
 		{&o.Linger, DefaultLinger},
 	} {
 		if *d.v <= 0 {

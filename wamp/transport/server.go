@@ -52,6 +52,10 @@ type ServerConfig struct {
 	LongPoll LongPollConfig
 	// HTTP serves all other paths; nil answers 404.
 	HTTP http.Handler
+	// HTTPTimeout bounds a plain HTTP request with its body, and its answer, so that
+	// slow ones do not use up MaxConns. A handler that needs longer sets deadlines of
+	// its own (http.ResponseController). 0 means DefaultHTTPTimeout.
+	HTTPTimeout time.Duration
 	// Origins are the web pages that may connect besides those of the host itself;
 	// see websocket.Server.
 	Origins []string
@@ -64,10 +68,8 @@ type ServerConfig struct {
 	TLS *tls.Config
 }
 
-// httpTimeout bounds a plain HTTP request with its body, and its answer, so that
-// slow ones do not use up MaxConns. A handler that needs longer sets deadlines of
-// its own (http.ResponseController).
-const httpTimeout = 30 * time.Second
+// DefaultHTTPTimeout is how long a plain HTTP request may take.
+const DefaultHTTPTimeout = 30 * time.Second
 
 // Server accepts WAMP connections. One listener serves all transports: a
 // connection that begins with octet 0x7F is RawSocket, any other HTTP.
@@ -119,6 +121,9 @@ func NewServer(cfg ServerConfig, accept func(ctx context.Context, p wamp.Peer) (
 	if cfg.HTTP == nil {
 		cfg.HTTP = http.NotFoundHandler()
 	}
+	if cfg.HTTPTimeout <= 0 {
+		cfg.HTTPTimeout = DefaultHTTPTimeout
+	}
 	if cfg.TLS != nil {
 		cfg.TLS = cfg.TLS.Clone()
 		cfg.TLS.NextProtos = []string{"http/1.1"} // what follows is told by its first octet
@@ -163,8 +168,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	hs := &http.Server{
 		Handler:           http.HandlerFunc(v.serveHTTP),
 		ReadHeaderTimeout: s.cfg.HandshakeTimeout,
-		ReadTimeout:       httpTimeout,
-		WriteTimeout:      httpTimeout,
+		ReadTimeout:       s.cfg.HTTPTimeout,
+		WriteTimeout:      s.cfg.HTTPTimeout,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		BaseContext:       func(net.Listener) context.Context { return requests },
