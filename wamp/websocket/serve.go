@@ -47,8 +47,8 @@ type End struct {
 func (c *Conn) Run(ctx context.Context, h Handler) error {
 	c.hooks = h
 	stop := context.AfterFunc(ctx, func() { _ = c.Close(CloseGoingAway, "") })
-	defer stop()
 	err := c.handle(h)
+	stopped := !stop()
 	code, reason := CloseNormal, ""
 	var ce *CloseError
 	ours := c.readError() == nil // the error is one of h
@@ -63,7 +63,7 @@ func (c *Conn) Run(ctx context.Context, h Handler) error {
 	if h.Close != nil {
 		h.Close(c, c.ended())
 	}
-	if ctx.Err() != nil && !ours || errors.As(err, &ce) && ce.Normal() {
+	if stopped && !ours || errors.As(err, &ce) && ce.Normal() {
 		return nil
 	}
 	return err
