@@ -46,6 +46,7 @@ var arrows = []arrow{
 	{"internal/lane", nil, "a leaf that anybody may use"},
 	{"internal/ratelog", nil, "a leaf that anybody may use"},
 	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
+	{"examples/*", []string{"wamp", "wamp/*"}, "what a program of others may import"},
 	{"cmd/gateway", []string{"*"}, "the composition root, the only place that knows everyone"},
 }
 
