@@ -18,6 +18,8 @@ import (
 // Buses are the serial lines and TCP connections that are in use. Devices that
 // name the same one share it. It is safe for concurrent use.
 type Buses struct {
+	wire func() stream // of tests: a line in place of a port; nil
+
 	mu  sync.Mutex // guards all and the users of each bus
 	all map[string]*bus
 }
@@ -31,6 +33,7 @@ func NewBuses() *Buses { return &Buses{all: map[string]*bus{}} }
 type bus struct {
 	cfg   busConfig
 	log   *slog.Logger
+	wire  func() stream    // see Buses
 	port  *serialport.Port // nil for TCP
 	lane  lane.Lane
 	users int    // guarded by Buses.mu
@@ -67,7 +70,7 @@ func (b *Buses) attach(cfg busConfig, device string, log *slog.Logger) (*bus, fu
 		}
 	}
 	if use == nil {
-		use = &bus{cfg: cfg, log: log, first: device, late: map[byte]lateOf{}, echoes: map[byte]int{}}
+		use = &bus{cfg: cfg, log: log, wire: b.wire, first: device, late: map[byte]lateOf{}, echoes: map[byte]int{}}
 		if cfg.address == "" {
 			port, err := serialport.New(cfg.port, cfg.line, serialport.Roots{}, log)
 			if err != nil {
@@ -123,13 +126,7 @@ func (u *bus) open(ctx context.Context) error {
 	}
 	u.silent = 0
 	if u.port != nil {
-		conn, err := u.port.Open(ctx)
-		if err != nil {
-			return err
-		}
-		baud := u.port.Baud()
-		u.link = &rtuLink{stream: conn, log: u.log, baud: baud, gap: max(u.cfg.gap, frameGap(baud)), turnaround: u.cfg.turnaround, echo: u.cfg.echo}
-		return nil
+		return u.openPort(ctx)
 	}
 	dialer := net.Dialer{Timeout: dialTimeout}
 	conn, err := dialer.DialContext(ctx, "tcp", u.cfg.address)
@@ -142,6 +139,22 @@ func (u *bus) open(ctx context.Context) error {
 	} else {
 		u.link = newTCPLink(s)
 	}
+	return nil
+}
+
+func (u *bus) openPort(ctx context.Context) error {
+	var s stream
+	if u.wire != nil {
+		s = u.wire()
+	} else {
+		conn, err := u.port.Open(ctx)
+		if err != nil {
+			return err
+		}
+		s = conn
+	}
+	baud := u.port.Baud()
+	u.link = &rtuLink{stream: s, log: u.log, baud: baud, gap: max(u.cfg.gap, frameGap(baud)), turnaround: u.cfg.turnaround, echo: u.cfg.echo}
 	return nil
 }
 

@@ -20,8 +20,9 @@ import "gantry/drivers"
 // NewKind returns the entry of this package for the list of drivers. Devices made
 // by the same entry share buses, so a program has one. decode reads the shipped
 // profiles.
-func NewKind(decode Decoder) drivers.Kind {
-	buses := NewBuses()
+func NewKind(decode Decoder) drivers.Kind { return newKind(NewBuses(), decode) }
+
+func newKind(buses *Buses, decode Decoder) drivers.Kind {
 	return drivers.Kind{
 		Name:   "modbus",
 		Config: func() any { return new(Config) },

@@ -140,6 +140,7 @@ type wire struct {
 	echo  bool
 	units map[byte]*unit
 	far   *os.File
+	send  func(frame []byte)
 	done  sync.WaitGroup
 	stop  chan struct{} // closed at the end
 }
@@ -154,6 +155,7 @@ func newWire(t testing.TB, baud int, units map[byte]*unit) *wire {
 	if err := os.Symlink(near.Name(), w.path); err != nil {
 		t.Fatal(err)
 	}
+	w.send = func(frame []byte) { _, _ = far.Write(frame) }
 	w.done.Go(w.listen)
 	t.Cleanup(func() {
 		close(w.stop)
@@ -266,7 +268,7 @@ func (w *wire) serve(frame []byte) {
 			<-before
 		}
 		w.rest(delay + w.takes(len(out)))
-		_, _ = w.far.Write(out)
+		w.send(out)
 	})
 }
 
