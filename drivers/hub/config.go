@@ -13,14 +13,14 @@ import (
 
 // Defaults of a device's configuration.
 const (
-	DefaultEvery         = 10 * time.Second       // polling of drivers that are polled
-	DefaultTimeout       = 5 * time.Second        // one request to the driver
-	DefaultActionTimeout = 5 * time.Minute        // one action
-	DefaultRetryMin      = 200 * time.Millisecond // shortest wait before a restart
-	DefaultRetryMax      = 5 * time.Second        // longest wait before a restart
-	DefaultStable        = 10 * time.Second       // up for so long: the next loss starts at RetryMin
-	DefaultParkAfter     = 3                      // failed starts until a device on a shared wire is parked
-	DefaultParkEvery     = 30 * time.Second       // wait of a parked device
+	DefaultEvery         = 10 * time.Second        // polling of drivers that are polled
+	DefaultTimeout       = 5 * time.Second         // one request to the driver
+	DefaultActionTimeout = 5 * time.Minute         // one action
+	DefaultRetryMin      = 200 * time.Millisecond  // shortest wait before a restart
+	DefaultRetryMax      = 1500 * time.Millisecond // longest wait before a restart: what is plugged in again is back within 2 s
+	DefaultStable        = 10 * time.Second        // up for so long: the next loss starts at RetryMin
+	DefaultParkAfter     = 3                       // failed starts until a device on a shared wire is parked
+	DefaultParkEvery     = 30 * time.Second        // wait of a parked device
 )
 
 // minEvery is the shortest polling interval: faster would only burn the CPU of

@@ -293,43 +293,6 @@ func TestNewSessionIDPublishesEverythingAgain(t *testing.T) {
 	})
 }
 
-func TestThousandPanicsDisturbNobody(t *testing.T) {
-	t.Parallel()
-	bad := newScript(float("a"))
-	var runs atomic.Int64
-	bad.run = func(_ context.Context, link drivers.Link) error {
-		n := runs.Add(1)
-		link.Up()
-		link.Emit(good("a", float64(n)))
-		var bus []int
-		return fmt.Errorf("slot %d", bus[n])
-	}
-	calm := newScript(float("beat")).polled(func(context.Context, []string) ([]drivers.Reading, error) {
-		return []drivers.Reading{good("beat", 1.0)}, nil
-	})
-	every := hub.DeviceConfig{Every: ptr(drivers.Duration(time.Second))}
-	run(t, []hub.Device{device("bad", bad, hub.DeviceConfig{}), device("dev", calm, every)}, func(b *bench) {
-		for runs.Load() < 1000 {
-			time.Sleep(time.Minute)
-		}
-		synctest.Wait()
-		got := b.point("beat")
-		for i := 1; i < len(got); i++ {
-			if gap := got[i].at.Sub(got[i-1].at); gap != time.Second {
-				t.Fatalf("gap of %v between beats %d and %d of the other device", gap, i-1, i)
-			}
-		}
-		for _, s := range b.hub.Devices() {
-			if s.Device == "bad" && s.Counters.Panics < 999 {
-				t.Errorf("panics = %d", s.Counters.Panics)
-			}
-			if s.Device == "dev" && (s.State != hub.Online || s.Counters.Restarts != 0) {
-				t.Errorf("the other device: %+v", s)
-			}
-		}
-	})
-}
-
 func TestPanickedDriverIsRenewed(t *testing.T) {
 	t.Parallel()
 	first := newScript(float("a"))
