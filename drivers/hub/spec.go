@@ -282,7 +282,7 @@ func (s *spec) protect(pc *PointConfig, polled bool) error {
 	}
 	if s.limits.MaxOn != 0 {
 		if _, err := s.check(s.off()); err != nil {
-			return bad("limit.max_on", "a range that includes 0", "the point cannot be switched off: %v", err)
+			return bad("limit.max_on", "a range that includes 0", "the point cannot be switched off: %s", saying(err))
 		}
 	}
 	if pc.Safe == nil {
@@ -290,10 +290,32 @@ func (s *spec) protect(pc *PointConfig, polled bool) error {
 	}
 	safe, err := s.check(pc.Safe.Value)
 	if err != nil {
-		return bad("safe.value", "a value that may be written", "%v", err)
+		return bad("safe.value", s.allowed(), "%s", saying(err))
 	}
 	s.safe, s.safeAfter = safe, pc.Safe.After.Std()
 	return nil
+}
+
+// saying returns the text for people of an error that callers get.
+func saying(err error) string {
+	var e *wamp.Error
+	if errors.As(err, &e) {
+		if args, _ := e.Payload.GoValues(); len(args) > 0 {
+			return fmt.Sprint(args[0])
+		}
+	}
+	return err.Error()
+}
+
+// allowed says for people which values may be written.
+func (s *spec) allowed() string {
+	switch {
+	case len(s.enum) > 0:
+		return abbreviate(s.enum)
+	case s.min != nil || s.max != nil || s.step != 0:
+		return s.rangeText()
+	}
+	return s.typ.String()
 }
 
 // off is the value of a point that is switched off.

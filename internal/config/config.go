@@ -264,7 +264,7 @@ type mainFile struct {
 // in Config even when others are not; Config is nil when the main file cannot be
 // used, which is so when any error is not about one device (see [Errors.Fatal]).
 func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
-	l := loader{kinds: map[string]drivers.Kind{}, seen: map[string]place{}, docs: map[string]*document{}}
+	l := loader{kinds: map[string]drivers.Kind{}, seen: map[string]place{}, docs: map[string]*document{}, points: map[string][]string{}}
 	for _, k := range kinds {
 		l.kinds[k.Name] = k
 	}
@@ -277,6 +277,7 @@ func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
 		l.deviceFiles(dir)
 	}
 	l.agree()
+	l.interlocks()
 	l.errs.sort()
 	if cfg == nil || len(l.errs.Fatal()) > 0 {
 		return nil, l.errs
@@ -304,6 +305,8 @@ type loader struct {
 	good  []Device
 	docs  map[string]*document // of the devices in good, by name
 	errs  Errors
+
+	points map[string][]string // of the devices that could be built, by name
 }
 
 type place struct {

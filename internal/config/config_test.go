@@ -43,7 +43,7 @@ var lamp = drivers.Kind{
 type dimmer struct{}
 
 func (dimmer) Describe() drivers.Description {
-	return drivers.Description{Points: []drivers.Point{{ID: "dim", Readable: true}}}
+	return drivers.Description{Points: []drivers.Point{{ID: "dim", Readable: true, Writable: true}}}
 }
 
 func (dimmer) Run(ctx context.Context, _ drivers.Link) error {
@@ -118,6 +118,10 @@ func TestOneBadDeviceStopsThatDeviceOnly(t *testing.T) {
 		"devices.d/i.toml":      "[device.i]\ndriver = 5\n[device.j]\n",
 		"devices.d/k.toml":      "[device.k]\n" + good + "[device.k.point.dim]\nmin = 2\nscale = 0.0\n[device.k.point.dum]\n",
 		"devices.d/l.toml":      "[device.l]\n" + good + "[device.l.point.dim]\nunit = \"%\"\n[device.l.point.dum]\nunit = \"%\"\n",
+		"devices.d/m.toml":      "[device.m]\n" + good + "[device.m.point.dim]\nsafe = { value = \"off\" }\n",
+		"devices.d/n.toml":      "[device.n]\n" + good + "[device.n.point.dim.limit]\nnot_with = [\"mains.dim\"]\n",
+		"devices.d/o.toml":      "[device.o]\n" + good + "[device.o.point.dim]\nlimit = { max_on = \"1m\", not_with = [\"e.dum\", \"a.x\"] }\n",
+		"devices.d/p.toml":      "[device.p]\n" + good + "[device.p.point.dim]\ncalibrate = [[0, 0], [10]]\n",
 		"devices.d/sub/no.toml": "not toml",
 	})
 	want := []string{
@@ -133,6 +137,10 @@ func TestOneBadDeviceStopsThatDeviceOnly(t *testing.T) {
 		`devices.d/i.toml:3: device.j.driver: is missing; allowed: "lamp"`,
 		`devices.d/k.toml:6: device.k.point.dim.scale: is 0; allowed: any number but 0`,
 		`devices.d/l.toml:6: device.l.point.dum: the driver has no such point; allowed: dim`,
+		`devices.d/m.toml:5: device.m.point.dim.safe.value: dim takes a value of type float; allowed: float`,
+		`devices.d/n.toml:5: device.n.point.dim.limit.not_with: there is no device "mains", did you mean main?; allowed: "point" or "device.point" of the configuration`,
+		`devices.d/o.toml:5: device.o.point.dim.limit.not_with: device e has no point "dum", did you mean dim?; allowed: dim`,
+		`devices.d/p.toml:5: device.p.point.dim.calibrate: entry 2 is [10]; allowed: pairs [measured, true] of finite numbers, the measured ones growing`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)

@@ -77,6 +77,9 @@ func (l *loader) device(d *decoder, path []string, t map[string]any) (dev Device
 	if err := hub.CheckDevice(built); err != nil {
 		d.complain(path, err)
 	}
+	for _, p := range built.Driver.Describe().Points {
+		l.points[name] = append(l.points[name], p.ID)
+	}
 	return dev
 }
 
