@@ -14,6 +14,23 @@ func (p *Passthru) own() *Passthru {
 	}
 }
 
+// Own copies what m borrows, as Clone does, for a message that was copied by value.
+func (m *Result) Own() {
+	d := &m.Details
+	d.CalleeAuthID, d.CalleeAuthRole = strings.Clone(d.CalleeAuthID), strings.Clone(d.CalleeAuthRole)
+	d.Passthru = d.Passthru.own()
+	m.Payload = m.Payload.Clone()
+}
+
+// Own copies what m borrows, as Clone does, for a message that was copied by value.
+func (m *Invocation) Own() {
+	d := &m.Details
+	d.Procedure = own(d.Procedure)
+	d.CallerAuthID, d.CallerAuthRole = strings.Clone(d.CallerAuthID), strings.Clone(d.CallerAuthRole)
+	d.Passthru = d.Passthru.own()
+	m.Payload = m.Payload.Clone()
+}
+
 // Clone returns a copy of m that borrows nothing from it: strings and raw
 // payloads are copied; Go values, Dicts and filter lists are shared, since
 // decoders make them anew for each message and nobody changes them. A *Shared
@@ -95,10 +112,7 @@ func Clone(m Message) Message {
 		return &c
 	case *Result:
 		c := *m
-		d := &c.Details
-		d.CalleeAuthID, d.CalleeAuthRole = strings.Clone(d.CalleeAuthID), strings.Clone(d.CalleeAuthRole)
-		d.Passthru = d.Passthru.own()
-		c.Payload = m.Payload.Clone()
+		c.Own()
 		return &c
 	case *Register:
 		c := *m
@@ -116,11 +130,7 @@ func Clone(m Message) Message {
 		return &c
 	case *Invocation:
 		c := *m
-		d := &c.Details
-		d.Procedure = own(d.Procedure)
-		d.CallerAuthID, d.CallerAuthRole = strings.Clone(d.CallerAuthID), strings.Clone(d.CallerAuthRole)
-		d.Passthru = d.Passthru.own()
-		c.Payload = m.Payload.Clone()
+		c.Own()
 		return &c
 	case *Interrupt:
 		c := *m

@@ -29,10 +29,8 @@ func (s *Session) CallProgress(ctx context.Context, procedure wamp.URI, opts wam
 func (s *Session) CallResult(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (*wamp.Result, error) {
 	opts.ReceiveProgress = onProgress != nil
 	limited := limit(ctx, &opts)
-	r := &request{onProgress: onProgress}
-	id, m, err := s.exchange(ctx, r, func(req wamp.ID) wamp.Message {
-		return &wamp.Call{Request: req, Options: opts, Procedure: procedure, Payload: p}
-	})
+	r := &request{onProgress: onProgress, call: wamp.Call{Options: opts, Procedure: procedure, Payload: p}}
+	id, m, err := s.exchange(ctx, r, &r.call)
 	return s.called(ctx, r, id, m, err, &callEnd{procedure, opts.Cancel, limited})
 }
 
@@ -74,6 +72,7 @@ func (s *Session) called(ctx context.Context, r *request, id wamp.ID, m wamp.Mes
 		}
 		return nil, wrap("call", end.procedure, err)
 	}
+	r.call = wamp.Call{} // whoever keeps the result does not keep the arguments
 	res, ok := m.(*wamp.Result)
 	if !ok {
 		return nil, wrap("call", end.procedure, &wamp.ProtocolError{Text: "CALL was answered by " + m.Type().String()})
@@ -87,7 +86,6 @@ type OpenCall struct {
 	session *Session
 	request *request
 	id      wamp.ID
-	call    wamp.Call
 	end     callEnd
 }
 
@@ -109,10 +107,8 @@ func (s *Session) OpenCall(ctx context.Context, procedure wamp.URI, opts wamp.Ca
 	opts.ReceiveProgress, opts.Progress = onProgress != nil, true
 	c := &OpenCall{session: s, request: &request{onProgress: onProgress}}
 	c.end = callEnd{procedure, opts.Cancel, limit(ctx, &opts)}
-	id, err := s.send(ctx, c.request, func(req wamp.ID) wamp.Message {
-		c.call = wamp.Call{Request: req, Options: opts, Procedure: procedure, Payload: p}
-		return &c.call
-	})
+	c.request.call = wamp.Call{Options: opts, Procedure: procedure, Payload: p}
+	id, err := s.send(ctx, c.request, &c.request.call)
 	if err != nil {
 		return nil, wrap("call", procedure, err)
 	}
@@ -126,8 +122,8 @@ func (c *OpenCall) Send(ctx context.Context, p wamp.Payload) (more bool, err err
 	if len(c.request.reply) > 0 {
 		return false, nil
 	}
-	c.call.Payload = p
-	if err := c.session.peer.Send(ctx, &c.call); err != nil {
+	c.request.call.Payload = p
+	if err := c.session.peer.Send(ctx, &c.request.call); err != nil {
 		return false, wrap("call", c.end.procedure, err)
 	}
 	return true, nil
@@ -135,7 +131,7 @@ func (c *OpenCall) Send(ctx context.Context, p wamp.Payload) (more bool, err err
 
 // Finish sends the last piece and waits for the result, as CallResult does.
 func (c *OpenCall) Finish(ctx context.Context, p wamp.Payload) (*wamp.Result, error) {
-	c.call.Options.Progress = false
+	c.request.call.Options.Progress = false
 	if _, err := c.Send(ctx, p); err != nil {
 		c.Abandon(ctx)
 		return nil, err

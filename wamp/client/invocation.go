@@ -17,8 +17,8 @@ type invocation struct {
 	context.Context
 	cancel  context.CancelFunc
 	session *Session
-	message *wamp.Invocation
-	options wamp.YieldOptions // of the final YIELD
+	message wamp.Invocation
+	yield   wamp.Yield // the final one
 
 	mu     sync.Mutex // guards what follows
 	pieces []wamp.Payload
@@ -47,7 +47,7 @@ func invocationOf(ctx context.Context) *invocation {
 // result is nil.
 func InvocationOf(ctx context.Context) *wamp.Invocation {
 	if i := invocationOf(ctx); i != nil {
-		return i.message
+		return &i.message
 	}
 	return nil
 }
@@ -56,7 +56,7 @@ func InvocationOf(ctx context.Context) *wamp.Invocation {
 // Mode") that go with the result. ctx is the handler's.
 func PassThrough(ctx context.Context, p *wamp.Passthru) {
 	if i := invocationOf(ctx); i != nil {
-		i.options.Passthru = p
+		i.yield.Options.Passthru = p
 	}
 }
 
@@ -163,7 +163,8 @@ func (s *Session) invocation(m *wamp.Invocation) {
 		s.refuse(m.Request, wamp.NewError(wamp.ErrURIUnavailable, "the callee serves as many calls as it may", nil))
 		return
 	}
-	inv := &invocation{session: s, message: wamp.Clone(m).(*wamp.Invocation), last: !m.Details.Progress}
+	inv := &invocation{session: s, message: *m, last: !m.Details.Progress}
+	inv.message.Own()
 	if t := m.Details.Timeout; t > 0 {
 		const longest = 1e12 // milliseconds; more would overflow a time.Duration
 		inv.Context, inv.cancel = context.WithTimeout(s.ctx, time.Duration(min(t, longest))*time.Millisecond)
@@ -188,7 +189,8 @@ func (s *Session) serve(inv *invocation, h wamp.InvocationHandler) {
 	s.cut(inv)
 	s.mu.Unlock()
 	if err == nil {
-		err = s.peer.Send(s.ctx, &wamp.Yield{Request: request, Options: inv.options, Payload: p})
+		inv.yield.Request, inv.yield.Payload = request, p
+		err = s.peer.Send(s.ctx, &inv.yield)
 		if err = unsendable(err); err == nil {
 			return // sent, or the session is over
 		}
@@ -263,7 +265,7 @@ func (s *Session) guarded(inv *invocation, h wamp.InvocationHandler) (p wamp.Pay
 			err = wamp.NewError(wamp.ErrURIRuntimeError, fmt.Sprintf("the procedure failed inside: %v", v), details)
 		}
 	}()
-	return h(inv, inv.message, inv.progress)
+	return h(inv, &inv.message, inv.progress)
 }
 
 func (s *Session) refuse(request wamp.ID, err error) {

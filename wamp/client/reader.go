@@ -124,7 +124,13 @@ func (s *Session) answer(id wamp.ID, m wamp.Message) {
 	if r == nil {
 		return
 	}
-	m = wamp.Clone(m)
+	if result, ok := m.(*wamp.Result); ok {
+		r.result = *result
+		r.result.Own()
+		m = &r.result
+	} else {
+		m = wamp.Clone(m)
+	}
 	if r.onReply != nil {
 		r.onReply(m)
 	}

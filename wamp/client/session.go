@@ -44,6 +44,9 @@ var _ wamp.Session = (*Session)(nil)
 type request struct {
 	// reply receives the final answer; capacity 1, so the reader never waits.
 	reply chan wamp.Message
+	// call and result are the messages of a call, which so take no memory of their own.
+	call   wamp.Call
+	result wamp.Result
 	// onReply runs in the reader before any later message is looked at.
 	onReply func(wamp.Message)
 
@@ -168,10 +171,9 @@ func (s *Session) forget(id wamp.ID) {
 	s.mu.Unlock()
 }
 
-// send sends the message that build makes for a fresh request ID, which the router
-// will answer to r; nil for one that it will not answer. The ID is 0 if nothing was
-// sent.
-func (s *Session) send(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, error) {
+// send sends m with a fresh request ID, which the router will answer to r; nil for
+// one that it will not answer. The ID is 0 if nothing was sent.
+func (s *Session) send(ctx context.Context, r *request, m wamp.Message) (wamp.ID, error) {
 	if r != nil {
 		r.reply = make(chan wamp.Message, 1)
 	}
@@ -179,7 +181,8 @@ func (s *Session) send(ctx context.Context, r *request, build func(wamp.ID) wamp
 	if err != nil {
 		return 0, err
 	}
-	if err = s.peer.Send(ctx, build(id)); err != nil {
+	number(m, id)
+	if err = s.peer.Send(ctx, m); err != nil {
 		s.withdraw(id)
 		id = 0
 	}
@@ -187,14 +190,32 @@ func (s *Session) send(ctx context.Context, r *request, build func(wamp.ID) wamp
 	return id, err
 }
 
+// number gives a request its ID.
+func number(m wamp.Message, id wamp.ID) {
+	switch m := m.(type) {
+	case *wamp.Call:
+		m.Request = id
+	case *wamp.Publish:
+		m.Request = id
+	case *wamp.Subscribe:
+		m.Request = id
+	case *wamp.Unsubscribe:
+		m.Request = id
+	case *wamp.Register:
+		m.Request = id
+	case *wamp.Unregister:
+		m.Request = id
+	}
+}
+
 // exchange is send and the wait for the answer.
-func (s *Session) exchange(ctx context.Context, r *request, build func(wamp.ID) wamp.Message) (wamp.ID, wamp.Message, error) {
-	id, err := s.send(ctx, r, build)
+func (s *Session) exchange(ctx context.Context, r *request, m wamp.Message) (wamp.ID, wamp.Message, error) {
+	id, err := s.send(ctx, r, m)
 	if err != nil {
 		return 0, nil, err
 	}
-	m, err := s.await(ctx, r, id)
-	return id, m, err
+	answer, err := s.await(ctx, r, id)
+	return id, answer, err
 }
 
 // await waits for the answer to a request. One that is given up is forgotten.
@@ -238,9 +259,7 @@ func (s *Session) Publish(ctx context.Context, topic wamp.URI, opts wamp.Publish
 		_, err := s.PublishAcknowledged(ctx, topic, opts, p)
 		return err
 	}
-	_, err := s.send(ctx, nil, func(id wamp.ID) wamp.Message {
-		return &wamp.Publish{Request: id, Options: opts, Topic: topic, Payload: p}
-	})
+	_, err := s.send(ctx, nil, &wamp.Publish{Options: opts, Topic: topic, Payload: p})
 	return wrap("publish", topic, err)
 }
 
@@ -248,9 +267,7 @@ func (s *Session) Publish(ctx context.Context, topic wamp.URI, opts wamp.Publish
 // ID, which subscribers see too.
 func (s *Session) PublishAcknowledged(ctx context.Context, topic wamp.URI, opts wamp.PublishOptions, p wamp.Payload) (wamp.ID, error) {
 	opts.Acknowledge = true
-	_, m, err := s.exchange(ctx, &request{}, func(id wamp.ID) wamp.Message {
-		return &wamp.Publish{Request: id, Options: opts, Topic: topic, Payload: p}
-	})
+	_, m, err := s.exchange(ctx, &request{}, &wamp.Publish{Options: opts, Topic: topic, Payload: p})
 	if err != nil {
 		return 0, wrap("publish", topic, err)
 	}
@@ -280,9 +297,7 @@ func (s *Session) Subscribe(ctx context.Context, topic wamp.URI, opts wamp.Subsc
 			s.mu.Unlock()
 		}
 	}}
-	_, _, err := s.exchange(ctx, r, func(req wamp.ID) wamp.Message {
-		return &wamp.Subscribe{Request: req, Options: opts, Topic: topic}
-	})
+	_, _, err := s.exchange(ctx, r, &wamp.Subscribe{Options: opts, Topic: topic})
 	if err != nil {
 		return nil, wrap("subscribe", topic, err)
 	}
@@ -310,9 +325,7 @@ func (s *Session) unsubscribe(ctx context.Context, id wamp.ID, sub *subscription
 	if !found || len(list) > 0 {
 		return nil
 	}
-	_, _, err := s.exchange(ctx, &request{}, func(req wamp.ID) wamp.Message {
-		return &wamp.Unsubscribe{Request: req, Subscription: id}
-	})
+	_, _, err := s.exchange(ctx, &request{}, &wamp.Unsubscribe{Subscription: id})
 	return err
 }
 
@@ -327,16 +340,12 @@ func (s *Session) Register(ctx context.Context, procedure wamp.URI, opts wamp.Re
 			s.mu.Unlock()
 		}
 	}}
-	_, _, err := s.exchange(ctx, r, func(req wamp.ID) wamp.Message {
-		return &wamp.Register{Request: req, Options: opts, Procedure: procedure}
-	})
+	_, _, err := s.exchange(ctx, r, &wamp.Register{Options: opts, Procedure: procedure})
 	if err != nil {
 		return nil, wrap("register", procedure, err)
 	}
 	return func(ctx context.Context) error {
-		_, _, err := s.exchange(ctx, &request{}, func(req wamp.ID) wamp.Message {
-			return &wamp.Unregister{Request: req, Registration: id}
-		})
+		_, _, err := s.exchange(ctx, &request{}, &wamp.Unregister{Registration: id})
 		s.mu.Lock()
 		delete(s.registrations, id)
 		s.mu.Unlock()
