@@ -160,3 +160,28 @@ func BenchmarkFanOut(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTypedCall is a call with Go values: inside the process they are handed
+// over as they are.
+func BenchmarkTypedCall(b *testing.B) {
+	type point struct {
+		Value float64 `wamp:"0"`
+		Unit  string  `wamp:"unit"`
+	}
+	for _, l := range links() {
+		b.Run(l.name, func(b *testing.B) {
+			w := startBench(b)
+			callee, caller := w.join(l), w.join(l)
+			ctx := context.Background()
+			if _, err := client.Register(ctx, callee, "scale", func(_ context.Context, p point) (point, error) { return p, nil }); err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := client.Call[point](ctx, caller, "scale", point{21.5, "Cel"}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

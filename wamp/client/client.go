@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -167,7 +168,11 @@ func (c *Client) once(ctx context.Context) error {
 func (c *Client) hold(ctx, jctx context.Context, s *Session) error {
 	c.set(s)
 	defer c.set(nil)
-	c.restore(jctx, s)
+	var again sync.WaitGroup
+	defer again.Wait()
+	if missing := c.restore(jctx, s); len(missing) > 0 {
+		again.Go(func() { c.insist(s, missing) })
+	}
 	c.cfg.OnState(true, nil)
 	err := c.cfg.Component.joined(ctx, s)
 	if err == nil {
@@ -203,8 +208,8 @@ func (c *Client) set(s *Session) {
 	c.change = make(chan struct{})
 }
 
-// restore asks a new session for everything wished.
-func (c *Client) restore(ctx context.Context, s *Session) {
+// restore asks a new session for everything wished and returns what it did not get.
+func (c *Client) restore(ctx context.Context, s *Session) (missing []*wish) {
 	c.mu.Lock()
 	wishes := make([]*wish, 0, len(c.wishes))
 	for w := range c.wishes {
@@ -213,9 +218,25 @@ func (c *Client) restore(ctx context.Context, s *Session) {
 	c.mu.Unlock()
 	for _, w := range wishes {
 		if err := w.make(ctx, s); err != nil {
-			c.log.Error("could not be restored; the router's answer stands until the next connection",
-				"what", w.what, "uri", string(w.uri), "error", err)
+			c.log.Error("not restored; trying again", "what", w.what, "uri", string(w.uri), "error", err)
+			missing = append(missing, w)
 		}
+	}
+	return missing
+}
+
+// insist asks for what was refused until the session has it or ends: a procedure may
+// still be held by the session before, which the router has not found dead yet.
+func (c *Client) insist(s *Session, missing []*wish) {
+	wait := backoff.New(backoff.Config{Max: 15 * time.Second}, nil)
+	for len(missing) > 0 && wait.Wait(s.ctx) == nil {
+		missing = slices.DeleteFunc(missing, func(w *wish) bool {
+			err := w.make(s.ctx, s)
+			if err == nil {
+				c.log.Info("restored", "what", w.what, "uri", string(w.uri))
+			}
+			return err == nil
+		})
 	}
 }
 
@@ -289,6 +310,15 @@ func (c *Client) PublishAcknowledged(ctx context.Context, topic wamp.URI, opts w
 	return s.PublishAcknowledged(ctx, topic, opts, p)
 }
 
+// CallResult is that of the present session.
+func (c *Client) CallResult(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (*wamp.Result, error) {
+	s := c.Connected()
+	if s == nil {
+		return nil, fmt.Errorf("call %s: %w", procedure, wamp.ErrNotConnected)
+	}
+	return s.CallResult(ctx, procedure, opts, p, onProgress)
+}
+
 // OpenCall is that of the present session.
 func (c *Client) OpenCall(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (*OpenCall, error) {
 	s := c.Connected()
@@ -305,11 +335,11 @@ func (c *Client) Call(ctx context.Context, procedure wamp.URI, opts wamp.CallOpt
 
 // CallProgress implements wamp.Session.
 func (c *Client) CallProgress(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (wamp.Payload, error) {
-	s := c.Connected()
-	if s == nil {
-		return wamp.Payload{}, fmt.Errorf("call %s: %w", procedure, wamp.ErrNotConnected)
+	r, err := c.CallResult(ctx, procedure, opts, p, onProgress)
+	if err != nil {
+		return wamp.Payload{}, err
 	}
-	return s.CallProgress(ctx, procedure, opts, p, onProgress)
+	return r.Payload, nil
 }
 
 // Subscribe implements wamp.Session. Once it has returned nil the subscription is

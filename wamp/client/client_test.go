@@ -346,6 +346,79 @@ func TestClientRestoresWhatItHad(t *testing.T) {
 	})
 }
 
+// What another session holds is asked for until it is free.
+func TestClientInsistsOnWhatItHad(t *testing.T) {
+	within(t, func(w *world) {
+		c, err := client.New(client.Config{Dial: w.dial, Session: client.SessionConfig{Realm: "realm1"}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(w.t.Context())
+		if _, err := client.Register(ctx, c, "com.mine", func(context.Context, struct{}) (string, error) { return "mine", nil }); err != nil {
+			t.Fatal(err)
+		}
+		holder := w.join()
+		undo, err := client.Register(ctx, holder, "com.mine", func(context.Context, struct{}) (string, error) { return "theirs", nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan error, 1)
+		go func() { ran <- c.Run(ctx) }()
+		time.Sleep(time.Minute)
+		if who, err := client.Call[string](ctx, holder, "com.mine"); who != "theirs" || err != nil {
+			t.Errorf("%s, %v", who, err)
+		}
+		if err := undo(ctx); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if who, err := client.Call[string](ctx, holder, "com.mine"); who != "mine" || err != nil {
+			t.Errorf("%s, %v", who, err)
+		}
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		w.leave(holder)
+	})
+}
+
+func TestSlowReaderOfProgressIsTold(t *testing.T) {
+	within(t, func(w *world) {
+		ctx, s := w.t.Context(), w.join()
+		stopped := make(chan error, 1)
+		if _, err := client.Register(ctx, s, "com.flood", func(ctx context.Context, _ struct{}) (struct{}, error) {
+			for {
+				if err := client.Progress(ctx, 1); err != nil {
+					stopped <- err
+					return struct{}{}, err
+				}
+				time.Sleep(time.Microsecond)
+			}
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var last error
+		n := 0
+		for _, err := range client.Results[int](ctx, s, "com.flood") {
+			if n++; n == 1 {
+				// A call in the loop is no reason to stop.
+				if _, err := client.Call[int](ctx, s, "wamp.session.count"); err != nil {
+					t.Error(err)
+				}
+				if err := <-stopped; !errors.Is(err, context.Canceled) {
+					t.Errorf("the callee was stopped by %v", err)
+				}
+			}
+			last = err
+		}
+		if !errors.Is(last, client.ErrTooSlow) || n < 1000 || n > 1100 {
+			t.Errorf("behind %d results: %v", n, last)
+		}
+		w.leave(s)
+	})
+}
+
 func TestHandlerOwnsItsEvent(t *testing.T) {
 	within(t, func(w *world) {
 		s := w.join()

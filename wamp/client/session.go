@@ -91,7 +91,8 @@ func (s *Session) Err() error {
 }
 
 // Leave says goodbye, waits for the answer until ctx ends, closes the peer and
-// waits for the handlers. A session that has ended already returns nil.
+// waits for the handlers, so that a handler of events or of a procedure must not
+// call it itself. A session that has ended already returns nil.
 func (s *Session) Leave(ctx context.Context) error {
 	s.mu.Lock()
 	first := s.leaving == nil
