@@ -186,6 +186,33 @@ func TestEveryWayToLogIn(t *testing.T) {
 	}
 }
 
+// A component answers challenges itself, and says how it wishes to join.
+func TestComponentAnswersChallenges(t *testing.T) {
+	t.Parallel()
+	v := newVault(t)
+	var who any
+	c := client.Component{
+		OnConnect: func(_ context.Context, info wamp.PeerInfo, join *client.SessionConfig) error {
+			if !info.Encrypted {
+				return errors.New("the riddle is not for everybody")
+			}
+			join.AuthID, join.AuthMethods = "oedipus", []string{"riddle"}
+			return nil
+		},
+		OnChallenge: func(context.Context, *wamp.Challenge) (*wamp.Authenticate, error) {
+			return &wamp.Authenticate{Signature: "42"}, nil
+		},
+		OnJoin: func(ctx context.Context, s *client.Session) error {
+			who = s.Welcome().Details["authrole"]
+			return s.Leave(ctx)
+		},
+	}
+	err := client.Run(t.Context(), c, client.Config{Dial: v.url("rss", nil, false), Session: client.SessionConfig{Realm: "realm1"}})
+	if err != nil || who != "king" {
+		t.Errorf("joined as %v, %v", who, err)
+	}
+}
+
 func TestFailedLoginsAreTyped(t *testing.T) {
 	t.Parallel()
 	v := newVault(t)

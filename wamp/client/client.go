@@ -48,6 +48,8 @@ type Client struct {
 	log  *slog.Logger
 	done chan struct{} // closed when Run returns
 
+	layouts layouts
+
 	mu      sync.Mutex // guards everything below
 	session *Session
 	change  chan struct{} // closed and replaced when session changes

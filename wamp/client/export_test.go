@@ -17,6 +17,6 @@ func Decode[T any](p wamp.Payload, parts []Part, strict bool) (v T, err error) {
 
 // Encode lays a value out as Publish and Call do.
 func Encode(v any) (wamp.Payload, error) {
-	_, p, err := lay("", []any{v})
+	_, p, err := (*layouts)(nil).lay("", []any{v})
 	return p, err
 }

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -49,6 +50,37 @@ var (
 	payloadType = reflect.TypeFor[wamp.Payload]()
 	emptyType   = reflect.TypeFor[struct{}]()
 )
+
+// layouts keeps the layouts that a session has needed: to read the tags of a struct
+// takes longer than to lay it out.
+type layouts struct{ known sync.Map } // reflect.Type -> layout
+
+// of returns the layout of t.
+func (c *layouts) of(t reflect.Type) (layout, error) {
+	if k := t.Kind(); c == nil || k != reflect.Struct && k != reflect.Pointer {
+		return layoutOf(t)
+	}
+	if l, ok := c.known.Load(t); ok {
+		return *l.(*layout), nil
+	}
+	l, err := layoutOf(t)
+	if err == nil {
+		c.known.Store(t, &l)
+	}
+	return l, err
+}
+
+// layoutsOf returns those of a session; nil, which keeps none, for one that is not
+// this package's.
+func layoutsOf(s wamp.Session) *layouts {
+	switch s := s.(type) {
+	case *Session:
+		return &s.layouts
+	case *Client:
+		return &s.layouts
+	}
+	return nil
+}
 
 // layoutOf returns the layout of t, or what is wrong with its tags.
 func layoutOf(t reflect.Type) (layout, error) {
@@ -364,7 +396,7 @@ func (l *layout) decodeError(p wamp.Payload, into any) error {
 // lay lays out arguments for a topic or procedure: one that has a layout of its own
 // (a wamp.Payload, a struct with tags, struct{}) is all of them, any others are
 // positional. A template is filled with the parts of such a struct.
-func lay(uri wamp.URI, args []any) (wamp.URI, wamp.Payload, error) {
+func (c *layouts) lay(uri wamp.URI, args []any) (wamp.URI, wamp.Payload, error) {
 	if len(args) == 1 && args[0] != nil {
 		switch v := args[0].(type) {
 		case wamp.Payload:
@@ -372,7 +404,7 @@ func lay(uri wamp.URI, args []any) (wamp.URI, wamp.Payload, error) {
 		case string, int, float64, bool, []byte:
 			return uri, wamp.Values(args, nil), nil
 		}
-		l, err := layoutOf(reflect.TypeOf(args[0]))
+		l, err := c.of(reflect.TypeOf(args[0]))
 		if err != nil {
 			return uri, wamp.Payload{}, err
 		}

@@ -30,12 +30,13 @@ func Results[T any](ctx context.Context, s wamp.Session, procedure wamp.URI, arg
 func ResultsWith[T any](ctx context.Context, s wamp.Session, procedure wamp.URI, opts wamp.CallOptions, args ...any) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
-		l, err := layoutOf(reflect.TypeFor[T]())
+		known := layoutsOf(s)
+		l, err := known.of(reflect.TypeFor[T]())
 		if err != nil {
 			yield(zero, wrap("call", procedure, err))
 			return
 		}
-		procedure, p, err := lay(procedure, args)
+		procedure, p, err := known.lay(procedure, args)
 		if err != nil {
 			yield(zero, wrap("call", procedure, err))
 			return

@@ -36,6 +36,7 @@ type Session struct {
 	err           error                // why the session ended
 
 	handlers sync.WaitGroup // invocations being served
+	layouts  layouts
 }
 
 var _ wamp.Session = (*Session)(nil)

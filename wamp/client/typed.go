@@ -22,7 +22,7 @@ func Publish(ctx context.Context, s wamp.Session, topic wamp.URI, args ...any) e
 // PublishWith is Publish with options. With opts.Acknowledge it returns once the
 // router has accepted the event, or its refusal.
 func PublishWith(ctx context.Context, s wamp.Session, topic wamp.URI, opts wamp.PublishOptions, args ...any) error {
-	topic, p, err := lay(topic, args)
+	topic, p, err := layoutsOf(s).lay(topic, args)
 	if err != nil {
 		return wrap("publish", topic, err)
 	}
@@ -138,7 +138,7 @@ func Progress(ctx context.Context, args ...any) error {
 	if i == nil {
 		return ErrNoProgress
 	}
-	_, p, err := lay("", args)
+	_, p, err := i.session.layouts.lay("", args)
 	if err != nil {
 		return err
 	}
@@ -155,11 +155,12 @@ func Call[Out any](ctx context.Context, s wamp.Session, procedure wamp.URI, args
 
 // CallWith is Call with options.
 func CallWith[Out any](ctx context.Context, s wamp.Session, procedure wamp.URI, opts wamp.CallOptions, args ...any) (out Out, err error) {
-	l, err := layoutOf(reflect.TypeFor[Out]())
+	known := layoutsOf(s)
+	l, err := known.of(reflect.TypeFor[Out]())
 	if err != nil {
 		return out, wrap("call", procedure, err)
 	}
-	procedure, p, err := lay(procedure, args)
+	procedure, p, err := known.lay(procedure, args)
 	if err != nil {
 		return out, wrap("call", procedure, err)
 	}
