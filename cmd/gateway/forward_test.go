@@ -3,12 +3,15 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -56,20 +59,26 @@ func runForward(t *testing.T, a *app, args ...string) (ended <-chan int) {
 	return code
 }
 
-// certificate writes a certificate for example.com and its key, and returns their
-// files.
+// certificate writes a certificate for example.com, of a server and of a client, and
+// its key, and returns their files.
 func certificate(t *testing.T) (cert, key string) {
 	t.Helper()
-	hs := httptest.NewUnstartedServer(nil)
-	hs.StartTLS()
-	defer hs.Close()
-	c := hs.TLS.Certificates[0]
-	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"example.com"}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}}
+	public, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		t.Fatal(err)
 	}
 	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: c.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+	for file, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: public}, key: {Type: "PRIVATE KEY", Bytes: der}} {
 		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -493,4 +502,75 @@ func TestForwardWithSocatAtBothEnds(t *testing.T) {
 	_ = keys.Close()
 	_ = visitor.Process.Kill()
 	_ = visitor.Wait()
+}
+
+func TestForwardDialsThroughAProxyWithHeaders(t *testing.T) {
+	t.Parallel()
+	var asked, token string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.Method + " " + r.Header.Get("Proxy-Authorization")
+		to, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			http.Error(w, "no way", http.StatusBadGateway)
+			return
+		}
+		from, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			return
+		}
+		_, _ = io.WriteString(from, "HTTP/1.1 200 OK\r\n\r\n")
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_, _ = io.Copy(to, from)
+			_ = to.Close()
+		}()
+		_, _ = io.Copy(from, to)
+		_ = from.Close()
+		<-ended
+	}))
+	defer proxy.Close()
+	ws := httptest.NewServer(&websocket.Server{
+		Connect: func(h *websocket.Handshake) error { token = h.Request.Header.Get("X-Token"); return nil },
+		Handle:  func(c *websocket.Conn, _ *http.Request) { echoing(c.Stream(websocket.StreamText)) },
+	})
+	defer ws.Close()
+	in, keys := io.Pipe()
+	out, errs := newOutput(), newOutput()
+	ended := runForward(t, newApp(in, out, errs, os.Getenv), "stdio:", strings.Replace(ws.URL, "http", "ws", 1), "--trace", "--text",
+		"--header", "X-Token: abc", "--proxy", strings.Replace(proxy.URL, "http://", "http://ann:secret@", 1))
+	_, _ = io.WriteString(keys, "hello\n")
+	out.await(t, "hello\n")
+	_ = keys.Close()
+	<-ended
+	errs.await(t, "> text, 6 bytes, masked\n")
+	if asked != "CONNECT Basic YW5uOnNlY3JldA==" || token != "abc" {
+		t.Errorf("proxy asked for %q, token %q", asked, token)
+	}
+}
+
+func TestForwardAsksForACertificate(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool, err := readPool("", cert)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, _ := forwarding(t, "tls:0", target(t, "tcp", cert, key), "--cert", cert, "--key", key, "--client-ca", cert)
+	trust := &tls.Config{RootCAs: pool, ServerName: "example.com", MaxVersion: tls.VersionTLS12}
+	if _, err := tls.Dial("tcp", strings.TrimPrefix(at, "tls:"), trust); err == nil {
+		t.Error("a client without a certificate gets in")
+	}
+	trust.Certificates = []tls.Certificate{pair}
+	c := visit(t, at, trust)
+	if _, err := io.WriteString(c, "hello"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 5)); err != nil {
+		t.Error(err)
+	}
 }

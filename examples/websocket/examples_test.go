@@ -53,7 +53,7 @@ func testWhole(t *testing.T, dir string) {
 		"headers": "refused: 403 Forbidden (\"say the word\")\nserver sees visitor/1\nclient sees headers-example\n" +
 			"server sees visitor/1\nserver sees the cookie visits=1\nclient sees headers-example\n",
 		"proxy":     "the proxy answers 407\nyou found me <nil>\n",
-		"streaming": "/whole: 256 MiB, a6d72ac7...\n/frames: 256 frames, 1 sums\n",
+		"streaming": "/whole: 64 MiB, 3b6a07d0...\n/frames: 64 frames, 1 sums\n",
 		"ping": "server gets a ping: are you there?\n" + strings.Repeat("there and back in less than a minute: true\n", 3) +
 			"server: the client has fallen silent\n",
 	} {

@@ -13,6 +13,10 @@
 //   - streams: [Conn.Reader] and [Conn.Writer] for messages that need not fit into
 //     memory.
 //
+// Conn.Read and Conn.Write take no context, which would cost more than they do:
+// their time is bounded by the Config, and a context is given to what goes on for
+// long or waits for others, such as [Serve], [Conn.Run] and [Conn.Ping].
+//
 // [Listen] and [Dialer.Dial] take a URL with TCP or a Unix socket, with TLS or
 // without; see [URL].
 //

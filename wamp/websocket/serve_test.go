@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -249,4 +250,52 @@ func TestPingTellsTheRoundTrip(t *testing.T) {
 	if _, err := c.Ping(t.Context()); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}
+}
+
+func TestAWriteEndsWithItsTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		stalled := make(chan struct{})
+		s := &websocket.Server{Config: websocket.Config{PingInterval: -1}, Handle: func(c *websocket.Conn, _ *http.Request) {
+			<-stalled // a pipe has no room, so nothing is taken
+			_ = c.Abandon()
+		}}
+		p := piped(t, s)
+		d := &websocket.Dialer{Config: websocket.Config{PingInterval: -1, WriteTimeout: 8 * time.Second}, DialNet: p.dial}
+		c, err := d.Dial(t.Context(), "ws://pipe")
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		err = c.Write(websocket.Binary, make([]byte, 100_000))
+		if took := time.Since(begin); !errors.Is(err, os.ErrDeadlineExceeded) || took < 6*time.Second || took > 8*time.Second {
+			t.Errorf("after %v: %v", took, err)
+		}
+		if _, _, err := c.Read(); err == nil {
+			t.Error("the connection reads after a cut frame")
+		}
+		if again := c.Write(websocket.Binary, nil); again == nil {
+			t.Error("the connection writes after a cut frame")
+		}
+		_ = c.Close(websocket.CloseNormal, "")
+		close(stalled)
+	})
+}
+
+func TestASlowRequestIsDropped(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := piped(t, echoServer())
+		c, err := p.dial(t.Context(), "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, "GET / HTTP/1.1\r\n")
+		begin := time.Now()
+		_, _ = io.Copy(io.Discard, c)
+		if took := time.Since(begin); took > websocket.RequestTimeout+time.Second {
+			t.Errorf("after %v", took)
+		}
+		_ = c.Close()
+	})
 }

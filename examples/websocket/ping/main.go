@@ -21,7 +21,7 @@ func main() {
 		log.Fatal(err)
 	}
 	server := &websocket.Server{
-		Config: websocket.Config{PingInterval: 100 * time.Millisecond, PingTimeout: 200 * time.Millisecond},
+		Config: websocket.Config{PingInterval: time.Second, PingTimeout: 2 * time.Second},
 		Handle: func(c *websocket.Conn, r *http.Request) {
 			err := c.Run(r.Context(), websocket.Handler{
 				Ping: func(_ *websocket.Conn, payload []byte) {

@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	size  = 256 << 20
+	size  = 64 << 20
 	piece = 1 << 20
 )
 
