@@ -223,10 +223,10 @@ func (d *Driver) ask(s *session, pdu []byte, send func(pdu []byte) ([]byte, erro
 	case errors.As(err, &g):
 		s.missed.Store(0)
 		s.link.Garbage(g.why, g.sample)
-	case errors.Is(err, drivers.ErrTimeout):
-		d.missed(s, err)
 	case errors.Is(err, drivers.ErrOffline):
 		s.lose(err)
+	case errors.Is(err, drivers.ErrTimeout):
+		d.missed(s, err)
 	}
 	return resp, err
 }

@@ -65,6 +65,15 @@ func ended(caller context.Context, err error) error {
 	return err
 }
 
+// broken makes every error of a stream but that of a context a loss: a port that
+// does not take bytes is of no use any more either.
+func broken(err error) error {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) || errors.Is(err, drivers.ErrOffline) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
+}
+
 // broadcast is the unit that all on a serial line listen to, and none answers.
 const broadcast = 0
 
@@ -100,7 +109,7 @@ func (l *rtuLink) exchange(ctx context.Context, unit byte, req []byte, timeout t
 	l.in = l.in[:0]
 	l.out = appendRTU(l.out[:0], unit, req)
 	if err := l.stream.Write(ctx, l.out); err != nil {
-		return nil, ended(ctx, err)
+		return nil, ended(ctx, broken(err))
 	}
 	sent := time.Now().Add(l.takes(len(l.out)))
 	l.free = sent.Add(l.gap)
@@ -133,7 +142,7 @@ func (l *rtuLink) await(ctx context.Context, unit byte, req []byte, deadline tim
 		cancel()
 		l.in = l.in[:len(l.in)+n]
 		if err != nil {
-			return nil, l.none(ctx, req, err, odd)
+			return nil, l.none(ctx, req, broken(err), odd)
 		}
 		if resp, o := answerIn(l.answerPart(req), unit, req); resp != nil {
 			return resp, nil
@@ -224,7 +233,7 @@ func (l *tcpLink) exchange(ctx context.Context, unit byte, req []byte, timeout t
 	l.transaction++
 	l.out = appendMBAP(l.out[:0], l.transaction, unit, req)
 	if err := l.stream.Write(ctx, l.out); err != nil {
-		return nil, ended(ctx, err)
+		return nil, ended(ctx, broken(err))
 	}
 	wait, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -251,7 +260,7 @@ func (l *tcpLink) exchange(ctx context.Context, unit byte, req []byte, timeout t
 		n, err := l.stream.Read(wait, l.in[len(l.in):cap(l.in)])
 		l.in = l.in[:len(l.in)+n]
 		if err != nil {
-			return nil, ended(ctx, err)
+			return nil, ended(ctx, broken(err))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package modbus
 
 import (
+	"context"
 	"errors"
 	"net"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/drivertest"
+	"gantry/drivers/serialport"
 )
 
 // tcpUnit is a Modbus TCP server that does as it is told.
@@ -224,4 +226,34 @@ func TestAPortThatIsUnpluggedLosesItsDevices(t *testing.T) {
 	again := drivertest.Start(t, a)
 	again.WaitUp(t, 1)
 	values(t, a, "r0")
+}
+
+// wedged is a port that has stopped taking bytes and is of no use any more.
+type wedged struct{ virtual }
+
+func (*wedged) Write(context.Context, []byte) error {
+	return &serialport.Error{Op: "write", Port: "port", Kind: drivers.ErrTimeout, Err: errors.New("the port does not take the bytes")}
+}
+
+func TestAWedgedPortIsOpenedAnew(t *testing.T) {
+	t.Parallel()
+	buses := NewBuses()
+	line := newVirtual(0, map[byte]*unit{1: newUnit()})
+	defer line.done.Wait()
+	defer close(line.stop)
+	opened := 0
+	buses.wire = func() stream {
+		if opened++; opened == 1 {
+			return &wedged{}
+		}
+		return line
+	}
+	w := wire{path: "/dev/ttyVIRTUAL"}
+	d := newDriver(t, w.config(1, regs(0)), buses)
+	if err := d.Run(t.Context(), &drivertest.Link{}); !errors.Is(err, drivers.ErrOffline) {
+		t.Errorf("Run: %v", err)
+	}
+	link := drivertest.Start(t, d)
+	link.WaitUp(t, 1)
+	values(t, d, "r0")
 }
