@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/flate"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -99,6 +100,31 @@ func TestOffersOfCompression(t *testing.T) {
 	}
 	if dial(t, &websocket.Dialer{Config: websocket.Config{Deflate: true}}, plain).Deflated() {
 		t.Error("compression against the server's will")
+	}
+}
+
+// A window that the other side limits is kept to by not referring back at all.
+func TestASmallWindowIsKeptTo(t *testing.T) {
+	t.Parallel()
+	p := prepare(t, websocket.Binary, strings.Repeat("abcdefgh", 1000))
+	url := deflating(t, 0, func(c *websocket.Conn) {
+		if c.Window() != 9 {
+			t.Errorf("window is %d", c.Window())
+		}
+		_ = c.WritePrepared(p)
+		_ = c.Write(websocket.Binary, []byte(strings.Repeat("abcdefgh", 1000)))
+		_ = c.Close(websocket.CloseNormal, "")
+	})
+	_, br, _ := offer(t, url, "permessage-deflate; server_max_window_bits=9")
+	var head [4]byte
+	if _, err := io.ReadFull(br, head[:]); err != nil || head != [4]byte{0x82, 126, 8000 >> 8, 8000 & 255} {
+		t.Fatalf("a prepared message begins % x, %v; compressed it would refer to anything", head, err)
+	}
+	if _, err := br.Discard(8000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(br, head[:]); err != nil || head[0] != 0xC2 || int(head[2])<<8|int(head[3]) < 2000 {
+		t.Errorf("a message begins % x, %v", head, err)
 	}
 }
 

@@ -1,46 +1,68 @@
 package websocket
 
 import (
-	"errors"
+	"bytes"
 	"fmt"
+	"io"
+	"net"
 	"testing"
 	"unicode/utf8"
 )
 
-// follow feeds b in pieces of n bytes and returns what was seen, and where it ended.
-func follow(b []byte, n int, state int) (seen []FrameHeader, ended int, err error) {
-	in := &incoming{state: state, maxFrame: 1000}
-	for ended < len(b) && err == nil {
-		piece := b[ended:min(ended+n, len(b))]
-		var good int
-		good, err = in.feed(piece)
-		ended += good
-		for {
-			h, ok := in.take()
-			if !ok {
-				break
-			}
+// pieces is a connection on which b arrives n bytes at a time.
+type pieces struct {
+	net.Conn
+	b []byte
+	n int
+}
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(p.b) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b[:min(p.n, len(b))], p.b)
+	p.b = p.b[n:]
+	return n, nil
+}
+
+// follow has b arrive in pieces of n bytes and returns the frames that were seen,
+// what was passed on, and the error that ended it.
+func follow(b []byte, n int, server bool) (seen []FrameHeader, passed []byte, w *wire, err error) {
+	w = newWire(&pieces{b: b, n: n}, &Config{MaxFrame: 1000}, server)
+	buf := make([]byte, 128)
+	for {
+		var m int
+		m, err = w.Read(buf)
+		passed = append(passed, buf[:m]...)
+		for h, ok := w.in.take(); ok; h, ok = w.in.take() {
 			seen = append(seen, h)
 		}
+		if err != nil {
+			return seen, passed, w, err
+		}
 	}
-	return seen, ended, err
 }
 
 func FuzzWireSeesTheSameInAnyPieces(f *testing.F) {
 	f.Add([]byte("\x81\x85\x00\x00\x00\x00hello\x89\x80\x00\x00\x00\x00"), uint8(3), false)
 	f.Add([]byte("\x02\xfe\x00\x7e\x00\x00\x00\x00"), uint8(1), false)
 	f.Add([]byte("\x82\xff\x80\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint8(1), false)
+	f.Add([]byte("\x88\x85\x00\x00\x00\x00\x03\xe8\xed\xa0\x80"), uint8(1), false)
+	f.Add([]byte("\x88\x02\x03\xf6\x88\x01x"), uint8(1), false)
 	f.Add([]byte("HTTP/1.1 101 x\r\na: b\r\n\r\n\x81\x01a"), uint8(2), true)
+	f.Add([]byte("HTTP/1.1 101 x\r\nsec-websocket-extensions: permessage-deflate; server_no_context_takeover\r\n\r\n\xc1\x01a\x88\x01"), uint8(2), true)
 	f.Add([]byte("HTTP/1.1 404 x\r\na: b\r\n\r\n\xff\xff\xff"), uint8(2), true)
 	f.Fuzz(func(t *testing.T, b []byte, n uint8, answer bool) {
-		state := inFrames
-		if answer {
-			state = inResponse
-		}
-		want, _, wantErr := follow(b, len(b)+1, state)
-		got, _, err := follow(b, int(n)+1, state)
-		if fmt.Sprint(want) != fmt.Sprint(got) || !errors.Is(err, wantErr) && fmt.Sprint(err) != fmt.Sprint(wantErr) {
+		want, whole, w, wantErr := follow(b, len(b)+1, !answer)
+		got, passed, _, err := follow(b, int(n)+1, !answer)
+		if fmt.Sprint(want, wantErr) != fmt.Sprint(got, err) || err == io.EOF && !bytes.Equal(whole, passed) {
 			t.Errorf("% x in pieces of %d: %v, %v; in one %v, %v", b, n+1, got, err, want, wantErr)
+		}
+		switch {
+		case w.agreed != "" && (!agreeable(w.agreed) || !answer):
+			t.Errorf("agreed on %q", w.agreed)
+		case w.agreed == "" && !bytes.HasPrefix(b, whole):
+			t.Errorf("%q became %q", b, whole)
 		}
 	})
 }
