@@ -68,18 +68,31 @@ func (o *deflateOptions) String() string {
 }
 
 // sizes are the lengths of the messages exchanged with outsiders.
-var sizes = []int{0, 1, 2, 125, 126, 127, 1000, 4096, 65535, 65536, 65537, 200_000}
+var sizes = []int{0, 1, 2, 125, 126, 127, 1000, 4096, 65535, 65536, 65537, 100_000}
 
-// start runs a program whose input ends with the test, and returns its output line
-// by line.
-func (o outsider) start(t *testing.T, deflates []*deflateOptions, what string, args ...string) *bufio.Scanner {
+// served are the parameters that an outsider's servers ask for, one each, and driven
+// those of its client's connections.
+var (
+	served = []*deflateOptions{
+		nil, {}, {ClientNoContextTakeover: true}, {ServerNoContextTakeover: true, ClientNoContextTakeover: true},
+		{ServerMaxWindowBits: 10}, {ClientMaxWindowBits: 10},
+	}
+	driven = []*deflateOptions{
+		nil, {}, {ServerNoContextTakeover: true}, {ClientNoContextTakeover: true}, {ServerNoContextTakeover: true, ClientNoContextTakeover: true},
+		{ServerMaxWindowBits: 9}, {ServerMaxWindowBits: 12}, {ServerMaxWindowBits: 15}, {ClientMaxWindowBits: 9}, {ClientMaxWindowBits: 15},
+		{ServerNoContextTakeover: true, ClientNoContextTakeover: true, ServerMaxWindowBits: 10, ClientMaxWindowBits: 10},
+	}
+)
+
+// start runs the program until the test ends and returns its output line by line.
+func (o outsider) start(t *testing.T, url string) *bufio.Scanner {
 	t.Helper()
 	o.need(t)
-	options, err := json.Marshal(map[string]any{"deflates": deflates, "sizes": sizes})
+	options, err := json.Marshal(map[string]any{"serve": served, "drive": driven, "sizes": sizes})
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := append(append(append([]string{}, o.command...), what, string(options)), args...)
+	all := append(append([]string{}, o.command...), string(options), url)
 	cmd := exec.Command(all[0], all[1:]...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -107,45 +120,25 @@ func (o outsider) start(t *testing.T, deflates []*deflateOptions, what string, a
 	return bufio.NewScanner(out)
 }
 
-// TestOutsidersAsClients has other people's clients send messages to the server.
-func TestOutsidersAsClients(t *testing.T) {
+// TestOutsiders has other people's libraries speak with the server and the client.
+func TestOutsiders(t *testing.T) {
 	t.Parallel()
 	for _, o := range outsiders() {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
-			deflates := []*deflateOptions{
-				nil, {}, {ServerNoContextTakeover: true}, {ClientNoContextTakeover: true}, {ServerNoContextTakeover: true, ClientNoContextTakeover: true},
-				{ServerMaxWindowBits: 9}, {ServerMaxWindowBits: 12}, {ServerMaxWindowBits: 15}, {ClientMaxWindowBits: 9}, {ClientMaxWindowBits: 15},
-				{ServerNoContextTakeover: true, ClientNoContextTakeover: true, ServerMaxWindowBits: 10, ClientMaxWindowBits: 10},
-			}
-			said := o.start(t, deflates, "drive", serve(t, websocket.Config{PingInterval: -1, Deflate: true, DeflateFrom: 1}))
-			for _, d := range deflates {
-				if said.Scan(); said.Text() != "ok" {
-					t.Errorf("%v: %q", d, said.Text())
-				}
-			}
-		})
-	}
-}
-
-// TestOutsidersAsServers sends messages to other people's servers.
-func TestOutsidersAsServers(t *testing.T) {
-	t.Parallel()
-	for _, o := range outsiders() {
-		t.Run(o.name, func(t *testing.T) {
-			t.Parallel()
-			deflates := []*deflateOptions{
-				nil, {}, {ClientNoContextTakeover: true}, {ServerNoContextTakeover: true, ClientNoContextTakeover: true},
-				{ServerMaxWindowBits: 10}, {ClientMaxWindowBits: 10},
-			}
-			said := o.start(t, deflates, "serve")
+			said := o.start(t, serve(t, websocket.Config{PingInterval: -1, Deflate: true, DeflateFrom: 1}))
 			said.Scan()
 			ports := strings.Fields(said.Text())
-			if len(ports) != len(deflates) {
-				t.Fatalf("ports %q, expected %d", said.Text(), len(deflates))
+			if len(ports) != len(served) {
+				t.Fatalf("ports %q, expected %d", said.Text(), len(served))
 			}
-			for i, d := range deflates {
-				t.Run(d.String(), func(t *testing.T) { drive(t, "ws://127.0.0.1:"+ports[i], d != nil) })
+			for i, d := range served {
+				t.Run("server "+d.String(), func(t *testing.T) { drive(t, "ws://127.0.0.1:"+ports[i], d != nil) })
+			}
+			for _, d := range driven {
+				if said.Scan(); said.Text() != "ok" {
+					t.Errorf("client %v: %q", d, said.Text())
+				}
 			}
 		})
 	}

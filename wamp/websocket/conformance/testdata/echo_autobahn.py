@@ -1,4 +1,4 @@
-"""Echo by Autobahn|Python. See echo_ws.mjs for the arguments, which begin with serve or drive."""
+"""Echo by Autobahn|Python. The arguments are those of echo_ws.mjs but for the first."""
 
 import asyncio
 import json
@@ -9,7 +9,7 @@ from autobahn.asyncio.websocket import (
 from autobahn.websocket.compress import (
     PerMessageDeflateOffer, PerMessageDeflateOfferAccept, PerMessageDeflateResponse, PerMessageDeflateResponseAccept)
 
-what, options = sys.argv[1], json.loads(sys.argv[2])
+options, url = json.loads(sys.argv[1]), sys.argv[2]
 
 
 class Echo(WebSocketServerProtocol):
@@ -31,14 +31,13 @@ def accepting(deflate):
 async def serve():
     loop = asyncio.get_running_loop()
     ports = []
-    for deflate in options["deflates"]:
+    for deflate in options["serve"]:
         factory = WebSocketServerFactory()
         factory.protocol = Echo
         factory.setProtocolOptions(perMessageCompressionAccept=accepting(deflate))
         server = await loop.create_server(factory, "127.0.0.1", 0)
         ports.append(str(server.sockets[0].getsockname()[1]))
     print(" ".join(ports), flush=True)
-    await loop.run_in_executor(None, sys.stdin.read)
 
 
 messages = []
@@ -77,8 +76,8 @@ def accept_response(response):
         return PerMessageDeflateResponseAccept(response)
 
 
-async def drive(url):
-    for deflate in options["deflates"]:
+async def drive():
+    for deflate in options["drive"]:
         factory = WebSocketClientFactory(url)
         factory.protocol = Drive
         factory.deflate = deflate
@@ -92,4 +91,10 @@ async def drive(url):
         print(await factory.done, flush=True)
 
 
-asyncio.run(serve() if what == "serve" else drive(sys.argv[3]))
+async def main():
+    await serve()
+    await drive()
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+asyncio.run(main())

@@ -1,4 +1,4 @@
-"""Echo by the Python library websockets. See echo_ws.mjs for the arguments, which begin with serve or drive."""
+"""Echo by the Python library websockets. The arguments are those of echo_ws.mjs but for the first."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ import sys
 import websockets
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory, ServerPerMessageDeflateFactory
 
-what, options = sys.argv[1], json.loads(sys.argv[2])
+options, url = json.loads(sys.argv[1]), sys.argv[2]
 
 
 def extensions(factory, deflate):
@@ -26,19 +26,17 @@ async def echo(socket):
         await socket.send(message)
 
 
-async def serve():
-    async with contextlib.AsyncExitStack() as stack:
-        ports = []
-        for deflate in options["deflates"]:
-            found = extensions(ServerPerMessageDeflateFactory, deflate)
-            server = await stack.enter_async_context(
-                websockets.serve(echo, "127.0.0.1", 0, compression=None, extensions=found, max_size=None))
-            ports.append(str(server.sockets[0].getsockname()[1]))
-        print(" ".join(ports), flush=True)
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+async def serve(stack):
+    ports = []
+    for deflate in options["serve"]:
+        found = extensions(ServerPerMessageDeflateFactory, deflate)
+        server = await stack.enter_async_context(
+            websockets.serve(echo, "127.0.0.1", 0, compression=None, extensions=found, max_size=None))
+        ports.append(str(server.sockets[0].getsockname()[1]))
+    print(" ".join(ports), flush=True)
 
 
-async def drive_one(url, deflate):
+async def drive_one(deflate):
     found = extensions(ClientPerMessageDeflateFactory, deflate)
     async with websockets.connect(url, compression=None, extensions=found, max_size=None) as socket:
         if found and not socket.extensions:
@@ -52,12 +50,19 @@ async def drive_one(url, deflate):
     return "ok" if socket.close_code == 1000 else "closed with %s" % socket.close_code
 
 
-async def drive(url):
-    for deflate in options["deflates"]:
+async def drive():
+    for deflate in options["drive"]:
         try:
-            print(await drive_one(url, deflate), flush=True)
+            print(await drive_one(deflate), flush=True)
         except (OSError, websockets.exceptions.WebSocketException) as error:
             print(repr(error), flush=True)
 
 
-asyncio.run(serve() if what == "serve" else drive(sys.argv[3]))
+async def main():
+    async with contextlib.AsyncExitStack() as stack:
+        await serve(stack)
+        await drive()
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+
+asyncio.run(main())

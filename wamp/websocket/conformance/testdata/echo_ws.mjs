@@ -1,18 +1,18 @@
 // Echo by the package ws of npm:
 //
-//     node echo_ws.mjs DIRECTORY serve OPTIONS
-//     node echo_ws.mjs DIRECTORY drive OPTIONS URL
+//     node echo_ws.mjs DIRECTORY OPTIONS URL
 //
-// DIRECTORY is where npm has installed ws. OPTIONS are JSON: deflates, a list of
-// parameters of permessage-deflate, null for none, and sizes, of messages. serve
-// starts a server for each of deflates, prints their ports in one line, and ends
-// with its input. drive opens a connection for each, sends a text and a binary
-// message of each size, expects them back, and prints a line, ok or what was wrong.
+// DIRECTORY is where npm has installed ws. OPTIONS are JSON: serve and drive, lists
+// of parameters of permessage-deflate, null for none, and sizes, of messages. It
+// starts an echo server for each of serve and prints their ports in one line. Then
+// it connects to the echo at URL for each of drive, sends a text and a binary message
+// of each size, expects them back, and prints a line, ok or what was wrong. It ends
+// with its input.
 import { createRequire } from "node:module";
 
-const [directory, what, text, url] = process.argv.slice(2);
+const [directory, text, url] = process.argv.slice(2);
 const WebSocket = createRequire(directory + "/")("ws");
-const { deflates, sizes } = JSON.parse(text);
+const options = JSON.parse(text);
 
 const perMessageDeflate = (d) => (d ? { threshold: 0, ...d } : false);
 
@@ -25,13 +25,7 @@ const listen = (d) =>
     });
   });
 
-async function serve() {
-  console.log((await Promise.all(deflates.map(listen))).join(" "));
-  process.stdin.resume();
-  process.stdin.on("end", () => process.exit(0));
-}
-
-const messages = sizes.flatMap((n) => [
+const messages = options.sizes.flatMap((n) => [
   { binary: false, data: Buffer.from("the quick brown fox ".repeat(n / 20 + 1).slice(0, n)) },
   { binary: true, data: Buffer.from(Array.from({ length: n }, (_, i) => (i * i) >> (i % 7))) },
 ]);
@@ -55,8 +49,7 @@ const drive = (d) =>
     socket.on("close", (code) => resolve(at === messages.length && code === 1000 ? "ok" : `closed with ${code} after ${at} messages`));
   });
 
-if (what === "serve") {
-  await serve();
-} else {
-  for (const d of deflates) console.log(await drive(d));
-}
+console.log((await Promise.all(options.serve.map(listen))).join(" "));
+for (const d of options.drive) console.log(await drive(d));
+process.stdin.resume();
+process.stdin.on("end", () => process.exit(0));
