@@ -30,8 +30,8 @@ func rawDeflated(op byte, parts ...[]byte) []frame {
 
 // sizes are lengths of messages and where they are cut, 0 for nowhere.
 var sizes = []struct{ length, cut int }{
-	{16, 0}, {64, 0}, {256, 0}, {1 << 10, 0}, {4 << 10, 0}, {8 << 10, 0}, {16 << 10, 0}, {32 << 10, 0}, {64 << 10, 0}, {128 << 10, 0},
-	{8 << 10, 256}, {16 << 10, 256}, {32 << 10, 256}, {64 << 10, 256}, {32 << 10, 1 << 10}, {32 << 10, 4 << 10}, {32 << 10, 16 << 10},
+	{16, 0}, {64, 0}, {256, 0}, {1 << 10, 0}, {4 << 10, 0}, {8 << 10, 0}, {16 << 10, 0}, {32 << 10, 0}, {64 << 10, 0},
+	{8 << 10, 256}, {16 << 10, 256}, {32 << 10, 256}, {16 << 10, 1 << 10}, {16 << 10, 4 << 10}, {16 << 10, 8 << 10},
 }
 
 // contents are the kinds of payload, from what compresses well to what does not.
@@ -270,7 +270,7 @@ func brief(p *peer) {
 func exchangeCases(what string, offers []params) []Case {
 	var cases []Case
 	for _, s := range sizes {
-		if s.length > 16<<10 {
+		if s.length > 8<<10 {
 			continue // the group before has them all
 		}
 		cases = append(cases, Case{

@@ -62,10 +62,17 @@ func (f frame) encode(key *[4]byte) []byte {
 	}
 	b[1] |= 0x80
 	b = append(b, key[:]...)
-	for i, c := range f.payload {
-		b = append(b, c^key[i%4])
-	}
+	n = uint64(len(b))
+	b = append(b, f.payload...)
+	mask(*key, b[n:])
 	return b
+}
+
+// mask applies a key in place.
+func mask(key [4]byte, b []byte) {
+	for i := range b {
+		b[i] ^= key[i%4]
+	}
 }
 
 // largest bounds what is read.
@@ -108,9 +115,7 @@ func readFrame(r io.Reader, masked bool) (head byte, payload []byte, err error) 
 		return 0, nil, unexpected(err)
 	}
 	if masked {
-		for i := range payload {
-			payload[i] ^= key[i%4]
-		}
+		mask(key, payload)
 	}
 	return h[0], payload, nil
 }
