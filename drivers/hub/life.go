@@ -60,7 +60,6 @@ type life struct {
 	// ahead is the lane of writes and gets where the driver shares a wire: they do
 	// not wait for a poll that waits for the wire. Elsewhere it is &lane.
 	ahead  *lane.Lane
-	tasks  sync.WaitGroup // what the hub started for this life and waits for
 	once   sync.Once
 	isUp   atomic.Bool
 	up     chan struct{} // closed by Up once the device has been reported online
@@ -277,7 +276,6 @@ func (l *life) run(log *slog.Logger) (upFor time.Duration, gone <-chan struct{},
 		upFor = max(l.d.hub.now().Sub(upAt), 1)
 	}
 	pollers.Wait()
-	l.tasks.Wait()
 	var p *panicError
 	if errors.As(err, &p) {
 		log.Error("driver panicked", "panic", p.Error(), "stack", string(p.stack))

@@ -159,7 +159,12 @@ func (d *device) securely(l *life) {
 			return
 		}
 	}
-	l.tasks.Go(func() {
+	if !l.begin() {
+		d.release(list)
+		return
+	}
+	go func() {
+		defer l.requests.Done()
 		// keepRules writes them again where this fails.
 		d.fulfil(l.ctx, l, beside, list)
 		d.release(list)
@@ -167,7 +172,7 @@ func (d *device) securely(l *life) {
 			in.Leave()
 		}
 		d.rules.ring()
-	})
+	}()
 }
 
 // secure writes the safe values of points that may have others, because the device
