@@ -58,7 +58,7 @@ debounce = "50ms"
 window = { every = "1m", of = "mean" }
 throttle = "2m"
 verify = "1s"
-limit = { every = "1s", max_on = "30m", min_off = "2m", not_with = ["mode2", "valve.run"] }
+limit = { every = "1s", max_on = "30m", min_off = "2m", not_with = ["bit", "valve.run"] }
 safe = { value = 0.0, after = "1m" }
 [device.dev.point.mode]
 enum = ["off", "on"]
@@ -142,6 +142,8 @@ func TestWhatIsWrongWithADevice(t *testing.T) {
 		{"an interlock with itself", point(hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"dev.p"}}}), num, "point.p.limit.not_with"},
 		{"an interlock with nobody", point(hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"q"}}}), num, "point.p.limit.not_with"},
 		{"an interlock with no name", point(hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"a.b.c"}}}), num, "point.p.limit.not_with"},
+		{"an interlock with a text", hub.DeviceConfig{Point: map[string]hub.PointConfig{"p": {Map: map[string]string{"0": "a"}}, "w": {Limit: hub.LimitConfig{NotWith: []string{"p"}}}}},
+			[]drivers.Point{writable("p", drivers.Int), writable("w", drivers.Bool)}, "point.w.limit.not_with"},
 		{"no safe value", point(hub.PointConfig{Safe: &hub.SafeConfig{}}), num, "point.p.safe.value"},
 		{"a safe value of another type", point(hub.PointConfig{Safe: &hub.SafeConfig{Value: "off"}}), num, "point.p.safe.value"},
 		{"a safe value out of range", point(hub.PointConfig{Safe: &hub.SafeConfig{Value: 11.0}}), bounded, "point.p.safe.value"},

@@ -68,7 +68,7 @@ func (p *point) arrive(s filter.Sample, now time.Time, force bool) (filter.Sampl
 	switch {
 	case s.Quality > drivers.Uncertain:
 		p.guard.Doubt()
-	case p.typ == drivers.Bool || p.numeric():
+	case p.switches():
 		p.guard.Observe(isOn(s.Value), now)
 	}
 	if force {

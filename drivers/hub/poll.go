@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,21 @@ const firstPoll = 100 * time.Millisecond
 type pollKey struct {
 	group string
 	every time.Duration
+}
+
+// pollGroups returns the points that are polled together.
+func (d *device) pollGroups() map[pollKey][]string {
+	groups := make(map[pollKey][]string)
+	for _, p := range d.points {
+		if p.every > 0 {
+			k := pollKey{group: p.group, every: p.every}
+			groups[k] = append(groups[k], p.id)
+		}
+	}
+	for _, ids := range groups {
+		slices.Sort(ids)
+	}
+	return groups
 }
 
 // poll starts the polling of a life: one goroutine per group, counted in wg.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +64,7 @@ func newSpecs(gateway, device string, cfg *DeviceConfig, desc *drivers.Descripti
 		s.topic = PointTopic(gateway, device, p.ID)
 		specs = append(specs, s)
 	}
-	if err := qualify(device, specs, known); err != nil {
+	if err := qualify(device, specs); err != nil {
 		return nil, err
 	}
 	for _, id := range slices.Sorted(maps.Keys(cfg.Point)) {
@@ -78,7 +77,7 @@ func newSpecs(gateway, device string, cfg *DeviceConfig, desc *drivers.Descripti
 
 // qualify gives the points in not_with their full names, and checks those of the
 // device itself; others may come and go.
-func qualify(device string, specs []*spec, known map[string]bool) error {
+func qualify(device string, specs []*spec) error {
 	for _, s := range specs {
 		names := make([]string, 0, len(s.notWith))
 		for _, name := range s.notWith {
@@ -86,8 +85,8 @@ func qualify(device string, specs []*spec, known map[string]bool) error {
 				name = device + "." + name
 			}
 			id, own := strings.CutPrefix(name, device+".")
-			if own && (!known[id] || id == s.id) {
-				return bad("point."+s.id+".limit.not_with", "another point of the device, or \"device.point\"", "there is no other point %.64q", id)
+			if own && (id == s.id || !slices.ContainsFunc(specs, func(o *spec) bool { return o.id == id && o.switches() })) {
+				return bad("point."+s.id+".limit.not_with", "another bool, float or int point of the device, or \"device.point\"", "there is no other such point %.64q", id)
 			}
 			names = append(names, name)
 		}
@@ -203,6 +202,9 @@ func (s *spec) transform(d *drivers.Point, pc *PointConfig) error {
 
 func (s *spec) numeric() bool { return s.typ == drivers.Float || s.typ == drivers.Int }
 
+// switches reports whether the point can be said to be on and off.
+func (s *spec) switches() bool { return s.numeric() || s.typ == drivers.Bool }
+
 // restrict applies the access key.
 func (s *spec) restrict(access string) error {
 	if strings.Contains(access, "r") && !s.readable {
@@ -270,7 +272,7 @@ func (s *spec) protect(pc *PointConfig, polled bool) error {
 		switch {
 		case k.set && !s.writable:
 			return bad(k.key, "only on points that can be written", "the point cannot be written")
-		case k.set && k.onOnly && !s.numeric() && s.typ != drivers.Bool:
+		case k.set && k.onOnly && !s.switches():
 			return bad(k.key, "only on bool, float and int points", "the point's values are %s", s.typ)
 		}
 	}
@@ -294,28 +296,6 @@ func (s *spec) protect(pc *PointConfig, polled bool) error {
 	}
 	s.safe, s.safeAfter = safe, pc.Safe.After.Std()
 	return nil
-}
-
-// saying returns the text for people of an error that callers get.
-func saying(err error) string {
-	var e *wamp.Error
-	if errors.As(err, &e) {
-		if args, _ := e.Payload.GoValues(); len(args) > 0 {
-			return fmt.Sprint(args[0])
-		}
-	}
-	return err.Error()
-}
-
-// allowed says for people which values may be written.
-func (s *spec) allowed() string {
-	switch {
-	case len(s.enum) > 0:
-		return abbreviate(s.enum)
-	case s.min != nil || s.max != nil || s.step != 0:
-		return s.rangeText()
-	}
-	return s.typ.String()
 }
 
 // off is the value of a point that is switched off.
@@ -360,137 +340,4 @@ func (s *spec) schedule(dc *DeviceConfig, pc *PointConfig, polled bool) {
 	default:
 		s.staleAfter = 3 * s.maxSilence
 	}
-}
-
-// check validates a value that a caller wants to write and returns it in the
-// point's type. The error is a *wamp.Error.
-func (s *spec) check(v any) (drivers.Value, error) {
-	value, why := transform.Coerce(s.typ, v)
-	if why != "" {
-		return nil, wamp.NewError(wamp.ErrURIInvalidArgument,
-			fmt.Sprintf("%s takes a value of type %s", s.id, s.typ),
-			wamp.Dict{"point": s.id, "type": s.typ.String(), "why": why})
-	}
-	if text, ok := value.(string); ok && len(s.enum) > 0 && !slices.Contains(s.enum, text) {
-		return nil, wamp.NewError(wamp.ErrURIOutOfRange,
-			fmt.Sprintf("%s takes one of: %s", s.id, abbreviate(s.enum)),
-			wamp.Dict{"point": s.id, "value": clip(text, 64), "allowed": texts(s.enum)})
-	}
-	f, ok := transform.Number(value)
-	if !ok {
-		return value, nil
-	}
-	if s.min != nil && f < *s.min || s.max != nil && f > *s.max || !s.onStep(f) {
-		details := wamp.Dict{"point": s.id, "value": value}
-		s.describeRange(details)
-		return nil, wamp.NewError(wamp.ErrURIOutOfRange, s.id+" takes "+s.rangeText(), details)
-	}
-	return value, nil
-}
-
-// onStep reports whether f is a whole number of steps away from min, within what
-// floating point can tell.
-func (s *spec) onStep(f float64) bool {
-	if s.step == 0 {
-		return true
-	}
-	if s.min != nil {
-		f -= *s.min
-	}
-	n := f / s.step
-	return math.Abs(n-math.Round(n)) <= 1e-6+1e-15*math.Abs(n)
-}
-
-func (s *spec) rangeText() string {
-	var b strings.Builder
-	b.WriteString("a value")
-	if s.min != nil {
-		fmt.Fprintf(&b, " from %g", *s.min)
-	}
-	if s.max != nil {
-		fmt.Fprintf(&b, " up to %g", *s.max)
-	}
-	if s.step != 0 {
-		fmt.Fprintf(&b, " in steps of %g", s.step)
-	}
-	return b.String()
-}
-
-// describeRange adds min, max, step and enum to d, where there are any.
-func (s *spec) describeRange(d wamp.Dict) {
-	if s.min != nil {
-		d["min"] = *s.min
-	}
-	if s.max != nil {
-		d["max"] = *s.max
-	}
-	if s.step != 0 {
-		d["step"] = s.step
-	}
-	if len(s.enum) > 0 {
-		d["enum"] = texts(s.enum)
-	}
-}
-
-// describe returns the point for sys.device.describe.
-func (s *spec) describe() wamp.Dict {
-	access := ""
-	if s.readable {
-		access = "r"
-	}
-	if s.writable {
-		access += "w"
-	}
-	d := wamp.Dict{"point": s.id, "type": s.typ.String(), "access": access, "topic": string(s.topic)}
-	for k, v := range map[string]string{"label": s.label, "description": s.description, "unit": s.unit, "group": s.group} {
-		if v != "" {
-			d[k] = v
-		}
-	}
-	for k, v := range map[string]time.Duration{"every_ms": s.every, "max_silence_ms": s.maxSilence, "stale_after_ms": s.staleAfter} {
-		if v != 0 {
-			d[k] = v.Milliseconds()
-		}
-	}
-	if s.deadband != 0 {
-		d["deadband"] = s.deadband
-	}
-	s.describeRange(d)
-	s.describeRules(d)
-	return d
-}
-
-// describeRules adds what else holds for writes.
-func (s *spec) describeRules(d wamp.Dict) {
-	for k, v := range map[string]time.Duration{
-		"verify_ms": s.verify, "min_interval_ms": s.limits.Every, "max_on_ms": s.limits.MaxOn, "min_off_ms": s.limits.MinOff,
-		"safe_after_ms": s.safeAfter,
-	} {
-		if v != 0 {
-			d[k] = v.Milliseconds()
-		}
-	}
-	if s.safe != nil {
-		d["safe"] = s.safe
-	}
-	if len(s.notWith) > 0 {
-		d["not_with"] = texts(s.notWith)
-	}
-}
-
-// texts returns a list of strings as a WAMP list.
-func texts(s []string) wamp.List {
-	l := make(wamp.List, len(s))
-	for i, v := range s {
-		l[i] = v
-	}
-	return l
-}
-
-// clip returns at most n bytes of s, as valid UTF-8.
-func clip(s string, n int) string {
-	if len(s) > n {
-		s = s[:n]
-	}
-	return strings.ToValidUTF8(s, "\uFFFD")
 }
