@@ -119,40 +119,49 @@ func (d *dealer) begin(s *session, m *wamp.Call) {
 	d.dispatch(s, m, reg, nil, false)
 }
 
+// maxUnfit is how many callees that cannot take a payload are tried for one call:
+// each costs as much as if it could.
+const maxUnfit = 8
+
 // dispatch offers a call to the callees of a registration one after the other,
 // those apart that were tried before, until one takes it or none is left. own says
 // that m is no borrowed message.
 func (d *dealer) dispatch(s *session, m *wamp.Call, reg *registration, tried []*callee, own bool) {
-	for {
-		c := d.pick(reg, tried)
-		if m.Options.RunMode == runModePartition {
-			if c = reg.shard(m.Options.RKey); c == nil || c.busy() || slices.Contains(tried, c) {
-				c = nil
-			}
-		}
+	var unfit error // why the payload did not suit the last one
+	for bad := 0; bad < maxUnfit; {
+		c := d.pick(reg, m, tried)
 		if c == nil {
-			d.refuse(s, m.Request, wamp.ErrURINoAvailableCallee, "no callee of "+string(m.Procedure)+" is available")
-			return
-		}
-		if m.Options.Progress && !c.session.features.calleeChunks {
-			d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "the callee of "+string(m.Procedure)+" takes no progressive invocations")
-			return
-		}
-		if passesThrough(m.Options.Passthru) && !c.session.features.calleePassthru {
-			d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "the callee of "+string(m.Procedure)+" does not know payload_passthru_mode")
-			return
+			break
 		}
 		err := d.invoke(s, m, reg, c, tried, own)
-		switch {
-		case err == nil:
-			return
-		case isTransport(err):
-			tried = append(slices.Clip(tried), c)
-		default:
-			d.refuse(s, m.Request, undeliverable(err), err.Error())
+		if err == nil {
 			return
 		}
+		if !isTransport(err) {
+			unfit = err
+			bad++
+		}
+		tried = append(slices.Clip(tried), c)
 	}
+	switch {
+	case unfit != nil:
+		d.refuse(s, m.Request, undeliverable(unfit), unfit.Error())
+	case !reg.anyAble(m):
+		d.refuse(s, m.Request, wamp.ErrURIFeatureNotSupported, "no callee of "+string(m.Procedure)+" knows "+needs(m))
+	default:
+		d.refuse(s, m.Request, wamp.ErrURINoAvailableCallee, "no callee of "+string(m.Procedure)+" is available")
+	}
+}
+
+// needs names the features that a call asks of its callee.
+func needs(m *wamp.Call) string {
+	switch {
+	case !m.Options.Progress:
+		return "payload_passthru_mode"
+	case !passesThrough(m.Options.Passthru):
+		return "progressive_call_invocations"
+	}
+	return "both progressive_call_invocations and payload_passthru_mode"
 }
 
 // busy reports whether a callee has as many calls in progress as it takes.

@@ -225,32 +225,71 @@ func (d *dealer) best(procedure wamp.URI) *registration {
 	return best
 }
 
-// pick chooses a callee among those that are neither at their concurrency limit
-// nor among those tried before; nil when there is none left.
-func (d *dealer) pick(r *registration, tried []*callee) *callee {
-	count := len(r.callees)
-	if count == 0 {
+// able reports whether a callee knows what a call needs.
+func (c *callee) able(m *wamp.Call) bool {
+	f := &c.session.features
+	return (f.calleeChunks || !m.Options.Progress) && (f.calleePassthru || !passesThrough(m.Options.Passthru))
+}
+
+// anyAble reports whether a registration has a callee that knows what a call needs.
+func (r *registration) anyAble(m *wamp.Call) bool {
+	return slices.ContainsFunc(r.callees, func(c *callee) bool { return c.able(m) })
+}
+
+// pick chooses a callee among those that know what the call needs, and are neither
+// at their concurrency limit nor among those tried before; nil when there is none
+// left.
+func (d *dealer) pick(r *registration, m *wamp.Call, tried []*callee) *callee {
+	free := func(c *callee) bool { return c.able(m) && !c.busy() && !slices.Contains(tried, c) }
+	switch {
+	case m.Options.RunMode == runModePartition:
+		if c := r.shard(m.Options.RKey); c != nil && free(c) {
+			return c
+		}
+		return nil
+	case r.invoke == wamp.InvokeRandom:
+		return d.draw(r.callees, free)
+	case r.invoke == wamp.InvokeLast:
+		for _, c := range slices.Backward(r.callees) {
+			if free(c) {
+				return c
+			}
+		}
 		return nil
 	}
-	start, step := 0, 1
-	switch r.invoke {
-	case wamp.InvokeRoundRobin:
+	start, count := 0, len(r.callees)
+	if r.invoke == wamp.InvokeRoundRobin && count > 0 {
 		start = r.turn % count
-	case wamp.InvokeRandom:
-		start = d.random(count)
-	case wamp.InvokeLast:
-		start, step = count-1, count-1
 	}
 	for i := range count {
-		j := (start + i*step) % count
-		c := r.callees[j]
-		if c.busy() || slices.Contains(tried, c) {
-			continue
-		}
-		if r.invoke == wamp.InvokeRoundRobin {
+		j := (start + i) % count
+		if c := r.callees[j]; free(c) {
 			r.turn = (j + 1) % count
+			return c
 		}
-		return c
+	}
+	return nil
+}
+
+// draw chooses at random, each with the same chance.
+func (d *dealer) draw(from []*callee, free func(*callee) bool) *callee {
+	n := 0
+	for _, c := range from {
+		if free(c) {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	n = d.random(n)
+	for _, c := range from {
+		if free(c) {
+			if n == 0 {
+				return c
+			}
+			n--
+		}
 	}
 	return nil
 }

@@ -154,6 +154,108 @@ func TestSharedRegistrations(t *testing.T) {
 	}
 }
 
+// The second and the fourth of five callees cannot do what the call needs. Those who
+// can take turns as if they were alone, and plain calls go to all.
+func TestCallsGoToThoseWhoAreAble(t *testing.T) {
+	callee := func(features wamp.Dict) wamp.Dict {
+		return wamp.Dict{"callee": wamp.Dict{"features": features}, "caller": wamp.Dict{"features": wamp.Dict{"progressive_call_invocations": true, "payload_passthru_mode": true}}}
+	}
+	for name, need := range map[string]struct {
+		able, unable wamp.Dict
+		options      wamp.CallOptions
+	}{
+		"progressive call": {
+			callee(wamp.Dict{"progressive_call_invocations": true, "call_canceling": true}), callee(wamp.Dict{"progressive_call_invocations": true}),
+			wamp.CallOptions{Progress: true},
+		},
+		"payload passthru": {
+			callee(wamp.Dict{"payload_passthru_mode": true}), callee(nil), wamp.CallOptions{Passthru: &wamp.Passthru{Scheme: "x_y"}},
+		},
+	} {
+		for _, invoke := range []wamp.Invoke{wamp.InvokeRoundRobin, wamp.InvokeFirst, wamp.InvokeLast, wamp.InvokeRandom} {
+			t.Run(name+" "+invoke.String(), func(t *testing.T) {
+				t.Parallel()
+				within(t, router.RealmConfig{}, func(w *world) {
+					join := func(roles wamp.Dict) *scripted {
+						p := w.connect()
+						p.say(&wamp.Hello{Realm: "realm1", Details: wamp.Dict{"roles": roles}})
+						p.heard()
+						return p
+					}
+					var callees []*scripted
+					for i := range 5 {
+						p := join([]wamp.Dict{need.able, need.unable}[i%2])
+						p.say(&wamp.Register{Request: 1, Procedure: "p", Options: wamp.RegisterOptions{Invoke: invoke}})
+						p.heard()
+						callees = append(callees, p)
+					}
+					caller := join(need.able)
+					request := wamp.ID(0)
+					calls := func(o wamp.CallOptions, n int) (got [5]int) {
+						for range n {
+							request++
+							caller.say(&wamp.Call{Request: request, Procedure: "p", Options: o})
+							for i, p := range callees {
+								got[i] += len(p.heard())
+							}
+						}
+						return got
+					}
+					// Who passes from the unable to the next ones has the last called 120 times.
+					const n, slack = 600, 50
+					w.SetRandom("realm1", rand.New(rand.NewPCG(1, 1)).IntN)
+					got := calls(need.options, n)
+					want := map[wamp.Invoke][5]int{wamp.InvokeRoundRobin: {200, 0, 200, 0, 200}, wamp.InvokeFirst: {n}, wamp.InvokeLast: {4: n}}[invoke]
+					if invoke == wamp.InvokeRandom {
+						for i := range got {
+							want[i] = got[i]
+							if even := i%2 == 0; got[i] > 0 != even || even && (got[i] < n/3-slack || got[i] > n/3+slack) {
+								t.Errorf("%v calls", got)
+							}
+						}
+					}
+					if got != want {
+						t.Errorf("%v calls, expected %v", got, want)
+					}
+					if got := calls(wamp.CallOptions{}, 5); invoke == wamp.InvokeRoundRobin && got != [5]int{1, 1, 1, 1, 1} {
+						t.Errorf("%v plain calls", got)
+					}
+					for _, i := range []int{0, 2, 4} {
+						close(callees[i].in)
+					}
+					caller.heard()
+					request++
+					caller.say(&wamp.Call{Request: request, Procedure: "p", Options: need.options})
+					caller.hears(refusal(wamp.TypeCall, request, wamp.ErrURIFeatureNotSupported))
+				})
+			})
+		}
+	}
+}
+
+// What is too large for one callee, or has no form in its serializer, goes to another.
+func TestCallsGoToThoseWhoTakeThePayload(t *testing.T) {
+	t.Parallel()
+	within(t, router.RealmConfig{}, func(w *world) {
+		opts := wamp.RegisterOptions{Invoke: wamp.InvokeFirst}
+		small, large := w.serving(opts, "p"), w.serving(opts, "p")
+		unfit := error(wamp.ErrTooLarge)
+		small.mu.Lock()
+		small.fail = func(wamp.Message) error { return unfit }
+		small.mu.Unlock()
+		caller, _ := w.join("caller")
+		caller.say(&wamp.Call{Request: 1, Procedure: "p"})
+		large.hears(invocation(1, 1))
+		unfit = &wamp.PayloadError{Format: wamp.JSON, Text: "NaN"}
+		caller.say(&wamp.Call{Request: 2, Procedure: "p"})
+		large.hears(invocation(2, 1))
+		close(large.in)
+		caller.heard()
+		caller.say(&wamp.Call{Request: 3, Procedure: "p"})
+		caller.hears(refusal(wamp.TypeCall, 3, wamp.ErrURIInvalidArgument))
+	})
+}
+
 func TestConcurrencyLimitMovesToTheNextCallee(t *testing.T) {
 	within(t, router.RealmConfig{}, func(w *world) {
 		opts := wamp.RegisterOptions{Invoke: wamp.InvokeFirst, Concurrency: 1}

@@ -148,7 +148,9 @@ func (d *modelDealer) busy(c *modelCallee) bool {
 // pick returns the callee that is next, or any that is allowed for random choice:
 // then it is the one that the router has taken.
 func (d *modelDealer) pick(r *modelReg, tried []*modelCallee, chunks bool) *modelCallee {
-	able := func(c *modelCallee) bool { return !d.busy(c) && !slices.Contains(tried, c) }
+	able := func(c *modelCallee) bool {
+		return !d.busy(c) && !slices.Contains(tried, c) && (c.s.chunksIn || !chunks)
+	}
 	n := len(r.callees)
 	for i := range n {
 		c := r.callees[i]
@@ -163,9 +165,6 @@ func (d *modelDealer) pick(r *modelReg, tried []*modelCallee, chunks bool) *mode
 					return r.callees[j]
 				}
 				d.problem = "the router has called somebody who is not to be called"
-			}
-			if i := slices.IndexFunc(r.callees, func(c *modelCallee) bool { return able(c) && !c.s.chunksIn }); chunks && i >= 0 {
-				return r.callees[i] // the call has gone to nobody, so it was one of these
 			}
 		}
 		if able(c) {
@@ -216,14 +215,19 @@ func (d *modelDealer) refuse(c *modelCall, uri wamp.URI) {
 }
 
 func (d *modelDealer) dispatch(c *modelCall) {
+	unfit := false
 	for {
 		to := d.pick(c.reg, c.tried, c.options.Progress)
 		if to == nil {
-			d.refuse(c, wamp.ErrURINoAvailableCallee)
-			return
-		}
-		if c.options.Progress && !to.s.chunksIn {
-			d.refuse(c, wamp.ErrURIFeatureNotSupported)
+			knows := func(o *modelCallee) bool { return o.s.chunksIn || !c.options.Progress }
+			switch {
+			case unfit:
+				d.refuse(c, wamp.ErrURIPayloadSizeExceeded)
+			case !slices.ContainsFunc(c.reg.callees, knows):
+				d.refuse(c, wamp.ErrURIFeatureNotSupported)
+			default:
+				d.refuse(c, wamp.ErrURINoAvailableCallee)
+			}
 			return
 		}
 		if len(d.attempts) == 0 || d.attempts[0] != to.s {
@@ -236,8 +240,9 @@ func (d *modelDealer) dispatch(c *modelCall) {
 			continue
 		}
 		if tooLarge(c.value) {
-			d.refuse(c, wamp.ErrURIPayloadSizeExceeded)
-			return
+			unfit = true
+			c.tried = append(slices.Clip(c.tried), to)
+			continue
 		}
 		to.s.invocations++
 		c.callee, c.invocation = to, to.s.invocations
