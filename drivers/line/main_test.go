@@ -14,9 +14,7 @@ import (
 	"gantry/drivers/line"
 	"gantry/drivers/serialport"
 
-	"github.com/creack/pty"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -51,7 +49,7 @@ func (b *board) file() *os.File {
 
 func (b *board) plug() {
 	b.t.Helper()
-	far, near, err := openWire()
+	far, near, err := drivertest.OpenWire()
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -73,33 +71,6 @@ func (b *board) plug() {
 			lines <- in.Text()
 		}
 	})
-}
-
-// openWire opens a pseudo terminal that is like a wire: nothing is echoed, even
-// while nobody has the port open. Closing the far end ends a pending read of it,
-// which takes a descriptor that does not block.
-func openWire() (far, near *os.File, err error) {
-	blocking, near, err := pty.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer blocking.Close()
-	mode, err := unix.IoctlGetTermios(int(near.Fd()), unix.TCGETS)
-	if err != nil {
-		return nil, nil, err
-	}
-	mode.Iflag, mode.Oflag, mode.Lflag = 0, 0, 0
-	if err := unix.IoctlSetTermios(int(near.Fd()), unix.TCSETS, mode); err != nil {
-		return nil, nil, err
-	}
-	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, nil, err
-	}
-	return os.NewFile(uintptr(fd), blocking.Name()), near, nil
 }
 
 func (b *board) unplug() {
@@ -181,7 +152,7 @@ func led() line.Config {
 // newStuckPort returns a port whose far end never reads.
 func newStuckPort(t *testing.T) string {
 	t.Helper()
-	far, near, err := openWire()
+	far, near, err := drivertest.OpenWire()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,6 @@ package modbus
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,9 +13,7 @@ import (
 	"gantry/drivers/serialport"
 	"gantry/internal/config"
 
-	"github.com/creack/pty"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -147,7 +144,7 @@ type wire struct {
 
 func newWire(t testing.TB, baud int, units map[byte]*unit) *wire {
 	t.Helper()
-	far, near, err := openWire()
+	far, near, err := drivertest.OpenWire()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,32 +161,6 @@ func newWire(t testing.TB, baud int, units map[byte]*unit) *wire {
 		w.done.Wait()
 	})
 	return w
-}
-
-// openWire opens a pseudo terminal that is like a wire: nothing is echoed, even
-// while nobody has the port open.
-func openWire() (far, near *os.File, err error) {
-	blocking, near, err := pty.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer blocking.Close()
-	mode, err := unix.IoctlGetTermios(int(near.Fd()), unix.TCGETS)
-	if err != nil {
-		return nil, nil, err
-	}
-	mode.Iflag, mode.Oflag, mode.Lflag = 0, 0, 0
-	if err := unix.IoctlSetTermios(int(near.Fd()), unix.TCSETS, mode); err != nil {
-		return nil, nil, err
-	}
-	fd, err := unix.FcntlInt(blocking.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		return nil, nil, err
-	}
-	return os.NewFile(uintptr(fd), blocking.Name()), near, nil
 }
 
 func (w *wire) takes(n int) time.Duration {
@@ -320,15 +291,4 @@ func start(t testing.TB, cfg Config, buses *Buses) (*Driver, *drivertest.Link) {
 	link := drivertest.Start(t, d)
 	link.WaitUp(t, 1)
 	return d, link
-}
-
-// freeAddr returns an address of 127.0.0.1 that nobody listens to.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
 }

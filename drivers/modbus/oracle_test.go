@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"gantry/internal/mosquitto"
+
 	oracle "github.com/simonvetter/modbus"
 )
 
@@ -22,7 +24,7 @@ type server struct {
 
 func newServer(t testing.TB) *server {
 	t.Helper()
-	s := &server{addr: freeAddr(t)}
+	s := &server{addr: mosquitto.FreeAddr(t)}
 	for i := range s.regs {
 		s.regs[i] = uint16(1000 + i)
 	}

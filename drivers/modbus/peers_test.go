@@ -32,29 +32,11 @@ func missing(t testing.TB, what string) {
 	t.Skip(what)
 }
 
-// output gathers what a process says. It is safe for concurrent use.
-type output struct {
-	mu sync.Mutex // guards b
-	b  bytes.Buffer
-}
-
-func (o *output) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.Write(p)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.b.String()
-}
-
 // process runs a program until the test ends.
 func process(t testing.TB, name string, args ...string) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
-	said := &output{}
+	said := &bytes.Buffer{} // read once the program has ended
 	cmd.Stdout, cmd.Stderr = said, said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -94,7 +76,7 @@ func needPymodbus(t testing.TB) {
 func pymodbusTCP(framing string) func(t *testing.T) Config {
 	return func(t *testing.T) Config {
 		needPymodbus(t)
-		addr := freeAddr(t)
+		addr := mosquitto.FreeAddr(t)
 		host, port, _ := net.SplitHostPort(addr)
 		args := []string{"testdata/slave.py", "tcp", host, port}
 		if framing != "" {
@@ -129,7 +111,7 @@ func jsmodbus(t *testing.T) Config {
 	if _, err := os.Stat("testdata/js/node_modules/jsmodbus"); err != nil {
 		missing(t, "jsmodbus is missing: npm ci in drivers/modbus/testdata/js")
 	}
-	addr := freeAddr(t)
+	addr := mosquitto.FreeAddr(t)
 	host, port, _ := net.SplitHostPort(addr)
 	process(t, node, "testdata/js/slave.js", host, port)
 	dialable(t, addr)
@@ -285,7 +267,7 @@ func TestProxy(t *testing.T) {
 		out, _ := exec.CommandContext(within(t), mbpoll, args...).CombinedOutput()
 		return string(out)
 	}
-	addr := freeAddr(t)
+	addr := mosquitto.FreeAddr(t)
 	cfg := w.config(1, regs(0))
 	cfg.AnswerTimeout = drivers.Duration(500 * time.Millisecond)
 	cfg.Proxy = &ProxyConfig{Listen: addr}

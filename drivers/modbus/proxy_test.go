@@ -9,12 +9,13 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/drivertest"
+	"gantry/internal/mosquitto"
 )
 
 // proxied runs a driver of unit 1 with a proxy and returns the proxy's address.
 func proxied(t *testing.T, w *wire, p ProxyConfig) string {
 	t.Helper()
-	p.Listen = freeAddr(t)
+	p.Listen = mosquitto.FreeAddr(t)
 	cfg := w.config(1, regs(0))
 	cfg.AnswerTimeout = drivers.Duration(200 * time.Millisecond)
 	cfg.Proxy = &p
