@@ -142,6 +142,14 @@ func cutRune(s string, n int) string {
 	return s[:n]
 }
 
+// FrameHeader is the header of a frame (RFC 6455, 5.2).
+type FrameHeader struct {
+	Final  bool   // the last frame of its message
+	Opcode Opcode // 0 for a continuation; with the reserved bits, such as Deflated
+	Masked bool
+	Length uint64 // of the payload in bytes
+}
+
 // parseHeader returns the header that b begins with.
 func parseHeader(b []byte) FrameHeader {
 	h := FrameHeader{Final: b[0]&finalBit != 0, Opcode: Opcode(b[0] &^ finalBit), Masked: b[1]&maskBit != 0}

@@ -2,120 +2,63 @@ package websocket
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"os"
 	"sync"
+	"syscall"
 	"time"
+
+	"gantry/internal/anteroom"
 )
 
-// Handler is the life cycle of a connection after its handshake. Each function may
-// be nil. They are called one after another by the goroutine of Conn.Run.
-type Handler struct {
-	// Open is called first. Its error ends the connection; see Message.
-	Open func(c *Conn) error
-	// Message is called for each message. The bytes are valid until it returns. An
-	// error ends the connection: a *CloseError with its code and reason, any other
-	// with CloseInternalError and no reason.
-	Message func(c *Conn, op Opcode, b []byte) error
-	// Stream, if not nil, is called in place of Message as soon as a message begins
-	// to arrive. What it does not read is skipped.
-	Stream func(c *Conn, op Opcode, r *MessageReader) error
-	// Ping and Pong are called for pings, which are answered after that, and pongs,
-	// those of the keepalive included, as long as messages are being read.
-	Ping, Pong func(c *Conn, payload []byte)
-	// Close is called last.
-	Close func(c *Conn, end End)
+// Listen opens the listener for the URL of a WebSocket; its path plays no part:
+// that is the http.ServeMux's to look at. cfg is the TLS configuration for wss, with
+// a certificate. A socket file that a program which has ended left behind is
+// replaced. The error is a *URLError for a wrong URL.
+func Listen(ctx context.Context, rawURL string, cfg *tls.Config) (net.Listener, error) {
+	u, err := ParseURL(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if u.TLS && (cfg == nil || len(cfg.Certificates) == 0 && cfg.GetCertificate == nil) {
+		return nil, &URLError{redacted(rawURL), "expected a TLS configuration with a certificate"}
+	}
+	ln, err := ListenStream(ctx, u.Network, u.Addr)
+	if err != nil || !u.TLS {
+		return ln, err
+	}
+	cfg = cfg.Clone()
+	cfg.NextProtos = []string{"http/1.1"}
+	return tls.NewListener(ln, cfg), nil
 }
 
-// End is how a connection ended.
-type End struct {
-	// Code and Reason are those of the other side's close frame; without one,
-	// CloseAbnormal and what happened instead.
-	Code   int
-	Reason string
-	// Clean says that both sides have sent a close frame.
-	Clean bool
+// ListenStream opens a listener for a network, "tcp" or "unix", without anything
+// on it. A socket file that a program which has ended left behind is replaced.
+func ListenStream(ctx context.Context, network, addr string) (net.Listener, error) {
+	if network == "unix" {
+		removeStale(addr)
+	}
+	var lc net.ListenConfig
+	return lc.Listen(ctx, network, addr)
 }
 
-// Run hands what arrives to h until the connection ends, and frees it. When ctx
-// ends, the connection is closed with code 1001. Run returns nil after an orderly
-// end, which is a close frame with a code that is Normal, or the end of ctx;
-// otherwise what a function of h has returned, or the error of Conn.Read.
-func (c *Conn) Run(ctx context.Context, h Handler) error {
-	c.hooks = h
-	stop := context.AfterFunc(ctx, func() { _ = c.Close(CloseGoingAway, "") })
-	err := c.handle(h)
-	stopped := !stop()
-	code, reason := CloseNormal, ""
-	var ce *CloseError
-	ours := c.readError() == nil // the error is one of h
-	switch {
-	case !ours:
-	case errors.As(err, &ce):
-		code, reason = ce.Code, ce.Reason
-	default:
-		code = CloseInternalError
+// removeStale removes a socket at which nobody listens.
+func removeStale(file string) {
+	info, err := os.Lstat(file)
+	if err != nil || info.Mode().Type() != os.ModeSocket {
+		return
 	}
-	_ = c.Close(code, reason)
-	if h.Close != nil {
-		h.Close(c, c.ended())
+	c, err := net.Dial("unix", file)
+	if err == nil {
+		_ = c.Close()
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(file) // if that fails, so does listening
 	}
-	if stopped && !ours || errors.As(err, &ce) && ce.Normal() {
-		return nil
-	}
-	return err
-}
-
-// handle reads until the connection or a function of h ends it.
-func (c *Conn) handle(h Handler) error {
-	if h.Open != nil {
-		if err := h.Open(c); err != nil {
-			return err
-		}
-	}
-	for {
-		var err error
-		if h.Stream != nil {
-			op, r, rerr := c.Reader()
-			if rerr != nil {
-				return rerr
-			}
-			err = h.Stream(c, op, r)
-		} else {
-			op, b, rerr := c.Read()
-			if rerr != nil {
-				return rerr
-			}
-			if h.Message != nil {
-				err = h.Message(c, op, b)
-			}
-		}
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// readError returns the error that ended reading.
-func (c *Conn) readError() error {
-	c.readMu.Lock()
-	defer c.readMu.Unlock()
-	return c.readErr
-}
-
-// ended describes the end of a connection that is closed.
-func (c *Conn) ended() End {
-	if ce := c.peerClose.Load(); ce != nil {
-		return End{Code: ce.Code, Reason: ce.Reason, Clean: c.Clean()}
-	}
-	end := End{Code: CloseAbnormal}
-	if err := c.readError(); err != nil {
-		end.Reason = err.Error()
-	}
-	return end
 }
 
 // Limits of Serve.
@@ -124,6 +67,12 @@ const (
 	MaxRequest = 64 << 10
 	// RequestTimeout is how long they, and a TLS handshake, may take.
 	RequestTimeout = 10 * time.Second
+	// IdleTimeout is how long a connection may wait for its next request.
+	IdleTimeout = time.Minute
+	// MaxWaiting is how many connections may be without a WebSocket at a time. When
+	// one more comes, the one goes that has waited longest, of the address that most
+	// are from, so that whoever opens connections without end drives out his own.
+	MaxWaiting = 256
 )
 
 // Serve answers HTTP requests that arrive at ln with h, a Server or an
@@ -142,7 +91,9 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 			h.ServeHTTP(w, r)
 		}),
 		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnState:         newHall().state,
 		ReadHeaderTimeout: RequestTimeout,
+		IdleTimeout:       IdleTimeout,
 		MaxHeaderBytes:    MaxRequest,
 		// What outsiders do wrong is no news.
 		ErrorLog: log.New(io.Discard, "", 0),
@@ -167,4 +118,44 @@ func Serve(ctx context.Context, ln net.Listener, h http.Handler) error {
 	}
 	<-stopped
 	return nil
+}
+
+// hall holds the connections of an HTTP server that have not become WebSockets.
+type hall struct {
+	room *anteroom.Room
+
+	mu     sync.Mutex // guards guests
+	guests map[net.Conn]*anteroom.Guest
+}
+
+func newHall() *hall {
+	return &hall{room: anteroom.New(MaxWaiting), guests: map[net.Conn]*anteroom.Guest{}}
+}
+
+// state is an http.Server.ConnState.
+func (h *hall) state(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		g := &anteroom.Guest{}
+		h.mu.Lock()
+		h.guests[c] = g
+		h.mu.Unlock()
+		h.room.Enter(g, c.RemoteAddr(), func() { drop(c) })
+	case http.StateHijacked, http.StateClosed:
+		h.mu.Lock()
+		g := h.guests[c]
+		delete(h.guests, c)
+		h.mu.Unlock()
+		if g != nil {
+			g.Leave()
+		}
+	}
+}
+
+// drop closes a connection without a word: TLS would wait for room for one.
+func drop(c net.Conn) {
+	if tc, ok := c.(*tls.Conn); ok {
+		c = tc.NetConn()
+	}
+	_ = c.Close()
 }

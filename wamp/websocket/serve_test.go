@@ -299,3 +299,37 @@ func TestASlowRequestIsDropped(t *testing.T) {
 		_ = c.Close()
 	})
 }
+
+func TestStrangersDriveOutTheirOwn(t *testing.T) {
+	t.Parallel()
+	url, stop := running(echoServer())
+	defer stop()
+	addr := strings.TrimPrefix(url, "ws://")
+	early := dial(t, &websocket.Dialer{}, url)
+	strangers := make([]net.Conn, websocket.MaxWaiting+1)
+	for i := range strangers {
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		strangers[i] = c
+	}
+	// The first one had to go.
+	_ = strangers[0].SetReadDeadline(time.Now().Add(time.Minute))
+	if n, err := strangers[0].Read(make([]byte, 1)); n != 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("the first stranger is still there: %v", err)
+	}
+	late := dial(t, &websocket.Dialer{}, url)
+	for _, c := range []*websocket.Conn{early, late} {
+		if err := c.Write(websocket.Text, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		if _, b, err := c.Read(); err != nil || string(b) != "hello" {
+			t.Errorf("%q, %v", b, err)
+		}
+	}
+	for _, c := range strangers {
+		_ = c.Close()
+	}
+}

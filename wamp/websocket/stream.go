@@ -208,11 +208,19 @@ func (s *Stream) write(b []byte) error {
 // CloseWrite sends a close frame with code 1000: the other side reads io.EOF.
 // Reading goes on until the other side closes as well. Writing ends.
 func (s *Stream) CloseWrite() error {
+	s.writeMu.Lock()
+	defer s.writeMu.Unlock()
 	if err := s.c.begin(context.Background()); err != nil {
 		return err
 	}
 	defer s.c.done()
-	return s.c.sendClose(CloseNormal, "")
+	if err := s.c.sendClose(CloseNormal, ""); err != nil {
+		return err
+	}
+	if len(s.tail) > 0 {
+		return errStreamText // it ends within a character
+	}
+	return nil
 }
 
 // Close closes the connection with code 1000. See Conn.Close.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -198,6 +199,24 @@ func TestTraceShowsFramesAndOctets(t *testing.T) {
 	} {
 		if !strings.Contains(trace.String(), want) {
 			t.Errorf("no %q in the trace", want)
+		}
+	}
+}
+
+func TestTraceLogsAtDebug(t *testing.T) {
+	t.Parallel()
+	for level, want := range map[slog.Level]string{slog.LevelDebug: `msg="websocket frame" sent=true frame="text, 2 bytes, masked"`, slog.LevelInfo: ""} {
+		var out bytes.Buffer
+		log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: level}))
+		c := dial(t, &websocket.Dialer{Config: websocket.Config{Trace: websocket.TraceLog(log), PingInterval: -1}}, serve(t, &websocket.Server{}, echo))
+		if err := c.Write(websocket.Text, []byte("hi")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := c.Read(); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); !strings.Contains(got, want) || want == "" && got != "" {
+			t.Errorf("level %v: %s", level, got)
 		}
 	}
 }
