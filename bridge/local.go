@@ -9,8 +9,8 @@ import (
 	"sync"
 	"time"
 
-	"gantry/internal/backoff"
 	"gantry/wamp"
+	"gantry/wamp/client"
 )
 
 // Local applies rules to the messages of MQTT clients that are connected to the
@@ -162,34 +162,30 @@ func (h *Holder) Run(ctx context.Context) error {
 const giveBack = time.Second
 
 func (h *Holder) hold(ctx context.Context, t holding) {
-	wait := backoff.New(backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second}, nil)
-	for first := true; ; first = false {
-		undo, err := t.take(ctx)
-		if err == nil {
-			if !first {
-				h.log.Info("bridge is served again", "what", t.what, "uri", string(t.uri))
-			}
-			<-ctx.Done()
-			select {
-			case <-h.sess.Done():
-				return
-			default:
-			}
-			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
-			defer cancel()
-			if err := undo(late); err != nil && !errors.Is(err, wamp.ErrClosed) {
-				h.log.Debug("not given back", "what", t.what, "uri", string(t.uri), "error", err)
-			}
-			return
-		}
-		if ctx.Err() != nil {
-			return
-		}
-		if first {
-			h.log.Warn("bridge is not served yet", "what", t.what, "uri", string(t.uri), "error", err)
-		}
-		if wait.Wait(ctx) != nil {
-			return
-		}
+	var undo func(context.Context) error
+	refused := false
+	take := func(ctx context.Context) (err error) {
+		undo, err = t.take(ctx)
+		return err
+	}
+	if err := client.Insist(ctx, take, func(err error) {
+		refused = true
+		h.log.Warn("bridge is not served yet", "what", t.what, "uri", string(t.uri), "error", err)
+	}); err != nil {
+		return
+	}
+	if refused {
+		h.log.Info("bridge is served again", "what", t.what, "uri", string(t.uri))
+	}
+	<-ctx.Done()
+	select {
+	case <-h.sess.Done():
+		return
+	default:
+	}
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveBack)
+	defer cancel()
+	if err := undo(late); err != nil && !errors.Is(err, wamp.ErrClosed) {
+		h.log.Debug("not given back", "what", t.what, "uri", string(t.uri), "error", err)
 	}
 }

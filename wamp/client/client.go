@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -172,8 +171,8 @@ func (c *Client) hold(ctx, jctx context.Context, s *Session) error {
 	defer c.set(nil)
 	var again sync.WaitGroup
 	defer again.Wait()
-	if missing := c.restore(jctx, s); len(missing) > 0 {
-		again.Go(func() { c.insist(s, missing) })
+	for _, w := range c.restore(jctx, s) {
+		again.Go(func() { c.insist(s, w) })
 	}
 	c.cfg.OnState(true, nil)
 	err := c.cfg.Component.joined(ctx, s)
@@ -219,26 +218,21 @@ func (c *Client) restore(ctx context.Context, s *Session) (missing []*wish) {
 	}
 	c.mu.Unlock()
 	for _, w := range wishes {
-		if err := w.make(ctx, s); err != nil {
-			c.log.Error("not restored; trying again", "what", w.what, "uri", string(w.uri), "error", err)
+		if w.make(ctx, s) != nil {
 			missing = append(missing, w)
 		}
 	}
 	return missing
 }
 
-// insist asks for what was refused until the session has it or ends: a procedure may
-// still be held by the session before, which the router has not found dead yet.
-func (c *Client) insist(s *Session, missing []*wish) {
-	wait := backoff.New(backoff.Config{Max: 15 * time.Second}, nil)
-	for len(missing) > 0 && wait.Wait(s.ctx) == nil {
-		missing = slices.DeleteFunc(missing, func(w *wish) bool {
-			err := w.make(s.ctx, s)
-			if err == nil {
-				c.log.Info("restored", "what", w.what, "uri", string(w.uri))
-			}
-			return err == nil
-		})
+// insist asks for what was refused until the session has it or ends.
+func (c *Client) insist(s *Session, w *wish) {
+	take := func(ctx context.Context) error { return w.make(ctx, s) }
+	err := Insist(s.ctx, take, func(err error) {
+		c.log.Error("not restored; trying again", "what", w.what, "uri", string(w.uri), "error", err)
+	})
+	if err == nil {
+		c.log.Info("restored", "what", w.what, "uri", string(w.uri))
 	}
 }
 
