@@ -108,6 +108,15 @@ func answerCalls(w *rawRouter) {
 	}
 }
 
+func TestRouterWithoutPieces(t *testing.T) {
+	t.Parallel()
+	s := startRawRouter(t, func(w *rawRouter) { w.read() })
+	_, err := client.CallPieces[int](t.Context(), s, "com.example.sum", upTo(3))
+	if !wamp.IsError(err, wamp.ErrURIFeatureNotSupported) {
+		t.Errorf("pieces to a router that announces nothing: %v", err)
+	}
+}
+
 func TestCallAllocations(t *testing.T) {
 	ctx := context.Background()
 	caller := startRawRouter(t, answerCalls)

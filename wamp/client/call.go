@@ -101,9 +101,15 @@ var (
 	_ Opener = (*Client)(nil)
 )
 
+const pieces = "progressive_call_invocations"
+
 // OpenCall sends the first piece of a call. The callee gets the pieces in the order
-// in which they are sent.
+// in which they are sent. Of a router that does not know such calls the error is
+// wamp.error.feature_not_supported.
 func (s *Session) OpenCall(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, onProgress func(wamp.Payload)) (*OpenCall, error) {
+	if !s.Announces("dealer", pieces) {
+		return nil, wrap("call", procedure, wamp.NewError(wamp.ErrURIFeatureNotSupported, "the router does not announce "+pieces, nil))
+	}
 	opts.ReceiveProgress, opts.Progress = onProgress != nil, true
 	c := &OpenCall{session: s, request: &request{onProgress: onProgress}}
 	c.end = callEnd{procedure, opts.Cancel, limit(ctx, &opts)}

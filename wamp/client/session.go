@@ -80,6 +80,16 @@ func (s *Session) ID() wamp.ID { return s.welcome.Session }
 // must not be changed.
 func (s *Session) Welcome() *wamp.Welcome { return s.welcome }
 
+// Announces reports whether the router's broker or dealer has a feature of the
+// advanced profile, by the specification's name for it.
+func (s *Session) Announces(role, feature string) bool {
+	roles, _ := s.welcome.Details["roles"].(wamp.Dict)
+	r, _ := roles[role].(wamp.Dict)
+	features, _ := r["features"].(wamp.Dict)
+	has, _ := features[feature].(bool)
+	return has
+}
+
 // Done is closed when the session has ended and all its handlers have returned.
 func (s *Session) Done() <-chan struct{} { return s.done }
 
