@@ -46,8 +46,8 @@ var arrows = []arrow{
 	{"internal/lane", nil, "a leaf that anybody may use"},
 	{"internal/ratelog", nil, "a leaf that anybody may use"},
 	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
-	{"examples/*", []string{"wamp", "wamp/*"}, "what a program of others may import"},
 	{"cmd/gateway", []string{"*"}, "the composition root, the only place that knows everyone"},
+	{"examples/*", []string{"examples/*", "wamp", "wamp/*"}, "programs that use the libraries as anybody would"},
 }
 
 // leaves may be imported by anybody.
@@ -88,7 +88,7 @@ func TestImportsFollowTheTable(t *testing.T) {
 		}
 		rel = filepath.ToSlash(rel)
 		if e.IsDir() {
-			if rel != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || rel == "bench" || rel == "dist" || rel == "bin") {
+			if rel != "." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "node_modules" || rel == "bench" || rel == "dist" || rel == "bin") {
 				return filepath.SkipDir
 			}
 			return nil
@@ -159,6 +159,8 @@ func checkArrow(room, to string) string {
 		return "imports " + to + ", which is for tests only"
 	case to == "cmd/gateway":
 		return "imports the composition root, which nobody may"
+	case covers([]string{"examples/*"}, to) && !covers([]string{"examples/*"}, room):
+		return "imports an example"
 	}
 	rule, ok := ruleOf(room)
 	if !ok {
@@ -226,6 +228,11 @@ func TestImportRulesBite(t *testing.T) {
 		{"cmd/gateway", "gantry/drivers/sim", true},
 		{"cmd/gateway", "gantry/wamp/wamptest", false},
 		{"store", "gantry/cmd/gateway", false},
+		{"examples/wamp", "gantry/wamp/client", true},
+		{"examples/wamp", "gantry/examples/wamp/rpc", true},
+		{"examples/wamp", "gantry/wamp/interop", false},
+		{"examples/wamp", "gantry/internal/config", false},
+		{"cmd/gateway", "gantry/examples/wamp/rpc", false},
 		{"unknown", "gantry/wamp", false},
 	} {
 		if problem := checkImport(c.room, c.imported); (problem == "") != c.allowed {

@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -161,4 +162,20 @@ func (g *Gateway) URL(l Link) string {
 		url = "rs+unix://" + g.Unix
 	}
 	return url
+}
+
+// Stored is what the program makes of a password, for a user's key stored.
+func Stored(t testing.TB, password string) []byte {
+	t.Helper()
+	file, err := Program()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(file, "user", "hash")
+	cmd.Stdin = strings.NewReader(password + "\n")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }

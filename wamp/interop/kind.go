@@ -131,18 +131,24 @@ func Nexus() Kind {
 func (k Kind) Need(t testing.TB) *Library {
 	t.Helper()
 	command, err := k.command(t)
-	switch {
-	case err == nil:
-	case os.Getenv("GANTRY_REQUIRE_PEERS") == "1":
-		t.Fatal(err)
-	default:
-		t.Skip(err)
+	if err != nil {
+		Missing(t, err.Error())
 	}
 	return &Library{command: command}
 }
 
-// python is the interpreter that sees Debian's packages.
-const python = "/usr/bin/python3"
+// Missing skips the test for something that is not installed, or fails it where
+// peers are required.
+func Missing(t testing.TB, text string) {
+	t.Helper()
+	if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
+		t.Fatal(text)
+	}
+	t.Skip(text)
+}
+
+// Python is the interpreter that sees Debian's packages.
+const Python = "/usr/bin/python3"
 
 //go:embed peer.py
 var peerProgram string
@@ -152,11 +158,11 @@ func pythonCommand(testing.TB) ([]string, error) {
 		{"from autobahn.wamp.serializer import CBORSerializer, MsgPackSerializer", "python3-autobahn or python3-cbor2"},
 		{"from autobahn.wamp.auth import HAS_ARGON; assert HAS_ARGON", "python3-argon2"},
 	} {
-		if exec.Command(python, "-c", c.program).Run() != nil {
+		if exec.Command(Python, "-c", c.program).Run() != nil {
 			return nil, errors.New("package missing: " + c.missing)
 		}
 	}
-	return []string{python, "-c", peerProgram}, nil
+	return []string{Python, "-c", peerProgram}, nil
 }
 
 // source returns the path of a file that lies beside this one.

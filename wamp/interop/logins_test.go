@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -119,7 +118,7 @@ rules = [{ uri = "gantry.", match = "prefix", allow = ["subscribe"] }]
 	if err := os.WriteFile(file("password"), []byte(password+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file("stored"), stored(t), 0o600); err != nil {
+	if err := os.WriteFile(file("stored"), interop.Stored(t, password), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(&b, "[user.gantry]\nrole = \"operator\"\nstored = \"file:%s\"\n", file("stored"))
@@ -158,22 +157,6 @@ func (g *logins) links(k interop.Kind) []interop.Link {
 		all = all[:1]
 	}
 	return all
-}
-
-// stored is what the program makes of the password.
-func stored(t *testing.T) []byte {
-	t.Helper()
-	file, err := interop.Program()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(file, "user", "hash")
-	cmd.Stdin = strings.NewReader(password + "\n")
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
 }
 
 // TestLogins has every library log in at the program by everything that it has,

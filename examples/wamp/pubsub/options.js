@@ -1,0 +1,16 @@
+// Hears what options.go means for others.
+//
+//     node examples/wamp/pubsub/options.js [URL]
+import autobahn from "autobahn";
+
+// Before version 22 Node.js has no WebSocket of its own.
+globalThis.WebSocket ??= (await import("ws")).default;
+
+const url = process.argv[2] ?? "ws://127.0.0.1:8080/ws";
+const connection = new autobahn.Connection({ url, realm: "gantry" });
+
+connection.onopen = async (session) => {
+  await session.subscribe("com.example.options.news", ([news]) => console.log("heard:", news));
+  console.log("ready");
+};
+connection.open();

@@ -1,0 +1,17 @@
+// Counts the visits of series.go.
+//
+//     node examples/wamp/session/series.js [URL]
+import autobahn from "autobahn";
+
+// Before version 22 Node.js has no WebSocket of its own.
+globalThis.WebSocket ??= (await import("ws")).default;
+
+const url = process.argv[2] ?? "ws://127.0.0.1:8080/ws";
+const connection = new autobahn.Connection({ url, realm: "gantry" });
+
+connection.onopen = async (session) => {
+  let visits = 0;
+  await session.register("com.example.series.visit", () => ++visits);
+  console.log("ready");
+};
+connection.open();
