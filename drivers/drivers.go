@@ -156,9 +156,10 @@ type Writer interface {
 
 // Sharer is implemented by drivers of devices that share a wire with others. Such
 // a driver gives the wire to one request at a time by itself, the most urgent first
-// (internal/lane), because only it knows when the wire is free. The hub therefore
-// calls Write, and Read for "get", also while a Read of its schedule waits for the
-// wire, and parks a device that does not answer, which costs the others time.
+// (internal/lane), because only it knows when the wire is free; the context of a
+// request says how urgent it is (lane.Of). The hub therefore calls Write, and Read
+// for "get", also while a Read of its schedule waits for the wire, and parks a device
+// that does not answer, which costs the others time.
 type Sharer interface {
 	// Wire names what is shared, for people: "/dev/ttyUSB0", "192.0.2.7:502".
 	Wire() string

@@ -21,7 +21,8 @@ const stopGrace = 2 * time.Second
 // error once its deadline has passed.
 const answerGrace = 250 * time.Millisecond
 
-// beside is the priority of a request that goes past the lane altogether.
+// beside is the priority of a request that goes past the lane altogether. On a wire
+// that is shared it counts as a write.
 const beside lane.Priority = -1
 
 // Reasons for which the hub itself ends a life.
@@ -189,7 +190,7 @@ func (l *life) request(ctx context.Context, priority lane.Priority, timeout time
 		}
 		return drivers.ErrOffline
 	}
-	ctx, stop := context.WithTimeout(ctx, timeout)
+	ctx, stop := context.WithTimeout(lane.With(ctx, max(priority, lane.Write)), timeout)
 	defer stop()
 	done := make(chan error, 1) // the request's result; its only sender never blocks
 	start := l.d.hub.now()

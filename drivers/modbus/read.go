@@ -133,7 +133,7 @@ func (d *Driver) fetch(ctx context.Context, s *session, r *read) []block {
 func (d *Driver) readBlock(ctx context.Context, s *session, b span) (data []byte, err error) {
 	pdu := readPDU(b.table, uint16(b.at), uint16(b.n))
 	for try := 0; ; try++ {
-		data, err = d.ask(s, pdu, func(pdu []byte) ([]byte, error) { return s.bus.do(ctx, d.request(lane.Poll), pdu) })
+		data, err = d.ask(s, pdu, func(pdu []byte) ([]byte, error) { return s.bus.do(ctx, d.request(lane.Of(ctx, lane.Poll)), pdu) })
 		again := errors.Is(err, errGarbled) || errors.Is(err, drivers.ErrTimeout) && !isException(err)
 		if !again || try == d.retries || ctx.Err() != nil || len(s.lost) > 0 {
 			return data, err

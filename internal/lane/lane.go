@@ -20,6 +20,23 @@ const (
 	priorities
 )
 
+// key is that of the urgency in a context.
+type key struct{}
+
+// With returns a context that says how urgent is what is done under it: a request
+// may pass several lanes on its way, that of its device and that of the wire.
+func With(ctx context.Context, p Priority) context.Context {
+	return context.WithValue(ctx, key{}, p)
+}
+
+// Of returns how urgent ctx says it is, or def where it says nothing.
+func Of(ctx context.Context, def Priority) Priority {
+	if p, ok := ctx.Value(key{}).(Priority); ok {
+		return p
+	}
+	return def
+}
+
 // maxWaiting bounds the requests of one priority that wait.
 const maxWaiting = 64
 

@@ -53,3 +53,15 @@ func TestLaneLetsOneThroughAndLosesNone(t *testing.T) {
 		t.Error("the lane is left taken")
 	}
 }
+
+func TestAContextSaysHowUrgentItIs(t *testing.T) {
+	t.Parallel()
+	ctx := t.Context()
+	if got := Of(ctx, Poll); got != Poll {
+		t.Errorf("without a word: %v", got)
+	}
+	ctx = With(With(ctx, Get), Write)
+	if got := Of(ctx, Poll); got != Write {
+		t.Errorf("said last: %v", got)
+	}
+}
