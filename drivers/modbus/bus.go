@@ -39,8 +39,10 @@ type bus struct {
 	users int    // guarded by Buses.mu
 	first string // the device that it is set up for, for messages
 
-	link   link // owned by whoever has the lane; nil while it is not open
-	silent int  // requests in a row without an answer; as link
+	link   link        // owned by whoever has the lane; nil while it is not open
+	silent int         // requests in a row without an answer; as link
+	used   time.Time   // when the link was last used; as link
+	idler  *time.Timer // closes the link when it has been idle; as link; nil for none
 
 	mu     sync.Mutex      // guards the rest
 	late   map[byte]lateOf // by unit
@@ -108,8 +110,35 @@ func (b *Buses) leave(use *bus, n int) bool {
 	return use.users == 0
 }
 
+// rest closes the link later on, if nobody has used it by then; the caller has the
+// lane.
+func (u *bus) rest() {
+	u.used = time.Now()
+	switch {
+	case u.cfg.idle == 0 || u.link == nil:
+	case u.idler == nil:
+		u.idler = time.AfterFunc(u.cfg.idle, u.tire)
+	default:
+		u.idler.Reset(u.cfg.idle)
+	}
+}
+
+// tire closes the link if it has been idle.
+func (u *bus) tire() {
+	if u.lane.Enter(context.Background(), lane.Poll) != nil {
+		return // others wait: it is not idle
+	}
+	defer u.lane.Leave()
+	if time.Since(u.used) >= u.cfg.idle {
+		u.shut()
+	}
+}
+
 // shut closes the link; the caller has the lane.
 func (u *bus) shut() {
+	if u.idler != nil {
+		u.idler.Stop()
+	}
 	if u.link != nil {
 		u.link.close()
 		u.link = nil
@@ -198,6 +227,7 @@ func (u *bus) turn(ctx context.Context, r request, f func(exchangeFunc) error) e
 	if err := u.open(ctx); err != nil {
 		return err
 	}
+	defer u.rest()
 	return f(func(pdu []byte) ([]byte, error) {
 		if err := u.resync(ctx, r, pdu[0]); err != nil {
 			return nil, err

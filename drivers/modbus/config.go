@@ -40,6 +40,9 @@ type Config struct {
 type TCPConfig struct {
 	Address string `toml:"address"` // host:port, or host with port 502
 	Framing string `toml:"framing"` // tcp (default), or rtu for serial servers that pass RTU frames on
+	// Idle is after how long without a request the connection is closed, for servers
+	// that take one client only; 0 = never.
+	Idle drivers.Duration `toml:"idle"`
 }
 
 // BusConfig says how a line is treated. It is the same for all devices on it.
@@ -118,6 +121,7 @@ type busConfig struct {
 
 	gap, turnaround time.Duration
 	echo            bool
+	idle            time.Duration
 }
 
 // serial reports whether there are RTU frames on the bus.
@@ -154,7 +158,7 @@ func (c *busConfig) differs(o busConfig) string {
 	}{
 		{"line.baud", c.line.Baud != o.line.Baud}, {"line.mode", c.line.Mode != o.line.Mode},
 		{"line.dtr", level(c.line.DTR) != level(o.line.DTR)}, {"line.rts", level(c.line.RTS) != level(o.line.RTS)},
-		{"bus.gap", c.gap != o.gap}, {"bus.turnaround", c.turnaround != o.turnaround}, {"bus.echo", c.echo != o.echo},
+		{"bus.gap", c.gap != o.gap}, {"bus.turnaround", c.turnaround != o.turnaround}, {"bus.echo", c.echo != o.echo}, {"tcp.idle", c.idle != o.idle},
 	} {
 		if d.is {
 			return d.what
@@ -212,7 +216,7 @@ var withPort = regexp.MustCompile(`:[0-9]+$`)
 // bus returns the bus that the configuration names; factory is how the device's
 // line is set when it is new.
 func (c *Config) bus(factory serialport.LineConfig) (b busConfig, err error) {
-	b.gap, b.turnaround, b.echo = c.Bus.Gap.Std(), c.Bus.Turnaround.Std(), c.Bus.Echo
+	b.gap, b.turnaround, b.echo, b.idle = c.Bus.Gap.Std(), c.Bus.Turnaround.Std(), c.Bus.Echo, c.TCP.Idle.Std()
 	if b.turnaround == 0 {
 		b.turnaround = defaultTurnaround
 	}
@@ -224,7 +228,7 @@ func (c *Config) bus(factory serialport.LineConfig) (b busConfig, err error) {
 	}
 	serial := c.Port != serialport.Config{}
 	switch {
-	case c.TCP.Address == "" && c.TCP.Framing != "":
+	case c.TCP.Address == "" && c.TCP != TCPConfig{}:
 		return b, bad("tcp.address", `host:port, such as "192.0.2.7:502"`, "is missing")
 	case serial == (c.TCP.Address != ""):
 		return b, bad("port", "port for a serial line, or tcp.address", "exactly one of port and tcp must be there")

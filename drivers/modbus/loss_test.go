@@ -17,9 +17,10 @@ import (
 
 // tcpUnit is a Modbus TCP server that does as it is told.
 type tcpUnit struct {
-	addr  string
-	unit  *unit
-	conns atomic.Int32 // made so far
+	addr   string
+	unit   *unit
+	conns  atomic.Int32 // made so far
+	closed atomic.Int32 // of these, by the client
 	// answer returns what is sent for a request, and after which time; nil: the
 	// unit's answer at once.
 	answer func(conn int32, transaction uint16, pdu []byte) (frame []byte, after time.Duration)
@@ -72,6 +73,7 @@ func (s *tcpUnit) serve(n int32, conn net.Conn) {
 	for {
 		m, err := conn.Read(in[:])
 		if err != nil {
+			s.closed.Add(1)
 			return
 		}
 		buf = append(buf, in[:m]...)
@@ -107,6 +109,24 @@ func TestDevicesShareOneConnection(t *testing.T) {
 		values(t, d, "r0", "r50")
 	}
 	if n := s.conns.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestAnIdleConnectionIsGivenUp(t *testing.T) {
+	t.Parallel()
+	s := newTCPUnit(t, "127.0.0.1:0")
+	cfg := s.config(drivertest.Patience)
+	cfg.TCP.Idle = drivers.Duration(30 * time.Millisecond)
+	d, _ := start(t, cfg, nil)
+	values(t, d, "r0")
+	for late := time.Now().Add(drivertest.Patience); s.closed.Load() == 0; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("the connection stays open")
+		}
+	}
+	values(t, d, "r0")
+	if n := s.conns.Load(); n < 2 {
 		t.Errorf("%d connections", n)
 	}
 }

@@ -151,7 +151,7 @@ func TestMistakesAreNamed(t *testing.T) {
 		{"both", "port", serial(func(c *Config) { c.TCP.Address = "x" })},
 		{"an address that is none", "tcp.address", serial(func(c *Config) { c.Port.Path = ""; c.TCP.Address = ":70000" })},
 		{"framing without address", "tcp.address", serial(func(c *Config) { c.TCP.Framing = "rtu" })},
-		{"framing", "tcp.framing", serial(func(c *Config) { c.Port.Path = ""; c.TCP = TCPConfig{"x", "ascii"} })},
+		{"framing", "tcp.framing", serial(func(c *Config) { c.Port.Path = ""; c.TCP = TCPConfig{Address: "x", Framing: "ascii"} })},
 		{"a line over TCP", "line", serial(func(c *Config) { c.Port.Path = ""; c.TCP.Address = "x"; c.Line.Baud = 9600 })},
 		{"baud", "line.baud", serial(func(c *Config) { c.Line.Baud = 1 })},
 		{"unit", "unit_id", serial(func(c *Config) { c.UnitID = ptr(uint8(248)) })},
