@@ -186,6 +186,37 @@ func TestEveryWayToLogIn(t *testing.T) {
 	}
 }
 
+func TestLogoutForgetsTheCookie(t *testing.T) {
+	t.Parallel()
+	v := newVault(t)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	join := func(cfg client.SessionConfig) (*client.Session, error) {
+		cfg.Realm = "realm1"
+		return client.Connect(t.Context(), v.url("wss", jar, false), cfg)
+	}
+	byCookie := client.SessionConfig{AuthMethods: []string{"cookie"}}
+	s, err := join(client.SessionConfig{Auth: auth.NewClient("ann", &auth.CRA{Secret: password})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Leave(t.Context())
+	if s, err = join(byCookie); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.LeaveFor(t.Context(), wamp.CloseURILogout); err != nil {
+		t.Error(err)
+	}
+	if s, err := join(byCookie); !wamp.IsError(err, wamp.ErrURINoMatchingAuthMethod) {
+		t.Errorf("behind the logout: %v", err)
+		if err == nil {
+			_ = s.Close()
+		}
+	}
+}
+
 // A component answers challenges itself, and says how it wishes to join.
 func TestComponentAnswersChallenges(t *testing.T) {
 	t.Parallel()

@@ -104,7 +104,11 @@ func (s *Session) Err() error {
 // Leave says goodbye, waits for the answer until ctx ends, closes the peer and
 // waits for the handlers, so that a handler of events or of a procedure must not
 // call it itself. A session that has ended already returns nil.
-func (s *Session) Leave(ctx context.Context) error {
+func (s *Session) Leave(ctx context.Context) error { return s.LeaveFor(ctx, wamp.CloseURICloseRealm) }
+
+// LeaveFor is Leave with a reason: with wamp.CloseURILogout the router forgets that
+// the cookie of the connection has logged in.
+func (s *Session) LeaveFor(ctx context.Context, reason wamp.URI) error {
 	s.mu.Lock()
 	first := s.leaving == nil
 	if first {
@@ -114,7 +118,7 @@ func (s *Session) Leave(ctx context.Context) error {
 	s.mu.Unlock()
 	var err error
 	if first {
-		if err = s.peer.Send(ctx, &wamp.Goodbye{Reason: wamp.CloseURICloseRealm}); err == nil {
+		if err = s.peer.Send(ctx, &wamp.Goodbye{Reason: reason}); err == nil {
 			select {
 			case <-answered:
 			case <-s.ctx.Done():
