@@ -5,7 +5,7 @@ import (
 
 	"gantry/bridge"
 	"gantry/wamp"
-	"gantry/wamp/serialize"
+	"gantry/wamp/client"
 )
 
 // StatusProcedure returns the procedure that ServeStatus registers.
@@ -49,22 +49,20 @@ func (u *Uplink) Status() wamp.Dict {
 // one dict, name of the uplink -> Status; with a name as the argument it is that
 // uplink's Status. The returned function takes the procedure back.
 func ServeStatus(ctx context.Context, local wamp.Session, gateway string, uplinks []*Uplink) (func(context.Context) error, error) {
-	return local.Register(ctx, StatusProcedure(gateway), wamp.RegisterOptions{},
-		func(_ context.Context, inv *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
-			args, _, err := serialize.Values(inv.Payload)
-			if err != nil {
-				return wamp.Payload{}, wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
+	type question struct {
+		Name *string `wamp:"0,optional"`
+	}
+	return client.Register(ctx, local, StatusProcedure(gateway), func(_ context.Context, q question) (wamp.Dict, error) {
+		all := wamp.Dict{}
+		for _, u := range uplinks {
+			if q.Name != nil && *q.Name == u.name {
+				return u.Status(), nil
 			}
-			all := wamp.Dict{}
-			for _, u := range uplinks {
-				if len(args) > 0 && args[0] == u.name {
-					return wamp.Args(u.Status()), nil
-				}
-				all[u.name] = u.Status()
-			}
-			if len(args) > 0 {
-				return wamp.Payload{}, wamp.NewError(wamp.ErrURIInvalidArgument, "no uplink of that name", nil)
-			}
-			return wamp.Args(all), nil
-		})
+			all[u.name] = u.Status()
+		}
+		if q.Name != nil {
+			return nil, wamp.NewError(wamp.ErrURIInvalidArgument, "no uplink of that name", nil)
+		}
+		return all, nil
+	})
 }
