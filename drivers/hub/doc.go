@@ -1,7 +1,14 @@
 // Package hub supervises devices and puts them on the wire: it runs each driver
-// in its own goroutines, restarts it when it fails, polls it on schedule, scales
-// and thins out its readings, publishes them, and serves the procedures that read,
-// write and command it.
+// in its own goroutines, restarts it when it fails, polls it on schedule or on
+// demand, turns what it says into values, filters and thins them out, publishes
+// them, and serves the procedures that read, write and command it. It keeps the
+// rules of what may be written and when, and writes safe values where nobody looks
+// after a device.
+//
+// A reading's way: life.Emit or a poll (life.go, poll.go), device.deliver
+// (publish.go), point.clean, the filters, point.accept (point.go), device.publish.
+// A command's way back: set (command.go), spec.check (describe.go), permit
+// (interlock.go), write (write.go), the lane (life.go), the driver.
 //
 // The hub is a component on a [wamp.Session] and does not know whether that is
 // in the router's process or on another machine. The names, envelopes and errors
