@@ -79,6 +79,7 @@ password = "file:%s"
 	}{
 		{"length bombs", lengthBombs, `gantry_transport_refused_total{reason="too_large"}`},
 		{"messages that never end", endlessMessages, `gantry_transport_refused_total{reason="too_large"}`},
+		{"batches", hostileBatches, `gantry_transport_refused_total{reason="protocol"}`},
 		{"nesting and counts", nesting, `gantry_transport_refused_total{reason="protocol"}`},
 		{"slow handshakes", slowloris, `gantry_transport_refused_total{reason="handshake_timeout"}`},
 		{"5000 half-open connections", halfOpen, `gantry_transport_refused_total{reason="half_open"}`},

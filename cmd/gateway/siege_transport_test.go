@@ -13,7 +13,12 @@ import (
 // upgraded opens a WebSocket without joining.
 func (s *siege) upgraded() *raider {
 	s.t.Helper()
-	r := s.greeted(string(wamptest.Upgrade("/ws", "wamp.2.json")))
+	return s.upgradedTo("wamp.2.json")
+}
+
+func (s *siege) upgradedTo(protocol string) *raider {
+	s.t.Helper()
+	r := s.greeted(string(wamptest.Upgrade("/ws", protocol)))
 	r.web = true
 	for line := ""; line != "\r\n"; {
 		var err error
@@ -33,6 +38,15 @@ func webHeader(n uint64) string {
 		return string([]byte{0x81, 0xfe, byte(n >> 8), byte(n), 0, 0, 0, 0})
 	}
 	return string([]byte{0x81, 0xff, byte(n >> 56), byte(n >> 48), byte(n >> 40), byte(n >> 32), byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n), 0, 0, 0, 0})
+}
+
+// webFrame is a whole frame, masked with zeros.
+func webFrame(text bool, payload string) string {
+	head := []byte(webHeader(uint64(len(payload))))
+	if !text {
+		head[0] = 0x82
+	}
+	return string(head) + payload
 }
 
 // webJoined joins over a WebSocket.
@@ -73,6 +87,46 @@ func lengthBombs(s *siege) {
 			hungUp(s.t, r.Conn)
 		}
 	}
+}
+
+// hostileBatches sends frames that promise several messages: lengths that are not
+// there, messages of nothing, as many as fit, and requests whose answers nobody reads.
+func hostileBatches(s *siege) {
+	binary := func(messages ...string) string { return string(frames(messages...)) }
+	for _, c := range []struct {
+		name, protocol, payload string
+	}{
+		{"none", "json", ""},
+		{"no end", "json", raidHello},
+		{"empty ones", "json", strings.Repeat("\x1e", 16_000)},
+		{"tiny ones", "json", strings.Repeat("0\x1e", 8_000)},
+		{"both separators", "json", strings.Repeat(raidHello+"\x18\x1e", 100)},
+		{"many HELLOs", "json", strings.Repeat(raidHello+"\x1e", 100)},
+		{"all one separator but the last", "json", raidHello + "\x18" + raidHello + "\x1e"},
+		{"lengths of 2^32-1", "cbor", strings.Repeat("\xff", 16_000)},
+		{"lengths of 0", "msgpack", strings.Repeat("\x00", 16_000)},
+		{"a length cut off", "cbor", binary("\x80") + "\x00\x00"},
+		{"tiny ones", "msgpack", strings.Repeat("\x00\x00\x00\x01\xc0", 3_000)},
+		{"longer than the frame", "cbor", "\x00\x00\x40\x00\x80"},
+	} {
+		for range scale(20) {
+			r := s.upgradedTo("wamp.2." + c.protocol + ".batched")
+			_, _ = io.WriteString(r, webFrame(c.protocol == "json", c.payload))
+			hungUp(s.t, r.Conn)
+		}
+	}
+	ask := `[34,1,99]` + "\x1e" // answered by an ERROR ten times as long
+	for range scale(4) { // each is given time to hear why it is ended
+		r := s.upgradedTo("wamp.2.json.batched")
+		_ = r.SetWriteDeadline(time.Now().Add(siegeWait()))
+		_, _ = io.WriteString(r, webFrame(true, raidHello+"\x1e"))
+		for range 8 {
+			if _, err := io.WriteString(r, webFrame(true, strings.Repeat(ask, 100_000))); err != nil {
+				break
+			}
+		}
+	}
+	s.garrison.rounds(s.t, 20)
 }
 
 // endlessMessages sends all but the last byte of messages as large as they may be.

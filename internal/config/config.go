@@ -101,7 +101,8 @@ type Listen struct {
 	HTTPTimeout      time.Duration `toml:"http_timeout"`
 	// QuietRawSocket sends no pings on RawSocket: Autobahn|Python cannot answer them.
 	QuietRawSocket bool `toml:"quiet_rawsocket"`
-	// Batched speaks the WebSocket subprotocols with several messages in a frame.
+	// Batched speaks the WebSocket subprotocols with several messages in a frame, to
+	// clients that ask for one. Default true.
 	Batched bool `toml:"batched"`
 	// Deflate compresses WebSocket messages for clients that ask for it.
 	Deflate bool `toml:"deflate"`
@@ -325,7 +326,7 @@ func (l *loader) main(file string) *Config {
 	}
 	m := mainFile{
 		Gateway: Gateway{Name: "gw", Realm: "gantry"},
-		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback, AnonymousRole: "anonymous"},
+		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback, AnonymousRole: "anonymous", Batched: true},
 		MQTT:    MQTT{Listen: "127.0.0.1:1883"},
 		Log:     Log{Level: "info"},
 	}

@@ -114,7 +114,7 @@ func TestPeers(t *testing.T) {
 				t.Run(link.String(), func(t *testing.T) {
 					t.Parallel()
 					w := &world{T: t, kind: kind.Name, link: link, gateway: g, peer: library.Start(t)}
-					w.realm = "peers." + strings.NewReplacer("+", "_", "/", "_").Replace(link.String())
+					w.realm = "peers." + nameOf(link.String())
 					w.joined = w.peer.Join(g.Join(link, w.realm))
 					w.gantry = ours(t, g, interop.Link{Scheme: "ws", Serializer: link.Serializer}, w.realm, nil)
 					w.runAll()
@@ -164,7 +164,7 @@ func ours(t *testing.T, g *interop.Gateway, link interop.Link, realm string, pro
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), interop.Patience)
 	defer cancel()
-	theirs := map[string]wamp.Format{"json": wamp.JSON, "msgpack": wamp.MsgPack, "cbor": wamp.CBOR}[link.Serializer]
+	theirs := map[string]wamp.Format{"json": wamp.JSON, "msgpack": wamp.MsgPack, "cbor": wamp.CBOR}[strings.TrimSuffix(link.Serializer, ".batched")]
 	cfg := transport.DialConfig{Formats: []wamp.Format{theirs%wamp.CBOR + 1}}
 	j := g.Join(link, realm)
 	if j.CA != "" {

@@ -34,8 +34,8 @@ const (
 	OpenPattern = "pattern"
 )
 
-// Link is a transport, with a serializer, json, msgpack or cbor. The transports
-// are ws and rs, wss and rss with TLS, rs+unix, and lp and lps, which is HTTP
+// Link is a transport, with a serializer, json, msgpack or cbor; over WebSocket also
+// with .batched behind it, several messages in a frame. The transports are ws and rs, wss and rss with TLS, rs+unix, and lp and lps, which is HTTP
 // long-poll.
 type Link struct{ Scheme, Serializer string }
 
@@ -71,7 +71,7 @@ const noLongPoll = "no client for long-poll"
 func AutobahnPython() Kind {
 	return Kind{
 		Name: "autobahn-python", Version: "22.7.1",
-		Links:   links("ws", "wss", "rs", "rss", "rs+unix"),
+		Links:   append(links("ws", "wss", "rs", "rss", "rs+unix"), Link{"ws", "json.batched"}, Link{"ws", "msgpack.batched"}, Link{"ws", "cbor.batched"}),
 		Methods: Methods(),
 		Lacks: map[string]string{
 			"lp": noLongPoll, "lps": noLongPoll,

@@ -5,7 +5,7 @@ events leave as JSON objects, one a line, on standard output. The other peers
 speak the same:
 
     {"op": "join", "url": "ws[s]://HOST:PORT/PATH|rs[s]://HOST:PORT|rs+unix:///PATH", "realm": URI,
-     "serializer": "json|msgpack|cbor", "ca": FILE,                                     (ca with TLS)
+     "serializer": "json|msgpack|cbor", perhaps with ".batched", "ca": FILE,            (ca with TLS)
      "auth": {"method": "ticket|wampcra|cryptosign|scram|tls", "authid": ID, "secret": TEXT,
               "cert": FILE, "key": FILE}}                                               (auth may be missing)
     {"op": "leave"}
@@ -34,6 +34,7 @@ import asyncio
 import json
 import ssl
 import sys
+from functools import partial
 from urllib.parse import urlsplit
 
 import txaio
@@ -52,7 +53,8 @@ from autobahn.wamp.serializer import CBORSerializer, JsonSerializer, MsgPackSeri
 if not hasattr(WampRawSocketClientProtocol, "transport_details"):
     WampRawSocketClientProtocol.transport_details = property(lambda self: self._transport_details)
 
-SERIALIZERS = {"json": JsonSerializer, "msgpack": MsgPackSerializer, "cbor": CBORSerializer}
+SERIALIZERS = {name + suffix: partial(kind, batched=bool(suffix)) for suffix in ("", ".batched")
+               for name, kind in (("json", JsonSerializer), ("msgpack", MsgPackSerializer), ("cbor", CBORSerializer))}
 
 # What create_authenticator calls the secret of each method.
 SECRETS = {"ticket": "ticket", "wampcra": "secret", "cryptosign": "privkey", "scram": "password"}
