@@ -132,8 +132,23 @@ func TestSharedIsClonedOnce(t *testing.T) {
 	if s.Frame(wamp.WebSocketCBOR) != nil {
 		t.Error("a frame that nobody made")
 	}
-	s.SetFrame(wamp.WebSocketCBOR, []byte{1})
-	if len(s.Frame(wamp.WebSocketCBOR)) != 1 || s.Frame(wamp.RawSocketCBOR) != nil {
+	f := &frame{}
+	s.SetFrame(wamp.WebSocketCBOR, f)
+	if s.Frame(wamp.WebSocketCBOR) != f || s.Frame(wamp.RawSocketCBOR) != nil {
 		t.Error("frames are mixed up")
 	}
+	if s.Done(); f.released != 1 || s.Msg != nil || s.Frame(wamp.WebSocketCBOR) != nil {
+		t.Errorf("done, with %d releases", f.released)
+	}
+	s.Msg = &wamp.Event{Publication: 8}
+	if s.Own().(*wamp.Event).Publication != 8 {
+		t.Error("the copy is one of an earlier message")
+	}
 }
+
+// frame counts its releases.
+type frame struct{ released int }
+
+func (f *frame) Bytes() []byte { return nil }
+func (f *frame) Hold()         {}
+func (f *frame) Release()      { f.released++ }

@@ -3,6 +3,7 @@ package wamp
 import (
 	"context"
 	"crypto/tls"
+	"math/bits"
 )
 
 // Encoding numbers the ways in which a transport turns a message into bytes:
@@ -30,26 +31,51 @@ const (
 	EncodingCount
 )
 
+// Frame is a finished frame that several peers send. Its bytes do not change while
+// somebody holds it: whoever makes it does so once, and everybody who keeps it once
+// more. When all have released it, its memory is used again. Frames are safe for
+// concurrent use.
+type Frame interface {
+	Bytes() []byte
+	Hold()
+	Release()
+}
+
 // Shared is one message on its way to many peers. The first peer of each
 // Encoding leaves the finished frame in it and the others send those bytes, so
 // that an event is encoded once per serializer and framing however many
 // subscribers it has. It is not safe for concurrent use: one goroutine offers it
-// to one peer after the other.
+// to one peer after the other, and says when it is Done.
 type Shared struct {
 	Msg    Message
-	frames [EncodingCount][]byte
+	frames [EncodingCount]Frame
+	made   uint32 // bits of those encodings that have one
 	clone  Message
 }
 
 // Type returns the type of the message inside.
 func (s *Shared) Type() MessageType { return s.Msg.Type() }
 
-// Frame returns the finished frame for e, nil if no peer has made it yet.
-// Frames are never changed once made and may be kept.
-func (s *Shared) Frame(e Encoding) []byte { return s.frames[e] }
+// Frame returns the finished frame for e, nil if no peer has made it yet. It is valid
+// until Done: whoever keeps it holds it.
+func (s *Shared) Frame(e Encoding) Frame { return s.frames[e] }
 
-// SetFrame leaves the frame for e. The slice is kept and must not change.
-func (s *Shared) SetFrame(e Encoding, frame []byte) { s.frames[e] = frame }
+// SetFrame leaves the frame for e, of which there is none yet, and takes over the
+// caller's hold.
+func (s *Shared) SetFrame(e Encoding, f Frame) {
+	s.frames[e] = f
+	s.made |= 1 << e
+}
+
+// Done releases the frames and forgets the message, so that s can be used again.
+func (s *Shared) Done() {
+	for made := s.made; made != 0; made &= made - 1 {
+		e := bits.TrailingZeros32(made)
+		s.frames[e].Release()
+		s.frames[e] = nil
+	}
+	s.Msg, s.made, s.clone = nil, 0, nil
+}
 
 // Own returns a copy of the message that borrows nothing, made once for all
 // peers that pass messages as values. Receivers must not change it.
@@ -58,6 +84,15 @@ func (s *Shared) Own() Message {
 		s.clone = Clone(s.Msg)
 	}
 	return s.clone
+}
+
+// Framer is implemented by peers that send bytes. Frame returns the frame that s is
+// queued as, and its encoding; if nobody has made it, it is made and left in s. It is
+// nil for a peer whose frames cannot be kept, and for a message that cannot be sent.
+// Another Shared with the same frame and a message of the same type, sent to that
+// peer later, stands for s.
+type Framer interface {
+	Frame(s *Shared) (Encoding, Frame)
 }
 
 // PeerInfo describes the other end of a transport.

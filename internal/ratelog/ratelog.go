@@ -44,6 +44,17 @@ func (l *Log) Info(text string, args ...any) { l.Log(slog.LevelInfo, text, args.
 // Warn writes a line of level Warn. See Log.
 func (l *Log) Warn(text string, args ...any) { l.Log(slog.LevelWarn, text, args...) }
 
+// Often is Info for lines that are so many that making the attributes would cost:
+// args is called when one is written.
+func (l *Log) Often(text string, args func() []any) {
+	if l == nil || !l.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	if silent, ok := l.due(text); ok {
+		l.write(slog.LevelInfo, text, silent, args())
+	}
+}
+
 // Log writes a line, unless one of the same text was written shortly before. The
 // text must be a constant: each one is remembered for good. The attribute
 // "unlogged" says how many were left out before this one.
@@ -51,10 +62,12 @@ func (l *Log) Log(level slog.Level, text string, args ...any) {
 	if l == nil || !l.log.Enabled(context.Background(), level) {
 		return
 	}
-	silent, ok := l.due(text)
-	if !ok {
-		return
+	if silent, ok := l.due(text); ok {
+		l.write(level, text, silent, args)
 	}
+}
+
+func (l *Log) write(level slog.Level, text string, silent int, args []any) {
 	if silent > 0 {
 		args = append(args[:len(args):len(args)], "unlogged", silent)
 	}

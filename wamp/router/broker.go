@@ -357,7 +357,7 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 		}
 		var msg wamp.Message = &p.event
 		if len(sub.members) > 1 {
-			p.shared = wamp.Shared{Msg: &p.event}
+			p.shared.Msg = &p.event
 			msg = &p.shared
 		}
 		node, sharded := sub.nkeys.node(m.Options.RKey)
@@ -370,11 +370,12 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 				s.hold(to.gate)
 			}
 		}
+		p.shared.Done()
 	}
 	b.mu.RUnlock()
 	b.delivered.Add(queued)
 	clear(p.hits)
-	p.event, p.shared = wamp.Event{}, wamp.Shared{}
+	p.event = wamp.Event{}
 	b.scratch.Put(p)
 }
 
@@ -387,8 +388,10 @@ func (b *broker) count(to *session, err error) {
 	case !errors.Is(err, wamp.ErrClosed):
 		b.dropped.Add(1)
 		to.dropped.Add(1)
-		b.meta.realm.rare.Info("event dropped: the subscriber reads too slowly", "session", uint64(to.id), "authid", to.identity.AuthID,
-			"error", err, "hint", "wamp.session.get tells how many of each; raise limits.queue_bytes, or subscribe to less")
+		b.meta.realm.rare.Often("event dropped: the subscriber reads too slowly", func() []any {
+			return []any{"session", uint64(to.id), "authid", to.identity.AuthID,
+				"error", err, "hint", "wamp.session.get tells how many of each; raise limits.queue_bytes, or subscribe to less"}
+		})
 	}
 }
 

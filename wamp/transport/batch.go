@@ -215,23 +215,25 @@ func (q *queue) putBatched(m wamp.Message, reserve int) (kick bool, err error) {
 
 // putSharedRecord is putShared for batches. q.mu is held.
 func (q *queue) putSharedRecord(s *wamp.Shared) (kick bool, err error) {
-	frame := s.Frame(q.framing.encoding)
-	if frame == nil {
+	made := s.Frame(q.framing.encoding)
+	if made == nil {
 		const head = websocket.MaxHeader
 		b, err := q.framing.record(make([]byte, head, head+frameSpace(s.Msg)), s.Msg)
 		if err != nil {
 			return false, err
 		}
 		n := len(b) - head
-		frame = b[head-websocket.HeaderLen(n, false):]
+		frame := b[head-websocket.HeaderLen(n, false):]
 		websocket.PutHeader(frame, q.framing.op, n, nil)
-		s.SetFrame(q.framing.encoding, frame)
+		made = &buffer{b: frame}
+		s.SetFrame(q.framing.encoding, made)
 	}
+	frame := made.Bytes()
 	switch {
 	case q.full(len(frame), q.reserve(s)):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference && !q.framing.deflates():
-		q.refer(frame)
+		q.refer(made)
 		return q.grown(len(frame)), nil
 	}
 	return q.addRecord(frame[websocket.HeaderSize(frame):]), nil

@@ -113,9 +113,7 @@ func (o *outgoing) landed() {
 
 func (o *outgoing) release() {
 	for _, b := range o.held {
-		if b != nil {
-			b.release()
-		}
+		b.release()
 	}
 	o.flight, o.held = nil, nil
 }

@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -33,7 +32,7 @@ type queue struct {
 
 	mu      sync.Mutex // guards what follows
 	segs    [][]byte   // what goes before tail
-	bufs    []*buffer  // for each of segs what it lies in, nil if it is shared
+	bufs    []*buffer  // for each of segs what it lies in
 	tail    *buffer    // still has room; nil if there is none
 	filling bool       // the frame that begins at start in tail takes more messages
 	start   int
@@ -141,10 +140,31 @@ func (q *queue) put(m wamp.Message) (kick bool, err error) {
 	return q.grown(len(b) - start), nil
 }
 
+// Frame returns the frame of s. See wamp.Framer.
+func (q *queue) Frame(s *wamp.Shared) (wamp.Encoding, wamp.Frame) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	e := q.framing.encoding
+	if e == wamp.NoEncoding || q.framing.batching != unbatched { // the separator may change
+		return e, nil
+	}
+	if s.Frame(e) == nil {
+		scrap := getBuffer(frameSpace(s.Msg))
+		defer scrap.release()
+		b, err := q.framing.append(scrap.b, s.Msg)
+		if err != nil {
+			return e, nil
+		}
+		scrap.b = b
+		s.SetFrame(e, newFrame(b))
+	}
+	return e, s.Frame(e)
+}
+
 // putShared queues the frame of s and makes it first if nobody has.
 func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
-	frame := s.Frame(q.framing.encoding)
-	if frame == nil {
+	made := s.Frame(q.framing.encoding)
+	if made == nil {
 		t := q.open(frameSpace(s.Msg))
 		start := len(t.b)
 		b, err := q.framing.append(t.b, s.Msg)
@@ -152,22 +172,23 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 			q.undo(start)
 			return false, err
 		}
-		frame = bytes.Clone(b[start:])
-		s.SetFrame(q.framing.encoding, frame)
-		if q.full(len(frame), q.reserve(s)) {
+		n := len(b) - start
+		s.SetFrame(q.framing.encoding, newFrame(b[start:]))
+		if q.full(n, q.reserve(s)) {
 			q.undo(start)
 			return false, wamp.ErrQueueFull
 		}
 		t.b = b
-		return q.grown(len(frame)), nil
+		return q.grown(n), nil
 	}
+	frame := made.Bytes()
 	switch {
 	case q.framing.tooLarge(len(frame)):
 		return false, wamp.ErrTooLarge
 	case q.full(len(frame), q.reserve(s)):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference:
-		q.refer(frame)
+		q.refer(made)
 	default:
 		t := q.open(len(frame))
 		t.b = append(t.b, frame...)
@@ -176,9 +197,15 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 }
 
 // refer queues a shared frame without a copy. q.mu is held.
-func (q *queue) refer(frame []byte) {
+func (q *queue) refer(f wamp.Frame) {
 	q.seal()
-	q.segs, q.bufs = append(q.segs, frame), append(q.bufs, nil)
+	b, ok := f.(*buffer)
+	if ok {
+		b.Hold()
+	} else {
+		b = newFrame(f.Bytes())
+	}
+	q.segs, q.bufs = append(q.segs, b.b), append(q.bufs, b)
 }
 
 // putControl queues a finished frame of the transport, up to the reserve.
@@ -240,9 +267,7 @@ func (q *queue) drop() {
 	q.filling = false
 	q.seal()
 	for _, b := range q.bufs {
-		if b != nil {
-			b.release()
-		}
+		b.release()
 	}
 	q.segs, q.bufs, q.size = nil, nil, 0
 }

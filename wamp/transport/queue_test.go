@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,14 @@ func queueAndTake(t *testing.T, q *queue) {
 	var want []int
 	var shared []*wamp.Shared
 	pings := 0
+	// What frames lie in is used again as soon as nobody holds them.
+	reuse := func() {
+		for _, size := range []int{100, 1000, 3000, 20_000, 70_000} {
+			for range 3 {
+				newFrame(bytes.Repeat([]byte{0xFF}, size)).release()
+			}
+		}
+	}
 	for i := range 120 {
 		size := []int{0, 10, 100, 1000, 3000, 20_000, 70_000}[r.IntN(7)]
 		var m wamp.Message = &wamp.Event{Subscription: 1, Publication: wamp.ID(i + 1), Payload: wamp.Args(strings.Repeat("x", size))}
@@ -99,8 +108,25 @@ func queueAndTake(t *testing.T, q *queue) {
 			shared = append(shared, s)
 			m = s
 		case 1:
-			if len(shared) > 0 {
-				m = shared[r.IntN(len(shared))] // whose frame is there already
+			if len(shared) == 0 {
+				break
+			}
+			i := r.IntN(len(shared))
+			m = shared[i] // whose frame is there already
+			if e, f := q.Frame(shared[i]); f != nil && r.IntN(2) == 0 {
+				// Sent later, when all that is left of it is the frame.
+				f.Hold()
+				want = append(want, int(publication(m)))
+				shared[i].Done()
+				shared = slices.Delete(shared, i, i+1)
+				reuse()
+				late := &wamp.Shared{Msg: &wamp.Event{}}
+				late.SetFrame(e, f)
+				if _, err := q.put(late); err != nil {
+					t.Fatal(err)
+				}
+				late.Done()
+				continue
 			}
 		case 2:
 			if r.IntN(10) == 0 {
@@ -127,6 +153,10 @@ func queueAndTake(t *testing.T, q *queue) {
 		}
 		want = append(want, int(publication(m)))
 	}
+	for _, s := range shared {
+		s.Done()
+	}
+	reuse()
 	q.seal()
 	if len(q.segs) != len(q.bufs) {
 		t.Errorf("%d segments in %d buffers", len(q.segs), len(q.bufs))

@@ -179,6 +179,7 @@ type rawPeer struct {
 var (
 	_ wamp.Peer    = (*rawPeer)(nil)
 	_ wamp.Metered = (*rawPeer)(nil)
+	_ wamp.Framer  = (*rawPeer)(nil)
 )
 
 func newRawPeer(conn net.Conn, f wamp.Format, maxSend int, opts *Options, t *turns) *rawPeer {
