@@ -175,18 +175,22 @@ func TestProgressIsASequence(t *testing.T) {
 	everywhere(t, func(t *testing.T, dial client.Dialer) {
 		ctx := t.Context()
 		callee, caller := connect(t, dial, client.SessionConfig{}), connect(t, dial, client.SessionConfig{})
-		stopped := make(chan error, 1)
+		next, stopped := make(chan struct{}), make(chan error, 1)
 		_, err := client.Register(ctx, callee, unique(t, "count"), func(ctx context.Context, n int) (string, error) {
 			for i := 1; i != n; i++ {
 				if err := client.Progress(ctx, fmt.Sprint(i)); err != nil {
 					if errors.Is(err, client.ErrNoProgress) {
 						return "unasked", nil
 					}
-					stopped <- err
 					return "", err
 				}
-				if n == 0 {
-					time.Sleep(time.Millisecond)
+				if n == 0 { // for ever, at the reader's pace
+					select {
+					case <-next:
+					case <-ctx.Done():
+						stopped <- ctx.Err()
+						return "", ctx.Err()
+					}
 				}
 			}
 			return "done", nil
@@ -211,6 +215,7 @@ func TestProgressIsASequence(t *testing.T) {
 			if v == "3" {
 				break // which cancels the call
 			}
+			next <- struct{}{}
 		}
 		if err := <-stopped; !errors.Is(err, context.Canceled) {
 			t.Errorf("the handler was stopped by %v", err)
@@ -467,31 +472,53 @@ func TestWrongTagsAreFound(t *testing.T) {
 }
 
 func TestDeadlineIsTheCallsTimeout(t *testing.T) {
-	t.Parallel()
-	for _, p := range places(t) {
-		callee, caller := connect(t, p.dial, client.SessionConfig{}), connect(t, p.dial, client.SessionConfig{})
-		left := make(chan bool, 1)
-		undo, err := client.RegisterWith(t.Context(), callee, "com.wait", wamp.RegisterOptions{ForwardTimeout: true},
+	everywhere(t, func(t *testing.T, dial client.Dialer) {
+		callee, caller := connect(t, dial, client.SessionConfig{}), connect(t, dial, client.SessionConfig{})
+		left := make(chan time.Duration, 1)
+		if _, err := client.RegisterWith(t.Context(), callee, unique(t, "wait"), wamp.RegisterOptions{ForwardTimeout: true},
 			func(ctx context.Context, _ struct{}) (struct{}, error) {
-				_, ok := ctx.Deadline()
-				left <- ok
+				until, _ := ctx.Deadline()
+				left <- time.Until(until)
 				<-ctx.Done()
 				return struct{}{}, ctx.Err()
-			})
-		if err != nil {
+			}); err != nil {
 			t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		_, err = client.Call[struct{}](ctx, caller, "com.wait")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		ended := make(chan error, 1)
+		go func() {
+			_, err := client.Call[struct{}](ctx, caller, unique(t, "wait"))
+			ended <- err
+		}()
+		if d := <-left; d <= 50*time.Minute || d > time.Hour {
+			t.Errorf("the callee has %s, the caller an hour", d)
+		}
 		cancel()
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%s: %v", p.name, err)
-		}
-		if !<-left {
-			t.Errorf("%s: the callee does not know the deadline", p.name)
-		}
-		if err := undo(t.Context()); err != nil {
+		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
-	}
+	})
+}
+
+// Whoever is first to see that the time is over, it is the context that has ended.
+func TestDeadlineThatPasses(t *testing.T) {
+	within(t, func(w *world) {
+		callee, caller := w.join(), w.join()
+		for _, forward := range []bool{false, true} {
+			uri := wamp.URI(fmt.Sprint("com.wait.", forward))
+			if _, err := client.RegisterWith(w.t.Context(), callee, uri, wamp.RegisterOptions{ForwardTimeout: forward},
+				func(ctx context.Context, _ struct{}) (struct{}, error) {
+					<-ctx.Done()
+					return struct{}{}, ctx.Err()
+				}); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(w.t.Context(), time.Second)
+			if _, err := client.Call[struct{}](ctx, caller, uri); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s: %v", uri, err)
+			}
+			cancel()
+		}
+		w.leave(caller, callee)
+	})
 }
