@@ -116,7 +116,7 @@ func hostileBatches(s *siege) {
 		}
 	}
 	ask := `[34,1,99]` + "\x1e" // answered by an ERROR ten times as long
-	for range scale(4) { // each is given time to hear why it is ended
+	for range scale(4) {        // each is given time to hear why it is ended
 		r := s.upgradedTo("wamp.2.json.batched")
 		_ = r.SetWriteDeadline(time.Now().Add(siegeWait()))
 		_, _ = io.WriteString(r, webFrame(true, raidHello+"\x1e"))

@@ -55,7 +55,9 @@ func (p proof) authid(k interop.Kind, l interop.Link) string {
 }
 
 // nameOf makes a name for devices and users.
-func nameOf(s string) string { return strings.NewReplacer("/", "_", "+", "_", "-", "_", ".", "_").Replace(s) }
+func nameOf(s string) string {
+	return strings.NewReplacer("/", "_", "+", "_", "-", "_", ".", "_").Replace(s)
+}
 
 const password = "correct horse"
 
