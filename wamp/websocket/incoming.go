@@ -77,6 +77,10 @@ func (in *incoming) feed(b []byte) (int, error) {
 // are. have is 0 when the header is whole.
 func (in *incoming) header(b []byte) int {
 	n := 0
+	if in.have == 0 && len(b) >= MaxHeader { // all of it, whatever its length
+		in.head = [MaxHeader]byte(b)
+		return HeaderSize(b)
+	}
 	for {
 		need := 2
 		if in.have >= 2 {
@@ -121,7 +125,8 @@ func (in *incoming) begin() error {
 		in.pongs.Add(1)
 	}
 	if in.trace != nil {
-		in.trace(TraceEvent{Frame: &h})
+		traced := h // which leaves h itself on the stack
+		in.trace(TraceEvent{Frame: &traced})
 	}
 	return nil
 }

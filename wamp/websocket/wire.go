@@ -66,9 +66,13 @@ func (w *wire) Read(b []byte) (int, error) {
 	case w.wrong != nil:
 		return 0, w.wrong
 	}
-	w.seen.waiting.Store(true)
+	if w.in != nil {
+		w.in.waiting.Store(true)
+	}
 	n, err := w.Conn.Read(b)
-	w.seen.waiting.Store(false)
+	if w.in != nil {
+		w.in.waiting.Store(false)
+	}
 	if w.seen.state != inFrames || n == 0 {
 		return n, err
 	}
