@@ -20,6 +20,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
+	noticed := make(chan struct{})
 	server := &websocket.Server{
 		Config: websocket.Config{PingInterval: time.Second, PingTimeout: 2 * time.Second},
 		Handle: func(c *websocket.Conn, r *http.Request) {
@@ -32,6 +33,7 @@ func main() {
 			})
 			if errors.Is(err, websocket.ErrNoPong) {
 				fmt.Println("server: the client has fallen silent")
+				close(noticed)
 			}
 		},
 	}
@@ -68,6 +70,7 @@ func main() {
 		log.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, silent.NetConn()) // until the server has dropped it
+	<-noticed
 	_ = silent.Abandon()
 	cancel()
 	if err := <-ended; err != nil {
