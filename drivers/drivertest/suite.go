@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"regexp"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ func Test(t *testing.T, open func(t *testing.T) drivers.Driver) {
 		"requests keep their deadline":                    deadline,
 		"requests are refused while the driver is closed": closed,
 		"unknown names are refused":                       unknown,
+		"a shared wire takes many requests at a time":     sharing,
 		"a hundred runs leave nothing behind":             again,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, open(t)) })
@@ -326,6 +328,33 @@ func unknown(t *testing.T, d drivers.Driver) {
 			t.Errorf("%s: no error", what)
 		}
 	}
+}
+
+// sharing makes several requests of each kind at the same time: the hub leaves it to
+// such a driver to put them in order.
+func sharing(t *testing.T, d drivers.Driver) {
+	shares, ok := d.(drivers.Sharer)
+	if !ok {
+		t.Skip("it shares no wire")
+	}
+	if shares.Wire() == "" {
+		t.Error("the wire has no name")
+	}
+	link := Start(t, d)
+	link.WaitUp(t, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	defer cancel()
+	var all sync.WaitGroup
+	for name, request := range requests(d, d.Describe()) {
+		for range 3 {
+			all.Go(func() {
+				if err := request(ctx); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+	}
+	all.Wait()
 }
 
 func again(t *testing.T, d drivers.Driver) {

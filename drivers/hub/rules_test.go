@@ -268,6 +268,29 @@ func TestLimits(t *testing.T) {
 	})
 }
 
+func TestRulesAreDescribed(t *testing.T) {
+	p := newPlant(writable("pump", drivers.Bool), writable("valve", drivers.Int))
+	cfg := onePoint("pump", hub.PointConfig{
+		Limit:  hub.LimitConfig{Every: dur(time.Second), MaxOn: dur(30 * time.Second), MinOff: dur(10 * time.Second), NotWith: []string{"valve"}},
+		Safe:   &hub.SafeConfig{Value: false, After: dur(time.Minute)},
+		Verify: dur(2 * time.Second),
+	})
+	inBubble(t, p, cfg, func(b *bench) {
+		v, _, err := b.call("gantry.barn.sys.device.describe", wamp.List{"dev"}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := v.(wamp.Dict)["points"].(wamp.List)[0].(wamp.Dict)
+		delete(got, "last")
+		want := wamp.Dict{"point": "pump", "type": "bool", "access": "rw", "topic": "gantry.barn.point.dev.pump",
+			"min_interval_ms": int64(1000), "max_on_ms": int64(30000), "min_off_ms": int64(10000), "not_with": wamp.List{"dev.valve"},
+			"safe": false, "safe_after_ms": int64(60000), "verify_ms": int64(2000)}
+		if d := cmp.Diff(want, got); d != "" {
+			t.Errorf("point (-want +got):\n%s", d)
+		}
+	})
+}
+
 func TestInterlock(t *testing.T) {
 	p := newPlant(writable("pump", drivers.Bool), writable("valve", drivers.Int), drivers.Point{ID: "door", Type: drivers.Bool, Readable: true})
 	cfg := onePoint("pump", hub.PointConfig{Limit: hub.LimitConfig{NotWith: []string{"valve", "dev.door", "far.lamp"}}})
