@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -252,6 +253,54 @@ func TestPolling(t *testing.T) {
 		b.pass(20 * time.Second)
 		if s := b.states(); s[len(s)-1] != "online" {
 			t.Errorf("states = %v", s)
+		}
+	})
+}
+
+// TestPollsKeepTheirPeriod throws real dice: every interval is the one asked for,
+// within 2 %, and devices do not poll in step.
+func TestPollsKeepTheirPeriod(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var devices []hub.Device
+		var at [10]cell[[]time.Time]
+		for i := range at {
+			drv := newScript(float("a")).polled(func(context.Context, []string) ([]drivers.Reading, error) {
+				at[i].store(append(at[i].load(), time.Now()))
+				time.Sleep(3 * time.Millisecond)
+				return nil, nil
+			})
+			devices = append(devices, device(fmt.Sprintf("dev%d", i), drv, hub.DeviceConfig{Every: ptr(dur(200 * time.Millisecond))}))
+		}
+		deps := deps()
+		deps.Random = rand.Float64
+		h, err := hub.New(hub.Config{Gateway: "barn", Epoch: 7}, devices, newSession(), deps, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error, 1)
+		go func() { ran <- h.Run(ctx) }()
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		first := map[time.Time]bool{}
+		for i := range at {
+			all := at[i].load()
+			first[all[0]] = true
+			if n := len(all); n < 299 || n > 301 {
+				t.Errorf("device %d: %d polls in 300 periods", i, n)
+			}
+			for j := 1; j < len(all); j++ {
+				if gap := all[j].Sub(all[j-1]); gap < 196*time.Millisecond || gap > 204*time.Millisecond {
+					t.Fatalf("device %d: an interval of %v", i, gap)
+				}
+			}
+		}
+		if len(first) < 5 {
+			t.Errorf("10 devices start at %d moments", len(first))
 		}
 	})
 }

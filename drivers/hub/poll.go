@@ -15,6 +15,10 @@ import (
 // up: soon, but not all devices of a gateway at once.
 const firstPoll = 100 * time.Millisecond
 
+// jitterPart is the part of an interval by which a poll may be late at random, so
+// that devices whose polls meet do not meet for ever.
+const jitterPart = 50
+
 // pollKey identifies points that are polled in one request.
 type pollKey struct {
 	group string
@@ -50,10 +54,8 @@ func (d *device) poll(l *life, wg *sync.WaitGroup) {
 // pollGroup polls points at a fixed rate until the life ends. Polls that would
 // overlap are left out, not made up for.
 func (d *device) pollGroup(l *life, reader drivers.Reader, every time.Duration, ids []string) {
-	spread := min(every/10, firstPoll)
-	jitter := func() time.Duration { return time.Duration(d.hub.random() * float64(spread)) }
-	slot := time.Now()
-	timer := time.NewTimer(jitter())
+	slot := time.Now().Add(d.jitter(min(every/10, firstPoll)))
+	timer := time.NewTimer(time.Until(slot))
 	defer timer.Stop()
 	for {
 		select {
@@ -73,8 +75,13 @@ func (d *device) pollGroup(l *life, reader drivers.Reader, every time.Duration, 
 			slot = slot.Add(late.Truncate(every) + every)
 			d.count.missed.Add(uint64(late/every) + 1)
 		}
-		timer.Reset(time.Until(slot) + jitter())
+		timer.Reset(time.Until(slot) + d.jitter(every/jitterPart))
 	}
+}
+
+// jitter returns a random time below most.
+func (d *device) jitter(most time.Duration) time.Duration {
+	return time.Duration(d.hub.random() * float64(most))
 }
 
 // pollOnce reads the points and publishes what came; false when the driver
