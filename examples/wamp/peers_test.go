@@ -52,10 +52,6 @@ func start(t *testing.T, ctx context.Context, program string, args ...string) *p
 
 // pythonFrontend runs a frontend in Python with the backend in Go.
 func (g *gateways) pythonFrontend(t *testing.T, e example) {
-	if e.name == "login/cookie" {
-		t.Skip("Autobahn|Python keeps no cookies")
-	}
-	interop.AutobahnPython().Need(t)
 	ctx, stop := context.WithCancel(within(t))
 	defer stop()
 	back, ready, ended := newPrinted(), make(chan struct{}), make(chan error, 1)
@@ -85,21 +81,23 @@ func (g *gateways) pythonFrontend(t *testing.T, e example) {
 	back.check(t, "backend", wants[e.name].back)
 }
 
-// javascriptBackend runs a backend in JavaScript with the frontend in Go, or, where
-// there is none, a frontend in JavaScript.
-func (g *gateways) javascriptBackend(t *testing.T, e example) {
-	switch e.name {
-	case "login/scram":
-		t.Skip("AutobahnJS has no SCRAM")
-	case "login/cookie":
-		t.Skip("AutobahnJS leaves cookies to the browser")
-	}
-	node, err := exec.LookPath("node")
-	if err != nil {
+// needNode skips the test without Node.js and AutobahnJS, or fails it where peers
+// are required.
+func needNode(t *testing.T) {
+	t.Helper()
+	if _, err := exec.LookPath("node"); err != nil {
 		interop.Missing(t, "package missing: nodejs")
 	}
 	if _, err := os.Stat("node_modules/autobahn/package.json"); err != nil {
 		interop.Missing(t, "npm package missing: autobahn (npm ci in examples/wamp)")
+	}
+}
+
+// javascriptBackend runs a backend in JavaScript with the frontend in Go, or, where
+// there is none, a frontend in JavaScript.
+func (g *gateways) javascriptBackend(t *testing.T, e example) {
+	if e.name == "login/scram" {
+		t.Skip("AutobahnJS has no SCRAM")
 	}
 	ctx, stop := context.WithCancel(within(t))
 	defer stop()
@@ -107,7 +105,7 @@ func (g *gateways) javascriptBackend(t *testing.T, e example) {
 	if e.name == "login/dynamic" {
 		file, args = "login/dynamic.js", nil
 	}
-	js := start(t, ctx, node, append([]string{file, g.url(e, web)}, args...)...)
+	js := start(t, ctx, "node", append([]string{file, g.url(e, web)}, args...)...)
 	if e.backend == nil {
 		if err := js.Wait(); err != nil {
 			t.Error(err)

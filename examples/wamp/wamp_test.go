@@ -129,8 +129,14 @@ func TestRemote(t *testing.T) {
 	if testing.Short() {
 		return // peers are processes of their own, the same whatever this one is
 	}
-	g.each(t, "python frontend", g.pythonFrontend)
-	g.each(t, "javascript backend", g.javascriptBackend)
+	t.Run("python", func(t *testing.T) {
+		interop.AutobahnPython().Need(t)
+		g.each(t, "frontend", g.pythonFrontend)
+	})
+	t.Run("javascript", func(t *testing.T) {
+		needNode(t)
+		g.each(t, "backend", g.javascriptBackend)
+	})
 }
 
 // gateways are programs that run the examples' configurations.

@@ -1,10 +1,12 @@
 """Logs in by every method that Autobahn|Python has: see login.go.
 
-    python3 examples/wamp/login/login.py URL anonymous|ticket|wampcra|scram|cryptosign|dynamic
+    python3 examples/wamp/login/login.py URL anonymous|ticket|wampcra|scram|cryptosign|cookie|dynamic
     python3 examples/wamp/login/login.py URL tls CA CERT KEY       (files in PEM)
 """
 
 import asyncio
+import base64
+import os
 import ssl
 import sys
 
@@ -32,7 +34,7 @@ class Visitor(ApplicationSession):
             method, authid, secret = METHODS[method]
             self.proof = create_authenticator(method, authid=authid, **secret)
             self.join(self.config.realm, authmethods=[method], authid=authid, authextra=self.proof.authextra)
-        else:  # anonymous and tls need no answer
+        else:  # anonymous, tls and cookie need no answer
             self.proof = None
             self.join(self.config.realm, authmethods=[method])
 
@@ -62,4 +64,13 @@ if __name__ == "__main__":
     if files:
         context = ssl.create_default_context(cafile=files[0])
         context.load_cert_chain(files[1], files[2])
-    ApplicationRunner(url, "gantry", extra={"method": method}, ssl=context).run(Visitor, log_level="warn")
+    headers, sessions = None, [method]
+    if method == "cookie":
+        # A browser gets its cookie from the router, a program may make one up: 20 bytes that nobody guesses.
+        headers = {"Cookie": "gantry=" + base64.b32encode(os.urandom(20)).decode()}
+        sessions = ["ticket", "cookie"]  # it counts for whoever has logged in with it
+    for method in sessions:
+        # Each run closes its event loop, so the next one needs another.
+        asyncio.set_event_loop(asyncio.new_event_loop())
+        runner = ApplicationRunner(url, "gantry", extra={"method": method}, ssl=context, headers=headers)
+        runner.run(Visitor, log_level="warn")
