@@ -58,6 +58,7 @@ func (h *Hub) permit(d *device, p *point, value drivers.Value) error {
 	d.mu.Lock()
 	p.guard.Wrote(now)
 	p.claims++
+	p.orders++
 	d.mu.Unlock()
 	return nil
 }

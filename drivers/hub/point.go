@@ -22,6 +22,7 @@ type point struct {
 	guard  *guard.Guard
 	dead   *guard.Deadman // nil without a safe value
 	claims int            // writes under way that callers asked for
+	orders uint64         // how often callers have had it written
 	owed   bool           // the hub is writing by itself
 	wanted bool           // somebody is subscribed; only kept for devices with demand
 	// patience is staleAfter, or what is left of it when the driver turns out

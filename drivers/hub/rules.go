@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -65,13 +66,15 @@ func (p *point) duty(now time.Time) (it duty, next time.Time) {
 	return duty{}, earlier(next, off)
 }
 
-// release takes back that duties are being fulfilled.
+// release takes back that duties are being fulfilled, and has keepRules look for
+// the next.
 func (d *device) release(list []duty) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	for _, it := range list {
 		it.p.owed = false
 	}
+	d.mu.Unlock()
+	d.rules.ring()
 }
 
 // earlier returns the earlier of two times; zero is never.
@@ -100,9 +103,7 @@ func (d *device) keepRules(ctx context.Context) {
 		}
 		list, next := d.duties(d.hub.now())
 		if len(list) > 0 {
-			d.fulfil(l.ctx, l, lane.Write, list)
-			d.release(list)
-			d.rules.ring()
+			d.conclude(l, list, d.fulfil(l.ctx, l, lane.Write, list))
 			continue
 		}
 		wait := idleWait
@@ -113,32 +114,84 @@ func (d *device) keepRules(ctx context.Context) {
 	}
 }
 
-// fulfil writes, one after the other.
-func (d *device) fulfil(ctx context.Context, l *life, turn lane.Priority, list []duty) {
+// done is a duty that has been fulfilled.
+type done struct {
+	duty
+	raw    drivers.Value // what was written
+	orders uint64        // of the point, at that time
+}
+
+// fulfil writes, one after the other, and returns what has been written. It does
+// not wait for verification: the next point must not wait for the one before.
+func (d *device) fulfil(ctx context.Context, l *life, turn lane.Priority, list []duty) (written []done) {
 	for _, it := range list {
 		start := d.hub.now()
-		back, err := d.write(ctx, l, turn, it.p, it.value)
-		now := d.hub.now()
-		d.mu.Lock()
-		switch {
-		case err != nil && it.why == "safe":
-			it.p.dead.Failed(now.Add(rulesRetry))
-		case err != nil:
-			it.p.guard.Retry(now.Add(rulesRetry))
-		case it.p.dead != nil && it.p.isSafe(it.value):
-			it.p.dead.Applied()
-		}
-		d.mu.Unlock()
-		own := &call{args: wamp.List{it.value}, inv: &wamp.Invocation{Details: wamp.InvocationDetails{CallerAuthRole: "gateway"}}}
-		d.audit(it.why, it.p.id, own, start, err)
+		raw, back, err := d.write(ctx, l, turn, it.p, it.value)
+		d.account(ctx, it, start, err)
 		if err != nil {
-			d.count.errors.Add(1)
-			d.log.Warn("point not set", "point", it.p.id, "why", it.why, "error", err)
-			d.trouble(ctx, it.why+"_failed")
 			continue
 		}
+		d.mu.Lock()
+		written = append(written, done{it, raw, it.p.orders})
+		d.mu.Unlock()
 		d.deliver(ctx, drivers.Reading{Point: it.p.id, Value: back}, true)
 	}
+	return written
+}
+
+// account notes the outcome of a duty.
+func (d *device) account(ctx context.Context, it duty, start time.Time, err error) {
+	now := d.hub.now()
+	d.mu.Lock()
+	switch {
+	case err != nil && it.why == "safe":
+		it.p.dead.Failed(now.Add(rulesRetry))
+	case err != nil:
+		it.p.guard.Retry(now.Add(rulesRetry))
+	case it.p.dead != nil && it.p.isSafe(it.value):
+		it.p.dead.Applied()
+	}
+	d.mu.Unlock()
+	own := &call{args: wamp.List{it.value}, inv: &wamp.Invocation{Details: wamp.InvocationDetails{CallerAuthRole: "gateway"}}}
+	d.audit(it.why, it.p.id, own, start, err)
+	if err != nil {
+		d.count.errors.Add(1)
+		d.log.Warn("point not set", "point", it.p.id, "why", it.why, "error", err)
+		d.trouble(ctx, it.why+"_failed")
+	}
+}
+
+// conclude releases duties; those that have been fulfilled and want it once the
+// device has confirmed them.
+func (d *device) conclude(l *life, list []duty, written []done) {
+	for _, it := range written {
+		if it.p.verify == 0 || !l.begin() {
+			continue
+		}
+		list = slices.DeleteFunc(list, func(o duty) bool { return o.p == it.p })
+		go func() {
+			defer l.requests.Done()
+			d.confirm(l.ctx, l, it)
+			d.release([]duty{it.duty})
+		}()
+	}
+	d.release(list)
+}
+
+// confirm waits until the device reports what has been written. What it does not
+// report is written again, unless somebody has commanded the point since.
+func (d *device) confirm(ctx context.Context, l *life, it done) {
+	start := d.hub.now()
+	if _, err := d.readBack(ctx, l, it.p, it.raw); err != nil && ctx.Err() == nil && d.unchanged(it) {
+		d.account(ctx, it.duty, start, err)
+	}
+}
+
+// unchanged reports whether nobody has commanded the point since.
+func (d *device) unchanged(it done) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return it.p.orders == it.orders
 }
 
 // securely has safe values that are due written before all other requests of a
@@ -166,12 +219,11 @@ func (d *device) securely(l *life) {
 	go func() {
 		defer l.requests.Done()
 		// keepRules writes them again where this fails.
-		d.fulfil(l.ctx, l, beside, list)
-		d.release(list)
+		written := d.fulfil(l.ctx, l, beside, list)
 		for _, in := range lanes {
 			in.Leave()
 		}
-		d.rules.ring()
+		d.conclude(l, list, written)
 	}()
 }
 

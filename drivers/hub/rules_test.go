@@ -210,6 +210,57 @@ func TestSafeValueIsTriedAgain(t *testing.T) {
 	})
 }
 
+// TestSafeValuesDoNotWaitForEachOther has devices that confirm late, or never.
+func TestSafeValuesDoNotWaitForEachOther(t *testing.T) {
+	p := newPlant(writable("a", drivers.Bool), writable("b", drivers.Bool), writable("c", drivers.Bool))
+	safe := hub.PointConfig{Verify: dur(5 * time.Second), Safe: &hub.SafeConfig{Value: false, After: dur(time.Minute)}}
+	cfg := hub.DeviceConfig{Point: map[string]hub.PointConfig{"a": safe, "b": safe, "c": safe}}
+	inBubble(t, p, cfg, func(b *bench) {
+		start := []string{"0 a=false", "0 b=false", "0 c=false"}
+		if d := cmp.Diff(start, p.log()); d != "" {
+			t.Errorf("writes (-want +got):\n%s", d)
+		}
+		b.pass(time.Second)
+		p.send(good("a", false))
+		p.send(good("b", false))
+		synctest.Wait()
+		// c says nothing: it is written again.
+		b.pass(10 * time.Second)
+		got := p.log()
+		if len(got) < 4 || got[len(got)-1][len(got[len(got)-1])-7:] != "c=false" {
+			t.Errorf("writes = %v", got)
+		}
+		for _, w := range got[3:] {
+			if w[len(w)-7:] != "c=false" {
+				t.Errorf("written again although it was confirmed: %v", got)
+			}
+		}
+	})
+	// At the end there is no time to confirm anything.
+	got := p.log()
+	if end := got[len(got)-1]; end[len(end)-7:] != "c=false" {
+		t.Errorf("writes = %v", got)
+	}
+}
+
+// TestCommandBeatsTheConfirmationOfASafeValue sets a point while its safe value
+// waits to be confirmed: the safe value does not come back.
+func TestCommandBeatsTheConfirmationOfASafeValue(t *testing.T) {
+	p := newPlant(writable("pump", drivers.Bool))
+	inBubble(t, p, onePoint("pump", hub.PointConfig{Verify: dur(5 * time.Second), Safe: &hub.SafeConfig{Value: false}}), func(b *bench) {
+		go func() {
+			time.Sleep(2 * time.Second)
+			p.send(good("pump", true))
+		}()
+		b.pass(time.Second)
+		b.must(setPump, true)
+		b.pass(time.Minute)
+		if d := cmp.Diff([]string{"0 pump=false", "1 pump=true"}, p.log()); d != "" {
+			t.Errorf("writes (-want +got):\n%s", d)
+		}
+	})
+}
+
 func TestSafeValueThatCameDueWhileTheDeviceWasAway(t *testing.T) {
 	p := newPlant(writable("pump", drivers.Bool))
 	cfg := onePoint("pump", hub.PointConfig{Safe: &hub.SafeConfig{Value: false, After: dur(10 * time.Second)}})

@@ -32,7 +32,10 @@ func (d *device) command(ctx context.Context, p *point, value drivers.Value) (fi
 	if err := d.hub.permit(d, p, value); err != nil {
 		return filter.Sample{}, 0, err
 	}
-	back, err := d.write(ctx, l, lane.Write, p, value)
+	raw, back, err := d.write(ctx, l, lane.Write, p, value)
+	if err == nil && p.verify > 0 {
+		back, err = d.readBack(ctx, l, p, raw)
+	}
 	d.settled(p, value, err)
 	if err != nil {
 		return filter.Sample{}, 0, d.writeFailed(l, p, value, err)
@@ -56,40 +59,31 @@ func (d *device) settled(p *point, value drivers.Value, err error) {
 	d.rules.ring()
 }
 
-// write hands a value to the driver and returns what the device reports to have
-// set, a raw value.
-func (d *device) write(ctx context.Context, l *life, turn lane.Priority, p *point, value drivers.Value) (drivers.Value, error) {
+// write hands a value to the driver. It returns what it has written and what the
+// device reports to have set, both raw.
+func (d *device) write(ctx context.Context, l *life, turn lane.Priority, p *point, value drivers.Value) (raw, back drivers.Value, err error) {
 	writer, ok := l.driver.(drivers.Writer)
 	if !ok {
-		return nil, fmt.Errorf("driver does not write: %w", drivers.ErrRefused)
+		return nil, nil, fmt.Errorf("driver does not write: %w", drivers.ErrRefused)
 	}
-	timeout := orDefault(d.cfg.Timeout, DefaultTimeout)
-	var back drivers.Value
-	err := l.request(ctx, turn, timeout+p.verify, func(ctx context.Context) error {
-		own, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		raw, err := d.undo(own, l, p, value)
-		if err != nil {
+	var wrote, got drivers.Value
+	err = l.request(ctx, turn, orDefault(d.cfg.Timeout, DefaultTimeout), func(ctx context.Context) (err error) {
+		if wrote, err = d.undo(ctx, l, p, value); err != nil {
 			return err
 		}
-		back, err = writer.Write(own, p.id, raw)
-		switch {
-		case errors.Is(err, drivers.ErrNotVerified):
-			return &notVerified{actual: back, err: err}
-		case err != nil:
-			return err
-		case p.verify > 0:
-			back, err = d.readBack(ctx, l, p, raw)
-			return err
-		case back == nil:
-			back = raw
+		got, err = writer.Write(ctx, p.id, wrote)
+		if errors.Is(err, drivers.ErrNotVerified) {
+			err = &notVerified{actual: got, err: err}
 		}
-		return nil
+		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return back, nil
+	if got == nil {
+		got = wrote
+	}
+	return wrote, got, nil
 }
 
 // undo returns the raw value to write. The bits outside a mask are those that the
@@ -102,7 +96,7 @@ func (d *device) undo(ctx context.Context, l *life, p *point, value drivers.Valu
 			return nil, fmt.Errorf("driver does not read what a mask keeps: %w", drivers.ErrRefused)
 		}
 		var err error
-		if present, err = readRaw(ctx, reader, p.id); err != nil {
+		if present, err = valueOf(p.id)(reader.Read(ctx, []string{p.id})); err != nil {
 			return nil, fmt.Errorf("read what the mask keeps: %w", err)
 		}
 	}
@@ -113,26 +107,29 @@ func (d *device) undo(ctx context.Context, l *life, p *point, value drivers.Valu
 	return raw, nil
 }
 
-// readRaw asks the driver for one point.
-func readRaw(ctx context.Context, reader drivers.Reader, id string) (drivers.Value, error) {
-	readings, err := reader.Read(ctx, []string{id})
-	if err != nil {
-		return nil, err
-	}
-	for _, r := range readings {
-		if r.Point == id && r.Quality <= drivers.Uncertain {
-			return r.Value, nil
+// valueOf returns a function that takes the value of one point out of what a driver
+// answers.
+func valueOf(id string) func([]drivers.Reading, error) (drivers.Value, error) {
+	return func(readings []drivers.Reading, err error) (drivers.Value, error) {
+		if err != nil {
+			return nil, err
 		}
+		for _, r := range readings {
+			if r.Point == id && r.Quality <= drivers.Uncertain {
+				return r.Value, nil
+			}
+		}
+		return nil, fmt.Errorf("no value: %w", drivers.ErrTimeout)
 	}
-	return nil, fmt.Errorf("no value: %w", drivers.ErrTimeout)
 }
 
 // readBack waits until the device reports the value written, for as long as the
-// point's verify: it asks a device that can be asked, and listens to others. The
-// error is a *notVerified.
+// point's verify: it asks a device that can be asked, and listens to others. Other
+// requests go on meanwhile. The error is a *notVerified.
 func (d *device) readBack(ctx context.Context, l *life, p *point, want drivers.Value) (drivers.Value, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.verify)
 	defer cancel()
+	defer context.AfterFunc(l.ctx, cancel)()
 	reader, ask := l.driver.(drivers.Reader)
 	var actual drivers.Value
 	err := drivers.ErrNotVerified
@@ -140,7 +137,7 @@ func (d *device) readBack(ctx context.Context, l *life, p *point, want drivers.V
 	for {
 		heard, words, said := d.listen(p)
 		if ask {
-			got, failed := readRaw(ctx, reader, p.id)
+			got, failed := valueOf(p.id)(d.read(ctx, l, reader, lane.Write, []string{p.id}))
 			ask = !errors.Is(failed, errors.ErrUnsupported)
 			switch {
 			case failed == nil:
