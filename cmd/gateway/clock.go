@@ -1,11 +1,10 @@
 package main
 
 import (
-	"os"
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"gantry/internal/clocksync"
 )
 
 // clock tells whether the time of day can be trusted: boards without a battery
@@ -24,18 +23,7 @@ func (c *clock) Synced() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now := time.Now(); c.asked.IsZero() || now.Sub(c.asked) > clockAge {
-		c.synced, c.asked = clockSynced(), now
+		c.synced, c.asked = clocksync.Synced(), now
 	}
 	return c.synced
-}
-
-// clockSynced asks the kernel (adjtimex(2)), which NTP clients tell. In a sandbox
-// that forbids the question, systemd-timesyncd's mark answers it.
-func clockSynced() bool {
-	var tx unix.Timex
-	if state, err := unix.Adjtimex(&tx); err == nil {
-		return state != unix.TIME_ERROR
-	}
-	_, err := os.Stat("/run/systemd/timesync/synchronized")
-	return err == nil
 }

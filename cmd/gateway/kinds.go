@@ -2,6 +2,7 @@ package main
 
 import (
 	"gantry/drivers"
+	"gantry/drivers/board"
 	"gantry/drivers/line"
 	"gantry/drivers/modbus"
 	"gantry/drivers/sim"
@@ -11,5 +12,5 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{line.Kind, modbus.NewKind(config.Decode), sim.Kind}
+	return []drivers.Kind{board.Kind, line.Kind, modbus.NewKind(config.Decode), sim.Kind}
 }
