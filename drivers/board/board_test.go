@@ -3,7 +3,6 @@ package board_test
 import (
 	"errors"
 	"maps"
-	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -171,25 +170,4 @@ func TestRelativePathsAreRefused(t *testing.T) {
 	if !errors.As(err, &c) || c.Key != "disk" {
 		t.Error(err)
 	}
-}
-
-// FuzzFiles fills the kernel's files with anything: a value or a reason comes back.
-func FuzzFiles(f *testing.F) {
-	f.Add("0.52 0.58 0.59 1/189 4242\n", "MemTotal: 4000 kB\nMemAvailable: 9000 kB\n", "50005\n")
-	f.Add("NaN inf 1e999", "MemTotal: 18446744073709551615 kB\nMemAvailable: 1 kB", "0x")
-	f.Fuzz(func(t *testing.T, load, memory, flags string) {
-		files := pi()
-		files["proc/loadavg"], files["proc/uptime"], files["proc/meminfo"] = load, load, memory
-		files["sys/devices/platform/soc/soc:firmware/get_throttled"] = flags
-		files["sys/class/thermal/thermal_zone1/temp"] = flags
-		got := readings(t, tree(t, files))
-		if v, ok := got["memory_used"].(float64); ok && !(v >= 0 && v <= 100) {
-			t.Errorf("memory_used is %v", v)
-		}
-		for _, id := range []string{"load_1", "load_5", "load_15", "uptime"} {
-			if v, ok := got[id].(float64); ok && !(v >= 0 && v <= math.MaxFloat64) {
-				t.Errorf("%s is %v", id, v)
-			}
-		}
-	})
 }

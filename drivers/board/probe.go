@@ -96,6 +96,11 @@ func temperature(cfg *Config) (drivers.Value, string) {
 	if why != "" {
 		return nil, why
 	}
+	return celsius(text)
+}
+
+// celsius returns the degrees of a number of thousandths.
+func celsius(text string) (drivers.Value, string) {
 	milli, err := strconv.ParseInt(text, 10, 32)
 	if err != nil {
 		return nil, whyGarbled
@@ -179,13 +184,18 @@ func memory(wanted amount) func(*Config) (drivers.Value, string) {
 		if why != "" {
 			return nil, why
 		}
-		total, okTotal := meminfo(text, "MemTotal")
-		available, okAvailable := meminfo(text, "MemAvailable")
-		if !okTotal || !okAvailable {
-			return nil, whyGarbled
-		}
-		return wanted(total, available)
+		return ofMemory(text, wanted)
 	}
+}
+
+// ofMemory returns what is wanted of the text of /proc/meminfo.
+func ofMemory(text string, wanted amount) (drivers.Value, string) {
+	total, okTotal := meminfo(text, "MemTotal")
+	available, okAvailable := meminfo(text, "MemAvailable")
+	if !okTotal || !okAvailable {
+		return nil, whyGarbled
+	}
+	return wanted(total, available)
 }
 
 // meminfo returns the bytes of a line such as "MemTotal:  3884112 kB".
@@ -232,12 +242,17 @@ func throttle(bit uint) func(*Config) (drivers.Value, string) {
 		if why != "" {
 			return nil, why
 		}
-		flags, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 32)
-		if err != nil {
-			return nil, whyGarbled
-		}
-		return flags>>bit&1 == 1, ""
+		return flag(text, bit)
 	}
+}
+
+// flag returns a bit of a hexadecimal number.
+func flag(text string, bit uint) (drivers.Value, string) {
+	flags, err := strconv.ParseUint(strings.TrimPrefix(text, "0x"), 16, 32)
+	if err != nil {
+		return nil, whyGarbled
+	}
+	return flags>>bit&1 == 1, ""
 }
 
 // underVoltage asks the firmware and, where the kernel does not hand that on, the
