@@ -5,6 +5,7 @@ import (
 	"gantry/drivers/board"
 	"gantry/drivers/line"
 	"gantry/drivers/modbus"
+	"gantry/drivers/onewire"
 	"gantry/drivers/sim"
 	"gantry/internal/config"
 )
@@ -12,5 +13,5 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, line.Kind, modbus.NewKind(config.Decode), sim.Kind}
+	return []drivers.Kind{board.Kind, line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
 }
