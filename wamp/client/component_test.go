@@ -159,6 +159,18 @@ func TestRunGivesUpWhenToldTo(t *testing.T) {
 	})
 }
 
+// The context of OnJoin ends with the session, so also while Leave ends that.
+func TestLeaveTakesTheContextOfOnJoin(t *testing.T) {
+	t.Parallel()
+	dial := places(t)[0].dial
+	leave := client.Component{OnJoin: func(ctx context.Context, s *client.Session) error { return s.Leave(ctx) }}
+	for range 500 {
+		if err := client.Run(t.Context(), leave, client.Config{Dial: dial, Session: client.SessionConfig{Realm: "realm1"}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // Values go to components in the same process as they are: nothing is encoded.
 func TestEmbeddedSessionsHandValuesOver(t *testing.T) {
 	t.Parallel()

@@ -126,6 +126,9 @@ func (s *Session) LeaveFor(ctx context.Context, reason wamp.URI) error {
 				err = ctx.Err()
 			}
 		}
+		if s.ctx.Err() != nil {
+			err = nil // the session has ended, and with it the context of OnJoin
+		}
 		_ = s.peer.Close()
 	}
 	<-s.done
