@@ -2,8 +2,12 @@ package transport_test
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"net"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gantry/wamp"
@@ -191,4 +195,49 @@ func TestRawSocketThatTakesNoPingsGetsNone(t *testing.T) {
 	}
 	_ = other.Close()
 	<-end
+}
+
+// While nobody receives on a connection its silence says nothing: whoever serves it
+// may be busy with the last message for longer than a ping may take.
+func TestSilenceCountsWhileSomebodyListens(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		peers := make(chan wamp.Peer, 1)
+		srv, err := transport.NewServer(transport.ServerConfig{}, serving(func(ctx context.Context, p wamp.Peer) {
+			peers <- p
+			<-ctx.Done()
+		}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := srv.Serve(ctx, l); err != nil {
+				t.Error(err)
+			}
+		})
+		conn, err := l.dial(ctx, "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := wamptest.Over(t, conn, wamptest.Link{Transport: "rawsocket", Format: wamp.JSON})
+		router := <-peers
+		wg.Go(func() { _, _ = io.Copy(io.Discard, conn) }) // pings, which it does not answer
+		for range 3 {
+			time.Sleep(time.Minute) // busy
+			wg.Go(func() { p.Send(`[34, 1, 2]`) })
+			if m, err := router.Recv(); err != nil || m.Type() != wamp.TypeUnsubscribe {
+				t.Fatalf("after a pause received %v, %v", m, err)
+			}
+		}
+		began := time.Now()
+		if m, err := router.Recv(); err == nil || time.Since(began) > transport.DefaultPingInterval+transport.DefaultPingTimeout {
+			t.Errorf("a silent client was noticed after %v: %v", time.Since(began), m)
+		}
+		_ = conn.Close()
+		cancel()
+		wg.Wait()
+	})
 }

@@ -446,6 +446,10 @@ func (l *link) keepalive(p pinger) {
 	l.mu.Lock()
 	deaf := l.giveUp != nil
 	l.mu.Unlock()
+	if l.recv.TryLock() { // nobody receives: the last message keeps them busy
+		deaf = true
+		l.recv.Unlock()
+	}
 	if deaf {
 		l.heard.Store(l.opts.now())
 	}
