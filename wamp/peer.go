@@ -152,6 +152,17 @@ type Congestible interface {
 	Congested() <-chan struct{}
 }
 
+// Throttled is implemented by peers whose other side may ask for more than it reads
+// the answers of.
+type Throttled interface {
+	// Crowded returns nil while few answers wait to be read, otherwise a channel that
+	// is closed when few wait again or the peer is closed: until then nothing more
+	// should be received from the other side, and answered. Only the goroutine that
+	// receives calls it. What the other side has not asked for, such as events and
+	// invocations, makes no crowd.
+	Crowded() <-chan struct{}
+}
+
 // Metered is implemented by peers that know what goes over the network.
 type Metered interface {
 	// Traffic returns the bytes received and sent since the transport's handshake:

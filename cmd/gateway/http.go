@@ -97,6 +97,7 @@ func (g *Gateway) routerMetrics(m *metrics) {
 		{"gantry_router_calls_refused_total", counter, "Calls that the router answered with an error.", float64(s.CallsRefused)},
 		{"gantry_router_violations_total", counter, "Sessions ended for breaking the protocol.", float64(s.Violations)},
 		{"gantry_router_held_total", counter, "Messages read later because their session sent too many.", float64(s.Held)},
+		{"gantry_router_paused_total", counter, "Messages read later because their session had not read its answers.", float64(s.Paused)},
 		{"gantry_router_denied_total", counter, "Requests refused by the rules.", float64(s.Denied)},
 		{"gantry_router_undecided_total", counter, "Requests refused because the authorizer did not answer.", float64(s.Undecided)},
 		{"gantry_router_unrecorded_total", counter, "Events that their history could not take.", float64(s.Unrecorded)},

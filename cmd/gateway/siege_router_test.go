@@ -130,6 +130,25 @@ func deafCaller(s *siege) {
 	callee.fence()
 }
 
+// unreadPipelines asks for large answers and reads none of them.
+func unreadPipelines(s *siege) {
+	talker := s.infiltrate()
+	for i := range 20 {
+		talker.send(fmt.Sprintf(`[64,%d,{},"siege.%0500d"]`, i+1, i))
+	}
+	talker.fence()
+	var wg sync.WaitGroup
+	for range scale(60) {
+		r := s.infiltrate()
+		_ = r.SetWriteDeadline(time.Now().Add(2 * time.Second))
+		wg.Go(func() {
+			r.each(100_000, func(i int) string { return fmt.Sprintf(`[48,%d,{},"wamp.reflection.procedure.list"]`, i+1) })
+		})
+	}
+	wg.Wait()
+	s.garrison.rounds(s.t, 20)
+}
+
 // metaFloods asks the router about itself as fast as it can.
 func metaFloods(s *siege) {
 	watcher := s.infiltrate() // of everything, and deaf

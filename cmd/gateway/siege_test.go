@@ -90,6 +90,7 @@ password = "file:%s"
 		{"pattern bombs", patternBombs, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
 		{"never-reading subscribers", deafSubscribers, `gantry_router_dropped_total`},
 		{"never-reading caller", deafCaller, `gantry_router_slow_consumers_total`},
+		{"pipelines that nobody reads", unreadPipelines, `gantry_router_paused_total`},
 		{"meta floods", metaFloods, ""},
 		{"testaments and definitions", testaments, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},
 		{"calls that nobody answers", pendingCalls, `gantry_router_requests_refused_total{reason="gantry.error.limit"}`},

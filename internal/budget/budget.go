@@ -72,3 +72,6 @@ func (p *Pool) Give(n int) {
 
 // Taken returns how many bytes are taken.
 func (p *Pool) Taken() int { return int(p.taken.Load()) }
+
+// HalfFree reports whether half of the pool would be free after n more bytes.
+func (p *Pool) HalfFree(n int) bool { return p.taken.Load()+int64(n) <= p.size/2 }

@@ -12,6 +12,13 @@
 // queues of other peers (wamp.Peer.TrySend, which never blocks). Payloads are
 // passed on as the bytes they came in.
 //
+// The next message of a session is read later when a lossless receiver of the last
+// one is over its mark (wamp.Congestible), when it sends more than its rate, or when
+// it does not read the answers that it has asked for (wamp.Throttled). None of these
+// waits holds a lock or depends on another session being read; the last one lasts a
+// second at most when the session reads nothing, so that two who wait for each
+// other go on.
+//
 // # Locks
 //
 // The broker's lock is read-held while an event is put into its subscribers'

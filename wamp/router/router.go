@@ -56,7 +56,7 @@ type realm struct {
 	sessions map[wamp.ID]*session
 	past     traffic // of sessions that have left
 
-	joined, violations, denied, undecided, slow, held atomic.Uint64
+	joined, violations, denied, undecided, slow, held, paused atomic.Uint64
 
 	rare    *ratelog.Log
 	refused tally // requests, by reason
@@ -246,6 +246,7 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	identity.Extra, identity.Logout = nil, nil
 	s := &session{id: id, peer: p, realm: realm, identity: identity, features: features, logout: logout}
 	s.gate, _ = p.(wamp.Congestible)
+	s.throttle, _ = p.(wamp.Throttled)
 	if refusal = r.welcome(s, extra); refusal != nil {
 		r.release(realm)
 		return nil, refusal

@@ -18,6 +18,7 @@ type session struct {
 	id       wamp.ID
 	peer     wamp.Peer
 	gate     wamp.Congestible // the peer, if it is lossless
+	throttle wamp.Throttled   // the peer, if it tells of answers that are not read
 	realm    *realm
 	identity Identity
 	logout   func() // Identity.Logout
@@ -209,43 +210,6 @@ func (s *session) end(last wamp.Message) {
 	s.closers.Go(func() { _ = s.peer.Close() })
 }
 
-// hold notes a lossless receiver: if it is over its mark, the session's next
-// message is not read before it has recovered.
-func (s *session) hold(g wamp.Congestible) {
-	if !slices.Contains(s.held, g) {
-		s.held = append(s.held, g)
-	}
-}
-
-func (s *session) waitForHeld(ctx context.Context, done <-chan struct{}) {
-	for _, g := range s.held {
-		if ch := g.Congested(); ch != nil {
-			select {
-			case <-ch:
-			case <-ctx.Done(): // whoever handed the peer over wants it back
-			case <-done:
-			}
-		}
-	}
-	clear(s.held)
-	s.held = s.held[:0]
-}
-
-// slowDown waits before the next message is read.
-func (s *session) slowDown(ctx context.Context, wait time.Duration, done <-chan struct{}) {
-	if wait <= 0 {
-		return
-	}
-	s.realm.held.Add(1)
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	case <-done:
-	}
-}
-
 // serve handles the session's messages until it ends.
 func (s *session) serve(ctx context.Context, done <-chan struct{}) {
 	var limit pace
@@ -273,6 +237,11 @@ func (s *session) serve(ctx context.Context, done <-chan struct{}) {
 		}
 		if len(s.held) > 0 {
 			s.waitForHeld(ctx, done)
+		}
+		if s.throttle != nil {
+			if few := s.throttle.Crowded(); few != nil {
+				s.waitForReader(ctx, few, done)
+			}
 		}
 	}
 }

@@ -20,6 +20,7 @@ type Stats struct {
 	Denied        uint64 // requests refused by the authorizer
 	Undecided     uint64 // requests refused because the authorizer failed
 	Held          uint64 // messages read later for MaxRate
+	Paused        uint64 // messages read later because the session had not read its answers
 	SlowConsumers uint64 // sessions ended because an answer could not be queued
 	Retained      int    // last values kept
 	RetainedBytes int
@@ -63,7 +64,7 @@ func (r *realm) stats() Stats {
 	st := Stats{
 		Joined: r.joined.Load(), Published: b.published.Load(), Delivered: b.delivered.Load(), Dropped: b.dropped.Load(),
 		Calls: d.calls.Load(), CallsRefused: d.refused.Load(), Violations: r.violations.Load(), Denied: r.denied.Load(),
-		Undecided: r.undecided.Load(), Held: r.held.Load(), SlowConsumers: r.slow.Load(), Unrecorded: b.unrecorded.Load(),
+		Undecided: r.undecided.Load(), Held: r.held.Load(), Paused: r.paused.Load(), SlowConsumers: r.slow.Load(), Unrecorded: b.unrecorded.Load(),
 		Refused: r.refused.counts(),
 	}
 	r.mu.Lock()
@@ -96,6 +97,7 @@ func (s *Stats) add(o Stats) {
 	s.Denied += o.Denied
 	s.Undecided += o.Undecided
 	s.Held += o.Held
+	s.Paused += o.Paused
 	s.SlowConsumers += o.SlowConsumers
 	s.Retained += o.Retained
 	s.RetainedBytes += o.RetainedBytes

@@ -188,10 +188,10 @@ func (f *framing) record(dst []byte, m wamp.Message) ([]byte, error) {
 
 // putBatched is put where several messages share a frame: m joins the frame that
 // is still open at the end of the tail. q.mu is held.
-func (q *queue) putBatched(m wamp.Message, reserve int) (kick bool, err error) {
+func (q *queue) putBatched(m wamp.Message, c class) (kick bool, err error) {
 	if s, ok := m.(*wamp.Shared); ok {
 		if q.framing.encoding != wamp.NoEncoding {
-			return q.putSharedRecord(s)
+			return q.putSharedRecord(s, c)
 		}
 		m = s.Msg
 	}
@@ -199,7 +199,7 @@ func (q *queue) putBatched(m wamp.Message, reserve int) (kick bool, err error) {
 	at := len(t.b)
 	b, err := q.framing.record(t.b, m)
 	n := len(b) - at
-	if err == nil && q.full(n, reserve) {
+	if err == nil && q.full(n, c) {
 		err = wamp.ErrQueueFull
 	}
 	switch {
@@ -214,7 +214,7 @@ func (q *queue) putBatched(m wamp.Message, reserve int) (kick bool, err error) {
 }
 
 // putSharedRecord is putShared for batches. q.mu is held.
-func (q *queue) putSharedRecord(s *wamp.Shared) (kick bool, err error) {
+func (q *queue) putSharedRecord(s *wamp.Shared, c class) (kick bool, err error) {
 	made := s.Frame(q.framing.encoding)
 	if made == nil {
 		const head = websocket.MaxHeader
@@ -230,7 +230,7 @@ func (q *queue) putSharedRecord(s *wamp.Shared) (kick bool, err error) {
 	}
 	frame := made.Bytes()
 	switch {
-	case q.full(len(frame), q.reserve(s)):
+	case q.full(len(frame), c):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference && !q.framing.deflates():
 		q.refer(made)

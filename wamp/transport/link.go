@@ -48,7 +48,6 @@ type link struct {
 
 	heard    atomic.Int64  // when something last arrived, see Options.now
 	arrived  atomic.Uint64 // bytes
-	written  uint64        // bytes; guarded by queue.mu
 	alarm    *time.Timer   // runs keepalive; nil when off
 	handling atomic.Bool   // handshake is over: writes go through the queue
 

@@ -106,6 +106,7 @@ func (o *outgoing) next(dst []byte) []byte {
 
 // landed counts off what has been handed out. o.mu is held.
 func (o *outgoing) landed() {
+	o.written += uint64(o.out)
 	o.size = max(o.size-o.out, 0)
 	o.out = 0
 	o.settle()

@@ -21,9 +21,9 @@ type PipeConfig struct {
 	// next Send blocks, the next TrySend returns wamp.ErrQueueFull. 0 means
 	// DefaultPipeRequests.
 	Requests int
-	// Events is how many messages from the router may wait for the client. 0
-	// means DefaultPipeEvents. Over it the router's TrySend returns
-	// wamp.ErrQueueFull, or, with Lossless, the router's peer is congested.
+	// Events is how many messages from the router may wait for the client, of answers
+	// eight times as many. 0 means DefaultPipeEvents. Over it the router's TrySend
+	// returns wamp.ErrQueueFull, or, with Lossless, the router's peer is congested.
 	Events int
 	// EventBytes bounds the raw payloads of the same messages, in bytes, in the
 	// same way. An empty queue takes a message of any size. 0 means
@@ -176,10 +176,18 @@ func (l *lane) takes(m wamp.Message) bool {
 	case wamp.TypeEvent:
 		return !l.full() && (l.n == 0 || l.n < l.count-l.count/8)
 	}
+	count, bytes := l.count, l.bytes+l.bytes/8
+	if l.bytes > 0 && isAnswer(m) {
+		count, bytes = answersOver*count, answersOver*bytes
+	}
 	// Bytes are counted for payloads, of which answers may have large ones; one
 	// message over the mark is always taken.
-	return l.n < l.count && (l.bytes == 0 || l.held < l.bytes+l.bytes/8)
+	return l.n < count && (l.bytes == 0 || l.held < bytes)
 }
+
+// answersOver is how many times more of a pipe answers may fill than what the client
+// has not asked for: it is ended when they do not fit.
+const answersOver = 8
 
 func (l *lane) grow() {
 	next := make([]wamp.Message, max(8, 2*len(l.ring)))

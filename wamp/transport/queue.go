@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// controlReserve is what may be queued over the limit: the messages that end
-	// a session, and the frames of the transport itself.
+	// controlReserve is what may be queued behind everything else: the messages that
+	// end a session, and the frames of the transport itself.
 	controlReserve = 4 << 10
 	// byReference is the size from which a shared frame is queued without a copy.
 	byReference = 2 << 10
@@ -28,6 +28,7 @@ type queue struct {
 	// welcomed is called, with mu held, when WELCOME is sent; nil at a client.
 	welcomed func()
 	joined   atomic.Bool    // WELCOME has been sent
+	crowded  atomic.Bool    // many answers wait; set with mu held
 	memory   *budget.Budget // of the Server; nil at a client
 
 	mu      sync.Mutex // guards what follows
@@ -36,7 +37,9 @@ type queue struct {
 	tail    *buffer    // still has room; nil if there is none
 	filling bool       // the frame that begins at start in tail takes more messages
 	start   int
-	size    int   // bytes queued, those being written included
+	size    int    // bytes queued, those being written included
+	written uint64 // bytes that have left
+	crowd   crowd
 	booked  int   // bytes of memory taken for them
 	writing bool  // somebody has promised to drain
 	closing bool  // no more messages
@@ -44,24 +47,6 @@ type queue struct {
 	err     error // why the connection is dead
 	room    chan struct{}
 	idle    chan struct{} // made by Close, closed when the queue is empty or dead
-}
-
-// full reports whether n more bytes are too many. q.mu is held.
-func (q *queue) full(n, reserve int) bool {
-	return q.size > 0 && q.size+n > q.limit+reserve || reserve <= 0 && !q.book(n)
-}
-
-// reserve returns how far over the limit m may go: the messages that end a session
-// a little, events not even up to it. A subscriber that reads slowly must not lose
-// the answers that it waits for, which would end its session.
-func (q *queue) reserve(m wamp.Message) int {
-	switch m.Type() {
-	case wamp.TypeAbort, wamp.TypeGoodbye:
-		return controlReserve
-	case wamp.TypeEvent:
-		return -q.limit / 8
-	}
-	return 0
 }
 
 // state returns why nothing can be queued. q.mu is held.
@@ -106,30 +91,38 @@ func (q *queue) put(m wamp.Message) (kick bool, err error) {
 	if err := q.state(); err != nil {
 		return false, err
 	}
+	c, before := q.classOf(m), q.size
+	if kick, err = q.append(m, c); err == nil && c == answer {
+		q.answered(q.size - before)
+	}
+	return kick, err
+}
+
+// append is put for a message of a class.
+func (q *queue) append(m wamp.Message, c class) (kick bool, err error) {
 	if _, ok := m.(*wamp.Welcome); ok {
 		q.joined.Store(true)
 		if q.welcomed != nil {
 			q.welcomed()
 		}
 	}
-	reserve := q.reserve(m)
-	if q.full(1, reserve) {
+	if q.full(1, c) {
 		return false, wamp.ErrQueueFull
 	}
 	if q.framing.batching != unbatched {
-		return q.putBatched(m, reserve)
+		return q.putBatched(m, c)
 	}
 	if s, ok := m.(*wamp.Shared); ok {
 		if q.framing.encoding == wamp.NoEncoding {
 			m = s.Msg
 		} else {
-			return q.putShared(s)
+			return q.putShared(s, c)
 		}
 	}
 	t := q.open(frameSpace(m))
 	start := len(t.b)
 	b, err := q.framing.append(t.b, m)
-	if err == nil && q.full(len(b)-start, reserve) {
+	if err == nil && q.full(len(b)-start, c) {
 		err = wamp.ErrQueueFull
 	}
 	if err != nil {
@@ -162,7 +155,7 @@ func (q *queue) Frame(s *wamp.Shared) (wamp.Encoding, wamp.Frame) {
 }
 
 // putShared queues the frame of s and makes it first if nobody has.
-func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
+func (q *queue) putShared(s *wamp.Shared, c class) (kick bool, err error) {
 	made := s.Frame(q.framing.encoding)
 	if made == nil {
 		t := q.open(frameSpace(s.Msg))
@@ -174,7 +167,7 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 		}
 		n := len(b) - start
 		s.SetFrame(q.framing.encoding, newFrame(b[start:]))
-		if q.full(n, q.reserve(s)) {
+		if q.full(n, c) {
 			q.undo(start)
 			return false, wamp.ErrQueueFull
 		}
@@ -185,7 +178,7 @@ func (q *queue) putShared(s *wamp.Shared) (kick bool, err error) {
 	switch {
 	case q.framing.tooLarge(len(frame)):
 		return false, wamp.ErrTooLarge
-	case q.full(len(frame), q.reserve(s)):
+	case q.full(len(frame), c):
 		return false, wamp.ErrQueueFull
 	case len(frame) >= byReference:
 		q.refer(made)
@@ -214,7 +207,7 @@ func (q *queue) putControl(frame []byte) (kick bool, err error) {
 	switch {
 	case q.parted || q.err != nil:
 		return false, wamp.ErrClosed
-	case q.full(len(frame), controlReserve):
+	case q.full(len(frame), parting):
 		return false, wamp.ErrQueueFull
 	}
 	q.endBatch()
@@ -252,6 +245,7 @@ func (q *queue) roomLocked() <-chan struct{} {
 func (q *queue) settle() {
 	q.unbook()
 	over := q.err != nil || q.closing
+	q.thin(over)
 	if q.room != nil && (over || q.size <= q.limit-q.limit/8) {
 		close(q.room)
 		q.room = nil

@@ -269,7 +269,7 @@ func TestRoomGrowsWithEveryPieceThatIsRead(t *testing.T) {
 		if err := router.TrySend(&wamp.Event{Subscription: 1, Publication: 1, Payload: wamp.Args(strings.Repeat("x", n))}); err != nil {
 			t.Fatal(err)
 		}
-		small := &wamp.Published{Request: 1, Publication: 2}
+		small := &wamp.Invocation{Request: 1, Registration: 2}
 		if err := router.TrySend(small); !errors.Is(err, wamp.ErrQueueFull) {
 			t.Fatalf("behind a message over the limit: %v", err)
 		}
