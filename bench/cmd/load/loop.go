@@ -22,7 +22,8 @@ type loop struct {
 	events []unix.EpollEvent
 	now    time.Time // when the last read returned
 	after  func()    // called after each round of reading; may be nil
-	err    error     // what went wrong in a connection
+	inflater
+	err error // what went wrong in a connection
 }
 
 func newLoop(ctx context.Context) (*loop, error) {
@@ -103,9 +104,22 @@ func (l *loop) flush() {
 
 // link is a transport with a serializer.
 type link struct {
-	name   string
-	raw    bool
-	format format
+	name    string
+	raw     bool
+	tls     bool
+	deflate bool
+	format  format
+}
+
+// variant says how a router has to be started for the link; "" = as usual.
+func (k *link) variant() string {
+	switch {
+	case k.tls:
+		return "tls"
+	case k.deflate:
+		return "deflate"
+	}
+	return ""
 }
 
 // conn is one connection.
@@ -155,7 +169,11 @@ func (l *loop) dial(k *link, port, rcvbuf int) (*conn, error) {
 	} else {
 		name := map[format]string{formatJSON: "json", formatMsgPack: "msgpack", formatCBOR: "cbor"}[k.format]
 		c.out = fmt.Appendf(c.out, "GET /ws HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
-			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: wamp.2.%s\r\n\r\n", port, name)
+			"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: wamp.2.%s\r\n", port, name)
+		if k.deflate {
+			c.out = append(c.out, "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"...)
+		}
+		c.out = append(c.out, "\r\n"...)
 	}
 	c.touch()
 	return c, nil
@@ -263,7 +281,15 @@ func (c *conn) take(b []byte) []byte {
 			return b
 		}
 		body := b[at:size]
+		deflated := !c.raw && b[0]&0x40 != 0
 		b = b[size:]
+		if deflated {
+			var err error
+			if body, err = c.l.inflate(body); err != nil {
+				c.fail(fmt.Errorf("inflate: %w", err))
+				return b
+			}
+		}
 		switch kind {
 		case frameMessage:
 			m, id := head(c.format, body)
@@ -345,7 +371,7 @@ func (c *conn) frame(b []byte) (kind, at, size int) {
 	}
 	kind = frameOther
 	switch b[0] {
-	case 0x81, 0x82:
+	case 0x81, 0x82, 0xC1, 0xC2:
 		kind = frameMessage
 	case 0x88:
 		kind = frameClose

@@ -51,7 +51,7 @@ func parse() (*options, error) {
 	flag.StringVar(&o.bin, "bin", "bin", "directory with the routers' programs")
 	flag.StringVar(&o.out, "out", "", "directory for the results; empty: they are only printed")
 	routers := flag.String("routers", strings.Join(routerNames, ","), "who takes part")
-	links := flag.String("links", "ws-json,rs-cbor", "transports (ws, rs) with serializers (json, msgpack, cbor)")
+	links := flag.String("links", "ws-json,rs-cbor", "transports (ws, rs; wss, rss by TLS; wsz compressed) with serializers (json, msgpack, cbor)")
 	names := flag.String("scenarios", "", "scenarios by name or pattern (fan*); empty: all but idle-5000")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often everything is measured")
 	flag.DurationVar(&o.duration, "duration", time.Second, "of one measurement")
@@ -73,13 +73,9 @@ func parse() (*options, error) {
 		}
 		os.Exit(0)
 	}
-	for name := range strings.SplitSeq(*links, ",") {
-		transport, serializer, _ := strings.Cut(name, "-")
-		f, ok := formatNames[serializer]
-		if !ok || transport != "ws" && transport != "rs" {
-			return nil, fmt.Errorf("link %q, expected one like ws-json or rs-cbor", name)
-		}
-		o.links = append(o.links, &link{name: name, raw: transport == "rs", format: f})
+	var err error
+	if o.links, err = parseLinks(*links); err != nil {
+		return nil, err
 	}
 	o.routers = strings.Split(*routers, ",")
 	if o.scenarios = choose(*names); len(o.scenarios) == 0 {
@@ -90,6 +86,37 @@ func parse() (*options, error) {
 		o.routers = []string{o.attach.name}
 	}
 	return o, nil
+}
+
+func parseLinks(names string) (links []*link, err error) {
+	for name := range strings.SplitSeq(names, ",") {
+		transport, serializer, _ := strings.Cut(name, "-")
+		f, ok := formatNames[serializer]
+		k := &link{name: name, format: f}
+		switch transport {
+		case "ws":
+		case "wss":
+			k.tls = true
+		case "wsz":
+			k.deflate = true
+		case "rs":
+			k.raw = true
+		case "rss":
+			k.raw, k.tls = true, true
+		default:
+			ok = false
+		}
+		if !ok {
+			return nil, fmt.Errorf("link %q, expected one like ws-json, rs-cbor, wss-json, rss-cbor or wsz-json", name)
+		}
+		links = append(links, k)
+	}
+	return links, nil
+}
+
+// knows reports whether a router can be started for the link.
+func knows(router string, k *link) bool {
+	return k.variant() == "" || router == "nexus" || strings.HasPrefix(router, "gantry")
 }
 
 // run measures everything and reports.
@@ -109,8 +136,15 @@ func (o *options) run(ctx context.Context) error {
 	begin := time.Now()
 	for round := range o.rounds {
 		for _, s := range o.scenarios {
-			for _, k := range o.links {
+			links := o.links
+			if s.links != "" {
+				links, _ = parseLinks(s.links)
+			}
+			for _, k := range links {
 				for _, name := range o.routers {
+					if s.links != "" && !knows(name, &link{tls: true}) || !knows(name, k) {
+						continue
+					}
 					if s.peers && (name == "relay" || name == "batch") {
 						continue
 					}
@@ -142,19 +176,19 @@ var runs int
 
 // measure takes one measurement of one router.
 func (o *options) measure(ctx context.Context, running map[string]*router, dir, name string, s scenario, k *link) (*figures, error) {
-	r := running[name]
+	r := running[name+k.variant()]
 	if o.attach != nil {
 		r = o.attach
 	} else if s.fresh || r == nil {
 		if r != nil {
 			r.stop()
-			delete(running, name)
+			delete(running, name+k.variant())
 		}
 		var err error
-		if r, err = start(ctx, name, o.bin, dir); err != nil {
+		if r, err = start(ctx, name, k.variant(), o.bin, dir); err != nil {
 			return nil, err
 		}
-		running[name] = r
+		running[name+k.variant()] = r
 	}
 	l, err := newLoop(ctx)
 	if err != nil {
@@ -165,7 +199,7 @@ func (o *options) measure(ctx context.Context, running map[string]*router, dir, 
 	l.close()
 	if o.attach == nil && (err != nil || s.fresh) {
 		r.stop()
-		delete(running, name)
+		delete(running, name+k.variant())
 	} else {
 		settle(r)
 	}

@@ -23,7 +23,7 @@ type router struct {
 	name   string
 	relay  bool
 	pid    int
-	ws, rs int // ports
+	ws, rs int // ports, of tunnels where it speaks TLS
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when cmd has ended
 }
@@ -38,6 +38,7 @@ realm = %q
 [listen]
 http = "127.0.0.1:%d"
 unix = ""
+%s
 [limits]
 connections = 20000
 message_bytes = 4194304
@@ -47,8 +48,9 @@ listen = ""
 level = "warn"
 `
 
-// start runs a router from the directory bin, with files in dir.
-func start(ctx context.Context, name, bin, dir string) (*router, error) {
+// start runs a router from the directory bin, with files in dir, in the variant that
+// a link needs.
+func start(ctx context.Context, name, variant, bin, dir string) (*router, error) {
 	var ports [2]int
 	for i := range ports {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -61,6 +63,13 @@ func start(ctx context.Context, name, bin, dir string) (*router, error) {
 	r := &router{name: name, ws: ports[0], rs: ports[1], exited: make(chan struct{})}
 	ws, rs := fmt.Sprintf("-ws=127.0.0.1:%d", r.ws), fmt.Sprintf("-rs=127.0.0.1:%d", r.rs)
 	program := filepath.Join(bin, name)
+	var cert, key string
+	if variant == "tls" {
+		var err error
+		if cert, key, err = certificate(dir); err != nil {
+			return nil, err
+		}
+	}
 	switch build, _, _ := strings.Cut(name, "@"); build {
 	case "gantry": // gantry@old is another build, to be compared with
 		r.rs = r.ws
@@ -69,12 +78,14 @@ func start(ctx context.Context, name, bin, dir string) (*router, error) {
 			return nil, err
 		}
 		file := filepath.Join(state, "gantry.toml")
-		if err := os.WriteFile(file, fmt.Appendf(nil, config, realm, r.ws), 0o600); err != nil {
+		if err := os.WriteFile(file, fmt.Appendf(nil, config, realm, r.ws, map[string]string{
+			"tls": fmt.Sprintf("tls = { cert = %q, key = %q }", cert, key), "deflate": "deflate = true",
+		}[variant]), 0o600); err != nil {
 			return nil, err
 		}
 		r.cmd = exec.Command(program, "run", "--config", file, "--state", state)
 	case "nexus":
-		r.cmd = exec.Command(filepath.Join(bin, "nexusd"), ws, rs, "-realm="+realm)
+		r.cmd = exec.Command(filepath.Join(bin, "nexusd"), ws, rs, "-realm="+realm, "-cert="+cert, "-key="+key, fmt.Sprintf("-deflate=%t", variant == "deflate"))
 	case "xconn-go":
 		r.cmd = exec.Command(filepath.Join(bin, "xconnd"), ws, rs, "-realm="+realm)
 	case "relay", "batch":
@@ -105,7 +116,12 @@ func start(ctx context.Context, name, bin, dir string) (*router, error) {
 			return nil, fmt.Errorf("start of %s: %w; it says: %s", name, err, lastLine(log.Name()))
 		}
 	}
-	return r, nil
+	if variant == "tls" {
+		if r.ws, err = tunnel(r.ws); err == nil {
+			r.rs, err = tunnel(r.rs)
+		}
+	}
+	return r, err
 }
 
 func lastLine(file string) string {

@@ -11,10 +11,11 @@ import (
 type scenario struct {
 	name  string
 	what  string
-	fresh bool // needs a router that has done nothing yet
-	peers bool // needs a router that knows WAMP: none of the relays
-	extra bool // only when asked for by name
-	long  bool // takes nexus a minute and a half: once in a full run, in a quick one not at all
+	fresh bool   // needs a router that has done nothing yet
+	peers bool   // needs a router that knows WAMP: none of the relays
+	extra bool   // only when asked for by name
+	links string // instead of those that are usual; only routers that know them take part
+	long  bool   // takes nexus a minute and a half: once in a full run, in a quick one not at all
 	run   func(*run) (*figures, error)
 }
 
@@ -42,9 +43,14 @@ var scenarios = []scenario{
 	{name: "table-empty", what: "1 subscriber, 16 publications in flight", fresh: true, peers: true, run: fan{subs: 1, window: 16}.run},
 	{name: "table-exact", what: "the same beside 20,000 other topics", fresh: true, peers: true, run: fan{subs: 1, window: 16, others: exactTopics}.run},
 	{name: "table-patterns", what: "the same beside 10,000 prefixes and 10,000 wildcards", fresh: true, long: true, peers: true, run: fan{subs: 1, window: 16, others: patterns}.run},
+	{name: "links-rpc-64", what: "as rpc-64 with 2 KiB, plain, by TLS and compressed", links: allLinks, run: calls(8, 2, 8, 2<<10)},
+	{name: "links-fan-10", what: "10 subscribers, a reading of 2 KiB, 16 in flight, the same", links: allLinks, run: fan{subs: 10, window: 16, payload: sensor(2 << 10)}.run},
 	{name: "idle-1000", what: "1000 sessions that join and do nothing", fresh: true, run: idle(1000)},
 	{name: "idle-5000", what: "5000 of them", fresh: true, extra: true, run: idle(5000)},
 }
+
+// allLinks are plain ones, the same by TLS (wss, rss), and with compression (wsz).
+const allLinks = "ws-json,wss-json,wsz-json,rs-cbor,rss-cbor"
 
 const ring = 1 << 12 // messages in flight, at most
 

@@ -19,6 +19,9 @@ func main() {
 	rs := flag.String("rs", "127.0.0.1:0", "address for RawSocket")
 	realm := flag.String("realm", "bench", "the realm")
 	queue := flag.Int("queue", 1024, "messages that may wait for a client; nexus drops more")
+	cert := flag.String("cert", "", "certificate; empty: no TLS")
+	key := flag.String("key", "", "its key")
+	deflate := flag.Bool("deflate", false, "compress WebSocket messages")
 	flag.Parse()
 	r, err := router.NewRouter(&router.Config{
 		RealmConfigs: []*router.RealmConfig{{URI: wamp.URI(*realm), AnonymousAuth: true, AllowDisclose: true}},
@@ -31,7 +34,12 @@ func main() {
 	web.OutQueueSize = *queue
 	raw := router.NewRawSocketServer(r)
 	raw.OutQueueSize = *queue
-	if _, err = web.ListenAndServe(*ws); err == nil {
+	web.Upgrader.EnableCompression = *deflate
+	if *cert != "" {
+		if _, err = web.ListenAndServeTLS(*ws, nil, *cert, *key); err == nil {
+			_, err = raw.ListenAndServeTLS("tcp", *rs, nil, *cert, *key)
+		}
+	} else if _, err = web.ListenAndServe(*ws); err == nil {
 		_, err = raw.ListenAndServe("tcp", *rs)
 	}
 	if err != nil {
