@@ -178,6 +178,7 @@ func TestPeerThatAnswersPingsStays(t *testing.T) {
 func TestRawSocketThatTakesNoPingsGetsNone(t *testing.T) {
 	t.Parallel()
 	opts := brisk
+	opts.PingTimeout = wamptest.Deadline
 	opts.QuietRawSocket = true
 	s := serve(t, "tcp", transport.ServerConfig{Options: opts}, nil)
 	p, router := s.script(t, wamptest.Link{Transport: "rawsocket", Format: wamp.CBOR})
