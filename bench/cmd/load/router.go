@@ -42,6 +42,7 @@ unix = ""
 [limits]
 connections = 20000
 message_bytes = 4194304
+table_bytes = 67108864
 [mqtt]
 listen = ""
 [log]
