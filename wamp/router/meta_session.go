@@ -159,8 +159,8 @@ func (s *session) internal() bool { return s.identity.AuthMethod == methodIntern
 // returns they have left the realm.
 func (m *meta) killAllOf(victims []*session, g *wamp.Goodbye) {
 	for _, s := range victims {
-		if s.logout != nil {
-			s.logout()
+		if s.identity.Logout != nil {
+			s.identity.Logout()
 		}
 		s.end(g)
 		m.realm.depart(s)

@@ -242,9 +242,9 @@ func (r *Router) admit(ctx context.Context, p wamp.Peer) (*session, *wamp.Error)
 	if refusal != nil {
 		return nil, refusal
 	}
-	extra, logout := identity.Extra, identity.Logout
-	identity.Extra, identity.Logout = nil, nil
-	s := &session{id: id, peer: p, realm: realm, identity: identity, features: features, logout: logout}
+	extra := identity.Extra
+	identity.Extra = nil
+	s := &session{id: id, peer: p, realm: realm, identity: identity, features: features}
 	s.gate, _ = p.(wamp.Congestible)
 	s.throttle, _ = p.(wamp.Throttled)
 	if refusal = r.welcome(s, extra); refusal != nil {

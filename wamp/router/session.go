@@ -21,7 +21,6 @@ type session struct {
 	throttle wamp.Throttled   // the peer, if it tells of answers that are not read
 	realm    *realm
 	identity Identity
-	logout   func() // Identity.Logout
 	features features
 
 	// Owned by the goroutine that reads the peer.
@@ -50,7 +49,7 @@ type session struct {
 	// Messages received, queued, and events that the queue could not take.
 	received, sent, dropped atomic.Uint64
 
-	counted traffic // what the realm's sums have of it; guarded by realm.mu
+	counted *traffic // what the realm's sums have of it; guarded by realm.mu; nil while it is in the table
 
 	gone       atomic.Bool // nothing is sent to it any more
 	mu         sync.Mutex  // guards ended, testaments and the use of closers
@@ -285,7 +284,7 @@ func (s *session) handle(m wamp.Message) bool {
 	case *wamp.Cancel:
 		r.dealer.cancel(s, m)
 	case *wamp.Goodbye:
-		if m.Reason == wamp.CloseURILogout && s.logout != nil {
+		if m.Reason == wamp.CloseURILogout && s.identity.Logout != nil {
 			s.logsOut()
 		}
 		s.goodbye()
@@ -330,10 +329,10 @@ func (s *session) goodbye() {
 
 // logsOut has the session's login forgotten, and ends those that share it.
 func (s *session) logsOut() {
-	s.logout()
+	s.identity.Logout()
 	cookie := s.peer.Info().Cookie
 	s.realm.meta.killAllOf(s.realm.chosen(func(other *session) bool {
-		return other != s && other.logout != nil && other.peer.Info().Cookie == cookie
+		return other != s && other.identity.Logout != nil && other.peer.Info().Cookie == cookie
 	}), &wamp.Goodbye{Reason: wamp.CloseURILogout})
 }
 

@@ -26,7 +26,10 @@ func (t *traffic) add(o traffic) {
 // count adds to the sums what a session, which is in the table no more, has sent
 // and received since they had it last. mu is held.
 func (r *realm) count(s *session) {
-	now, old := s.traffic(), s.counted
+	now, old := s.traffic(), traffic{}
+	if s.counted != nil {
+		old = *s.counted
+	}
 	r.past.add(traffic{now.received - old.received, now.sent - old.sent, now.receivedBytes - old.receivedBytes, now.sentBytes - old.sentBytes})
-	s.counted = now
+	s.counted = &now
 }

@@ -46,12 +46,12 @@ type link struct {
 	pending int       // bytes of flight that still count in size
 	sent    int       // those of them that have been written
 
-	heard    atomic.Int64  // when something last arrived, see Options.now
-	arrived  atomic.Uint64 // bytes
-	alarm    *time.Timer   // runs keepalive; nil when off
-	handling atomic.Bool   // handshake is over: writes go through the queue
+	heard   atomic.Int64  // when something last arrived, see Options.now
+	arrived atomic.Uint64 // bytes
+	alarm   *time.Timer   // runs keepalive; nil when off
 
-	giveUp    func() // ends waiting for memory; nil when nobody waits; guarded by queue.mu
+	giveUp    func()      // ends waiting for memory; nil when nobody waits; guarded by queue.mu
+	handling  atomic.Bool // handshake is over: writes go through the queue
 	closeOnce sync.Once
 	wg        sync.WaitGroup // writers
 }

@@ -35,12 +35,12 @@ type queue struct {
 	segs    [][]byte   // what goes before tail
 	bufs    []*buffer  // for each of segs what it lies in
 	tail    *buffer    // still has room; nil if there is none
-	filling bool       // the frame that begins at start in tail takes more messages
 	start   int
 	size    int    // bytes queued, those being written included
 	written uint64 // bytes that have left
 	crowd   crowd
 	booked  int   // bytes of memory taken for them
+	filling bool  // the frame that begins at start in tail takes more messages
 	writing bool  // somebody has promised to drain
 	closing bool  // no more messages
 	parted  bool  // a close frame is queued: nothing may follow
