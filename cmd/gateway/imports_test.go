@@ -44,6 +44,7 @@ var arrows = []arrow{
 	{"internal/backoff", nil, "a leaf that anybody may use"},
 	{"internal/budget", nil, "a leaf that anybody may use"},
 	{"internal/clocksync", nil, "a leaf that anybody may use"},
+	{"internal/ioctl", nil, "a leaf that anybody may use"},
 	{"internal/lane", nil, "a leaf that anybody may use"},
 	{"internal/ratelog", nil, "a leaf that anybody may use"},
 	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
@@ -52,10 +53,10 @@ var arrows = []arrow{
 }
 
 // leaves may be imported by anybody.
-var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/lane", "internal/ratelog"}
+var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/lane", "internal/ratelog"}
 
 // testOnly are the rooms that no product code imports.
-var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil", "internal/chromium"}
+var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil", "internal/ioctl/ioctltest", "internal/chromium"}
 
 // libraries names the rooms that may use each module.
 var libraries = map[string]struct {

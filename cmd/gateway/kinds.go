@@ -3,6 +3,7 @@ package main
 import (
 	"gantry/drivers"
 	"gantry/drivers/board"
+	"gantry/drivers/gpio"
 	"gantry/drivers/line"
 	"gantry/drivers/modbus"
 	"gantry/drivers/onewire"
@@ -13,5 +14,5 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
+	return []drivers.Kind{board.Kind, gpio.Kind, line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
 }
