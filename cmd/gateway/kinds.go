@@ -4,6 +4,7 @@ import (
 	"gantry/drivers"
 	"gantry/drivers/board"
 	"gantry/drivers/gpio"
+	"gantry/drivers/i2c"
 	"gantry/drivers/line"
 	"gantry/drivers/modbus"
 	"gantry/drivers/onewire"
@@ -12,7 +13,7 @@ import (
 )
 
 // kinds lists the families of drivers that are in the binary. The devices of one
-// list share serial lines, so a gateway uses one list for all of its devices.
+// list share serial lines and buses, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, gpio.Kind, line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
+	return []drivers.Kind{board.Kind, gpio.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
 }
