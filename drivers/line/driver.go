@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/dialog"
 	"gantry/drivers/serialport"
 )
 
@@ -24,8 +25,8 @@ type Driver struct {
 	desc   drivers.Description
 	values []field // of the line at hand; only Run's goroutine uses it
 
-	mu      sync.Mutex // guards session
-	session *session   // nil while Run does not run
+	mu      sync.Mutex              // guards session
+	session *dialog.Session[*reply] // nil while Run does not run
 }
 
 var (
@@ -87,11 +88,11 @@ func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 	if err != nil {
 		return err
 	}
-	s := newSession(conn)
+	s := dialog.New[*reply](conn)
 	d.attach(s)
 	defer func() {
 		d.attach(nil)
-		s.end()
+		s.End()
 		if err := conn.Close(); err != nil {
 			d.log.Warn("port is slow to close", "port", conn.Path(), "err", err)
 		}
@@ -109,12 +110,12 @@ func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 			return err
 		}
 	}
-	s.open()
+	s.Open()
 	link.Up()
 	return in.lines(ctx, r)
 }
 
-func (d *Driver) attach(s *session) {
+func (d *Driver) attach(s *dialog.Session[*reply]) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.session = s
@@ -123,7 +124,7 @@ func (d *Driver) attach(s *session) {
 // intake takes the lines of one run.
 type intake struct {
 	d      *Driver
-	s      *session
+	s      *dialog.Session[*reply]
 	link   drivers.Link
 	bad    int // lines of garbage in a row
 	warned bool
@@ -151,7 +152,7 @@ func (in *intake) lines(ctx context.Context, r *serialport.LineReader) error {
 
 func (in *intake) line(line []byte) {
 	d := in.d
-	if in.s.take(line) {
+	if in.s.Take(line) {
 		in.bad = 0
 		return
 	}

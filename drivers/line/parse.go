@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 
+	"gantry/drivers/internal/value"
+
 	"github.com/tidwall/gjson"
 )
 
@@ -37,7 +39,7 @@ func (x field) is(want string) bool {
 	if x.kind == absent || x.kind == null || x.kind == composite {
 		return false
 	}
-	if x.kind != numeral || !isFloat(want) {
+	if x.kind != numeral || !value.IsFloat(want) {
 		return x.text == want
 	}
 	a, errA := strconv.ParseFloat(x.text, 64)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"gantry/drivers/internal/value"
 )
 
 // placeholder is where a template takes a value. Other braces stand for
@@ -92,7 +94,7 @@ func newAnswer(key, text string, known map[string]bool) (*answer, error) {
 	for _, m := range placeholder.FindAllString(text, -1) {
 		name := m[1 : len(m)-1]
 		// A number in braces is a repetition.
-		if !known[name] && !isInt(name) {
+		if !known[name] && !value.IsInt(name) {
 			return nil, bad(key, fmt.Sprintf("{%.40s} stands for nothing", name), allowedNames(known))
 		}
 	}

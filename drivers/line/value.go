@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/value"
 )
 
 // Reasons for a reading of quality Bad.
@@ -64,7 +65,7 @@ func (f *form) read(x field) (v drivers.Value, why string) {
 	case drivers.Float:
 		return f.float(x)
 	case drivers.Int:
-		if x.kind == composite || x.kind == boolean || !isInt(x.text) {
+		if x.kind == composite || x.kind == boolean || !value.IsInt(x.text) {
 			return nil, whyNumber
 		}
 		n, err := strconv.ParseInt(x.text, 10, 64)
@@ -89,7 +90,7 @@ func (f *form) float(x field) (drivers.Value, string) {
 		}
 		text = strings.Replace(text, ",", ".", 1)
 	}
-	if x.kind == composite || x.kind == boolean || !isFloat(text) {
+	if x.kind == composite || x.kind == boolean || !value.IsFloat(text) {
 		return nil, whyNumber
 	}
 	n, err := strconv.ParseFloat(text, 64)
@@ -117,44 +118,6 @@ func (f *form) bool(x field) (drivers.Value, string) {
 		}
 	}
 	return nil, whyBool
-}
-
-// isFloat reports whether s is a decimal number: sign, digits with or without a
-// point, exponent. strconv alone would take hexadecimal, underscores, inf and nan.
-func isFloat(s string) bool {
-	s = unsigned(s)
-	whole, rest := digits(s)
-	fraction := 0
-	if strings.HasPrefix(rest, ".") {
-		fraction, rest = digits(rest[1:])
-	}
-	if whole+fraction == 0 {
-		return false
-	}
-	if rest != "" && (rest[0] == 'e' || rest[0] == 'E') {
-		n, after := digits(unsigned(rest[1:]))
-		return n > 0 && after == ""
-	}
-	return rest == ""
-}
-
-func isInt(s string) bool {
-	n, rest := digits(unsigned(s))
-	return n > 0 && rest == ""
-}
-
-func unsigned(s string) string {
-	if s != "" && (s[0] == '+' || s[0] == '-') {
-		return s[1:]
-	}
-	return s
-}
-
-func digits(s string) (n int, rest string) {
-	for n < len(s) && s[n] >= '0' && s[n] <= '9' {
-		n++
-	}
-	return n, s[n:]
 }
 
 var (

@@ -276,7 +276,7 @@ func (d *Driver) write(ctx context.Context, s *session, p *point, v drivers.Valu
 	if err != nil || p.write != writeReadback {
 		return v, err
 	}
-	got, why := p.form.read(data)
+	got, why := p.form.Read(data)
 	if why != "" {
 		return nil, fmt.Errorf("%w: %s", drivers.ErrNotVerified, why)
 	}
@@ -286,7 +286,7 @@ func (d *Driver) write(ctx context.Context, s *session, p *point, v drivers.Valu
 // modify reads a register, changes the point's part of it and writes it back, in
 // one turn.
 func (d *Driver) modify(ctx context.Context, s *session, p *point, v drivers.Value) error {
-	and, or, err := p.form.writeBits(v)
+	and, or, err := writeBits(&p.form, v)
 	if err != nil {
 		return fmt.Errorf("value %w", err)
 	}
@@ -305,13 +305,13 @@ func (d *Driver) modify(ctx context.Context, s *session, p *point, v drivers.Val
 func (p *point) pdu(v drivers.Value) ([]byte, error) {
 	at := uint16(p.where.at)
 	if p.write == writeMask {
-		and, or, err := p.form.writeBits(v)
+		and, or, err := writeBits(&p.form, v)
 		if err != nil {
 			return nil, fmt.Errorf("value %w", err)
 		}
 		return maskPDU(at, and, or), nil
 	}
-	data, err := p.form.write(v)
+	data, err := p.form.Write(v)
 	if err != nil {
 		return nil, fmt.Errorf("value %w", err)
 	}

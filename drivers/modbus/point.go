@@ -6,7 +6,26 @@ import (
 	"math"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/value"
 )
+
+const formNames = "u16, i16, u32, i32, u64, i64, f32, f64, bcd16, bcd32, bcd64, bool, text, bytes"
+
+// registerForm returns the form of whole registers that is called name.
+func registerForm(name string) (value.Form, bool) {
+	f, ok := value.Named(name)
+	if f.Kind == value.Bool {
+		f.Size = 2
+	}
+	return f, ok && f.Size%2 == 0
+}
+
+// TypeRegisters returns how many registers a value of the type takes, 0 for text and
+// bytes, which say so themselves. ok is false if there is no such type.
+func TypeRegisters(name string) (n uint16, ok bool) {
+	f, ok := registerForm(name)
+	return uint16(f.Size / 2), ok
+}
 
 // The ways of writing a point.
 const (
@@ -21,8 +40,8 @@ const (
 type point struct {
 	id       string
 	where    span
-	form     form  // of registers
-	exponent *span // register with a power of ten
+	form     value.Form // of whole registers
+	exponent *span      // register with a power of ten
 	write    string
 	desc     drivers.Point
 }
@@ -46,12 +65,12 @@ func newPoint(id string, c ProfilePoint, base uint16, l *limits) (*point, error)
 		if c.Type != "" && c.Type != "bool" || c.Order != "" || c.Length != 0 || c.Bit != nil || c.Bits != 0 || c.Absent != nil || c.Exponent != nil {
 			return nil, bad(key, "table, address, write", "a %s is one bit", p.where.table)
 		}
-		p.form = forms["bool"]
+		p.form, _ = registerForm("bool")
 	} else {
 		if err := p.registers(key, c.PointConfig, l); err != nil {
 			return nil, err
 		}
-		p.where.n = p.form.regs
+		p.where.n = p.form.Size / 2
 		if c.Exponent != nil {
 			p.exponent = &span{p.where.table, int(base) + int(*c.Exponent), 1}
 		}
@@ -72,27 +91,27 @@ func (p *point) registers(key string, c PointConfig, l *limits) error {
 		c.Type = "u16"
 	}
 	var ok bool
-	if p.form, ok = forms[c.Type]; !ok {
+	if p.form, ok = registerForm(c.Type); !ok {
 		return bad(key+".type", formNames, "%.20q is unknown", c.Type)
 	}
 	f := &p.form
-	bytes := f.kind == text || f.kind == octets
+	bytes := f.Kind == value.Text || f.Kind == value.Octets
 	if bytes {
-		f.regs = int(c.Length)
-		if most := min(l.regs, maxWriteRegs); f.regs < 1 || f.regs > most {
+		f.Size = 2 * int(c.Length)
+		if most := min(l.regs, maxWriteRegs); f.Size < 2 || f.Size > 2*most {
 			return bad(key+".length", fmt.Sprintf("1 to %d registers", most), "is %d", c.Length)
 		}
 	} else if c.Length != 0 {
 		return bad(key+".length", "only with text and bytes", "does not apply to %s", c.Type)
 	}
-	if f.regs > l.regs {
-		return bad("read.max_registers", fmt.Sprintf("%d and more", f.regs), "is too small for %s", key)
+	if f.Size > 2*l.regs {
+		return bad("read.max_registers", fmt.Sprintf("%d and more", f.Size/2), "is too small for %s", key)
 	}
-	width := 2 * f.regs
+	width := f.Size
 	if bytes {
 		width = 2
 	}
-	if f.order, ok = parseOrder(c.Order, width); !ok {
+	if f.Order, ok = value.ParseOrder(c.Order, width); !ok {
 		const letters = "abcdefgh"
 		return bad(key+".order", fmt.Sprintf("the letters %s in the order in which the bytes come", letters[:width]), "%.20q is no order of %d bytes", c.Order, width)
 	}
@@ -103,9 +122,9 @@ func (p *point) registers(key string, c PointConfig, l *limits) error {
 		if bytes {
 			return bad(key+".absent", "only with numbers", "does not apply to %s", c.Type)
 		}
-		f.absent, f.hasAbsent = uint64(*c.Absent)<<(64-8*width)>>(64-8*width), true
+		f.Absent, f.HasAbsent = uint64(*c.Absent)<<(64-8*width)>>(64-8*width), true
 	}
-	if c.Exponent != nil && f.typ() != drivers.Int {
+	if c.Exponent != nil && f.Type() != drivers.Int {
 		return bad(key+".exponent", "only with integers", "does not apply to %s", c.Type)
 	}
 	return nil
@@ -117,16 +136,16 @@ func (p *point) part(key string, c PointConfig) error {
 	if c.Bit == nil && c.Bits == 0 {
 		return nil
 	}
-	if f.kind != unsigned {
+	if f.Kind != value.Unsigned {
 		return bad(key+".bit", "only with u16, u32, u64", "does not apply to %s", c.Type)
 	}
-	f.bits = max(uint(c.Bits), 1)
+	f.Bits = max(uint(c.Bits), 1)
 	if c.Bit != nil {
-		f.bit = uint(*c.Bit)
+		f.Bit = uint(*c.Bit)
 	}
-	f.flag = f.bits == 1
-	if f.bit+f.bits > uint(16*f.regs) {
-		return bad(key+".bit", fmt.Sprintf("bits 0 to %d", 16*f.regs-1), "the part ends at bit %d", f.bit+f.bits-1)
+	f.Flag = f.Bits == 1
+	if f.Bit+f.Bits > uint(8*f.Size) {
+		return bad(key+".bit", fmt.Sprintf("bits 0 to %d", 8*f.Size-1), "the part ends at bit %d", f.Bit+f.Bits-1)
 	}
 	return nil
 }
@@ -135,7 +154,7 @@ func (p *point) part(key string, c PointConfig) error {
 func (p *point) writable(key string) error {
 	key += ".write"
 	t := p.where.table
-	single, parts := p.where.n == 1, p.form.bits > 0
+	single, parts := p.where.n == 1, p.form.Bits > 0
 	switch p.write {
 	case "":
 		return nil
@@ -166,13 +185,13 @@ func (p *point) writable(key string) error {
 }
 
 func (p *point) describe(c ProfilePoint) {
-	p.desc = drivers.Point{ID: p.id, Type: p.form.typ(), Unit: c.Unit, Scale: c.Scale, Offset: c.Offset,
+	p.desc = drivers.Point{ID: p.id, Type: p.form.Type(), Unit: c.Unit, Scale: c.Scale, Offset: c.Offset,
 		Description: c.Description, Readable: true, Writable: p.write != ""}
 	if p.exponent != nil {
 		p.desc.Type = drivers.Float
 	}
 	if p.write != "" && p.desc.Type == drivers.Int {
-		low, high := p.form.span()
+		low, high := p.form.Span()
 		least, most := float64(low), float64(high)
 		p.desc.Min, p.desc.Max = &least, &most
 	}
@@ -191,17 +210,47 @@ func (p *point) value(data, exponent []byte) (drivers.Value, string) {
 	if p.where.table.bits() {
 		return data[0] != 0, ""
 	}
-	v, why := p.form.read(data)
+	v, why := p.form.Read(data)
 	if why != "" || p.exponent == nil {
 		return v, why
 	}
 	e := int16(binary.BigEndian.Uint16(exponent))
 	if e < -10 || e > 10 { // SunSpec: -10 to 10, 0x8000 if there is none
-		return nil, whyAbsent
+		return nil, value.WhyAbsent
 	}
 	f := float64(v.(int64))
 	if e < 0 {
 		return f / math.Pow10(int(-e)), ""
 	}
 	return f * math.Pow10(int(e)), ""
+}
+
+// writeBits returns the masks of function 22 that put v into its part of one
+// register: and has the bits that stay, or those that v sets. Only forms of one
+// register have them.
+func writeBits(f *value.Form, v drivers.Value) (and, or uint16, err error) {
+	var n int64
+	if f.Flag {
+		on, ok := v.(bool)
+		if !ok {
+			return 0, 0, fmt.Errorf("is no bool")
+		}
+		if on {
+			n = 1
+		}
+	} else {
+		var ok bool
+		if n, ok = v.(int64); !ok {
+			return 0, 0, fmt.Errorf("is no integer")
+		}
+		if low, high := f.Span(); n < low || n > high {
+			return 0, 0, fmt.Errorf("%d is not from %d to %d", n, low, high)
+		}
+	}
+	part := uint16(1<<f.Bits-1) << f.Bit
+	and, or = ^part, uint16(n)<<f.Bit
+	if f.Order != nil { // the two bytes are exchanged on the wire
+		and, or = and<<8|and>>8, or<<8|or>>8
+	}
+	return and, or, nil
 }

@@ -80,7 +80,7 @@ func LoadProfile(name string, decode Decoder) (*Profile, error) {
 				pt.Type = p.Default.Type
 			}
 			// The order is meant for values of its length.
-			if n := 2 * forms[pt.Type].regs; pt.Order == "" && n == len(p.Default.Order) {
+			if n, _ := TypeRegisters(pt.Type); pt.Order == "" && 2*int(n) == len(p.Default.Order) {
 				pt.Order = p.Default.Order
 			}
 		}

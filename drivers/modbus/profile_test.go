@@ -70,10 +70,10 @@ func clash(a, b *point) bool {
 	if !a.where.overlaps(b.where) {
 		return a.exponent != nil && a.exponent.overlaps(b.where) || b.exponent != nil && b.exponent.overlaps(a.where)
 	}
-	if a.form.bits == 0 || b.form.bits == 0 || a.where != b.where {
+	if a.form.Bits == 0 || b.form.Bits == 0 || a.where != b.where {
 		return true
 	}
-	return a.form.bit < b.form.bit+b.form.bits && b.form.bit < a.form.bit+a.form.bits
+	return a.form.Bit < b.form.Bit+b.form.Bits && b.form.Bit < a.form.Bit+a.form.Bits
 }
 
 // The part of UCUM that the profiles use: factors joined by . and /, each a unit

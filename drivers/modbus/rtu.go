@@ -2,37 +2,19 @@ package modbus
 
 import (
 	"time"
+
+	"gantry/drivers/internal/checksum"
 )
 
 // maxFrame is the longest RTU frame: unit, PDU, CRC. Source: Modbus over Serial
 // Line V1.02, section 2.5.1.
 const maxFrame = 1 + maxPDU + 2
 
-// crcTable is CRC-16/MODBUS by bytes: polynomial 0x8005 reflected. Source: V1.02,
-// section 6.2.2.
-var crcTable = func() (t [256]uint16) {
-	for i := range t {
-		c := uint16(i)
-		for range 8 {
-			if c&1 != 0 {
-				c = c>>1 ^ 0xA001
-			} else {
-				c >>= 1
-			}
-		}
-		t[i] = c
-	}
-	return t
-}()
+// crcOf is CRC-16/MODBUS. Source: V1.02, section 6.2.2.
+var crcOf, _ = checksum.Named("crc16_modbus")
 
 // crc returns the checksum of b. It goes on the wire with its low byte first.
-func crc(b []byte) uint16 {
-	c := uint16(0xFFFF)
-	for _, x := range b {
-		c = c>>8 ^ crcTable[byte(c)^x]
-	}
-	return c
-}
+func crc(b []byte) uint16 { return uint16(crcOf.Sum(b)) }
 
 // appendRTU appends the frame that carries a PDU to or from a unit.
 func appendRTU(b []byte, unit byte, pdu []byte) []byte {

@@ -1,31 +1,43 @@
-package modbus
+package value_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/value"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// mustForm returns a form with the order given.
-func mustForm(t testing.TB, name, order string, regs int) form {
+func unhex(t testing.TB, s string) []byte {
 	t.Helper()
-	f, ok := forms[name]
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// mustForm returns a form with the order given.
+func mustForm(t testing.TB, name, order string, size int) value.Form {
+	t.Helper()
+	f, ok := value.Named(name)
 	if !ok {
 		t.Fatalf("no form %s", name)
 	}
-	if f.regs == 0 {
-		f.regs = regs
+	if f.Size == 0 {
+		f.Size = size
 	}
-	n := 2 * f.regs
-	if f.kind == text || f.kind == octets {
+	n := f.Size
+	if f.Kind == value.Text || f.Kind == value.Octets {
 		n = 2
 	}
-	if f.order, ok = parseOrder(order, n); !ok {
+	if f.Order, ok = value.ParseOrder(order, n); !ok {
 		t.Fatalf("no order %s", order)
 	}
 	return f
@@ -35,10 +47,15 @@ func TestValues(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
 		form, order string
-		regs        int
+		size        int // of forms that have none
 		wire        string
 		want        drivers.Value
 	}{
+		{"u8", "", 0, "FE", int64(254)},
+		{"i8", "a", 0, "FE", int64(-2)},
+		{"u24", "", 0, "0102 03", int64(0x010203)},
+		{"i24", "cba", 0, "FEFF FF", int64(-2)},
+		{"bcd8", "", 0, "42", int64(42)},
 		{"u16", "", 0, "FFFE", int64(65534)},
 		{"i16", "ab", 0, "FFFE", int64(-2)},
 		{"u16", "ba", 0, "1234", int64(0x3412)},
@@ -61,29 +78,29 @@ func TestValues(t *testing.T) {
 		{"bcd16", "", 0, "1234", int64(1234)},
 		{"bcd32", "cdab", 0, "5678 1234", int64(12345678)},
 		{"bcd64", "", 0, "0000 0012 3456 7890", int64(1234567890)},
-		{"bool", "", 0, "0001", true},
-		{"bool", "", 0, "0000", false},
-		{"text", "", 3, "4142 4300 0000", "ABC"},
-		{"text", "ba", 2, "4241 2043", "ABC"},
-		{"bytes", "", 2, "0001 FF00", []byte{0, 1, 0xFF, 0}},
+		{"bool", "", 2, "0001", true},
+		{"bool", "", 1, "00", false},
+		{"text", "", 6, "4142 4300 0000", "ABC"},
+		{"text", "ba", 4, "4241 2043", "ABC"},
+		{"bytes", "", 4, "0001 FF00", []byte{0, 1, 0xFF, 0}},
 	} {
 		name := fmt.Sprintf("%s %s %s", tt.form, tt.order, tt.wire)
-		f := mustForm(t, tt.form, tt.order, tt.regs)
+		f := mustForm(t, tt.form, tt.order, tt.size)
 		wire := unhex(t, tt.wire)
-		got, why := f.read(wire)
+		got, why := f.Read(wire)
 		if why != "" || !cmp.Equal(got, tt.want) {
 			t.Errorf("%s: %v (%s), want %v", name, got, why, tt.want)
 			continue
 		}
-		back, err := f.write(got)
+		back, err := f.Write(got)
 		if err != nil {
 			t.Errorf("%s: write: %v", name, err)
 			continue
 		}
-		if f.kind != text && !bytes.Equal(back, wire) {
+		if f.Kind != value.Text && !bytes.Equal(back, wire) {
 			t.Errorf("%s: written as % x", name, back)
 		}
-		if again, _ := f.read(back); !cmp.Equal(again, tt.want) {
+		if again, _ := f.Read(back); !cmp.Equal(again, tt.want) {
 			t.Errorf("%s: read back as %v", name, again)
 		}
 	}
@@ -91,54 +108,23 @@ func TestValues(t *testing.T) {
 
 func TestWhatIsNoValue(t *testing.T) {
 	t.Parallel()
-	absent := func(f form, mark uint64) form { f.absent, f.hasAbsent = mark, true; return f }
+	absent := func(f value.Form, mark uint64) value.Form { f.Absent, f.HasAbsent = mark, true; return f }
 	for _, tt := range []struct {
-		form form
+		form value.Form
 		wire string
 		why  string
 	}{
-		{mustForm(t, "f32", "", 0), "7FC0 0000", whyNumber},
-		{mustForm(t, "f64", "", 0), "7FF0 0000 0000 0000", whyNumber},
-		{mustForm(t, "u64", "", 0), "8000 0000 0000 0000", whyRange},
-		{mustForm(t, "bcd16", "", 0), "12A4", whyBCD},
-		{mustForm(t, "text", "", 1), "FFFE", whyText},
-		{absent(mustForm(t, "i16", "", 0), 0x8000), "8000", whyAbsent},
-		{absent(mustForm(t, "u32", "cdab", 0), 0xFFFF0000), "0000 FFFF", whyAbsent},
+		{mustForm(t, "f32", "", 0), "7FC0 0000", value.WhyNumber},
+		{mustForm(t, "f64", "", 0), "7FF0 0000 0000 0000", value.WhyNumber},
+		{mustForm(t, "u64", "", 0), "8000 0000 0000 0000", value.WhyRange},
+		{mustForm(t, "bcd16", "", 0), "12A4", value.WhyBCD},
+		{mustForm(t, "text", "", 2), "FFFE", value.WhyText},
+		{absent(mustForm(t, "i16", "", 0), 0x8000), "8000", value.WhyAbsent},
+		{absent(mustForm(t, "u32", "cdab", 0), 0xFFFF0000), "0000 FFFF", value.WhyAbsent},
 	} {
-		if v, why := tt.form.read(unhex(t, tt.wire)); v != nil || why != tt.why {
+		if v, why := tt.form.Read(unhex(t, tt.wire)); v != nil || why != tt.why {
 			t.Errorf("%s: %v %q, want %q", tt.wire, v, why, tt.why)
 		}
-	}
-}
-
-func TestBitsOfARegister(t *testing.T) {
-	t.Parallel()
-	f := mustForm(t, "u16", "", 0)
-	f.bit, f.bits = 4, 3
-	if v, _ := f.read([]byte{0x00, 0x50}); v != int64(5) {
-		t.Errorf("read %v", v)
-	}
-	and, or, err := f.writeBits(int64(6))
-	if err != nil || and != 0xFF8F || or != 0x0060 {
-		t.Errorf("masks %04x %04x (%v)", and, or, err)
-	}
-	if _, _, err := f.writeBits(int64(8)); err == nil {
-		t.Error("8 fits three bits")
-	}
-	f.bit, f.bits, f.flag = 15, 1, true
-	if v, _ := f.read([]byte{0x80, 0}); v != true {
-		t.Errorf("bit 15 reads %v", v)
-	}
-	and, or, _ = f.writeBits(false)
-	if and != 0x7FFF || or != 0 {
-		t.Errorf("masks %04x %04x", and, or)
-	}
-	f.order = []byte{1, 0}
-	if v, _ := f.read([]byte{0, 0x80}); v != true {
-		t.Errorf("swapped bit 15 reads %v", v)
-	}
-	if and, or, _ = f.writeBits(true); and != 0xFF7F || or != 0x0080 {
-		t.Errorf("swapped masks %04x %04x", and, or)
 	}
 }
 
@@ -152,8 +138,8 @@ func TestWhatCannotBeWritten(t *testing.T) {
 		{"u32", int64(1 << 32)}, {"u64", int64(-1)}, {"f32", 1e300}, {"f32", math.NaN()}, {"f64", math.Inf(1)}, {"f64", int64(1)},
 		{"bcd16", int64(10000)}, {"bcd16", int64(-1)}, {"bool", int64(1)}, {"text", "abcde"}, {"bytes", []byte{1}},
 	} {
-		f := mustForm(t, tt.form, "", 2)
-		if b, err := f.write(tt.v); err == nil {
+		f := mustForm(t, tt.form, "", 4)
+		if b, err := f.Write(tt.v); err == nil {
 			t.Errorf("%s takes %v: % x", tt.form, tt.v, b)
 		}
 	}
@@ -162,7 +148,7 @@ func TestWhatCannotBeWritten(t *testing.T) {
 func TestOrders(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{"abce", "aacd", "abc", "cdabx", "abcdefgh"} {
-		if _, ok := parseOrder(bad, 4); ok {
+		if _, ok := value.ParseOrder(bad, 4); ok {
 			t.Errorf("%q is taken for 32 bits", bad)
 		}
 	}
@@ -172,33 +158,33 @@ func FuzzValues(f *testing.F) {
 	f.Add("u32", "cdab", []byte{1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add("f32", "", []byte{0x7f, 0x80, 0, 1, 5, 6, 7, 8})
 	f.Fuzz(func(t *testing.T, name, order string, b []byte) {
-		form, ok := forms[name]
+		form, ok := value.Named(name)
 		if !ok {
 			return
 		}
-		if form.regs == 0 {
-			form.regs = 2
+		if form.Size == 0 {
+			form.Size = 4
 		}
-		n := 2 * form.regs
-		if form.kind == text || form.kind == octets {
+		n := form.Size
+		if form.Kind == value.Text || form.Kind == value.Octets {
 			n = 2
 		}
-		if form.order, ok = parseOrder(order, n); !ok || len(b) < 2*form.regs {
+		if form.Order, ok = value.ParseOrder(order, n); !ok || len(b) < form.Size {
 			return
 		}
-		wire := b[:2*form.regs]
-		v, why := form.read(wire)
+		wire := b[:form.Size]
+		v, why := form.Read(wire)
 		if (v == nil) != (why != "") {
 			t.Fatalf("%v and %q", v, why)
 		}
 		if v == nil {
 			return
 		}
-		back, err := form.write(v)
+		back, err := form.Write(v)
 		if err != nil {
 			t.Fatalf("% x reads %v, which cannot be written: %v", wire, v, err)
 		}
-		if again, _ := form.read(back); !cmp.Equal(again, v) {
+		if again, _ := form.Read(back); !cmp.Equal(again, v) {
 			t.Fatalf("%v comes back as %v", v, again)
 		}
 	})
