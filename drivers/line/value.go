@@ -1,7 +1,6 @@
 package line
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
@@ -131,7 +130,7 @@ var (
 func (f *form) text(v drivers.Value) (string, error) {
 	switch f.typ {
 	case drivers.Float:
-		n, ok := number(v)
+		n, ok := value.Float64(v)
 		if !ok || math.IsNaN(n) || math.IsInf(n, 0) {
 			return "", fmt.Errorf("%w: want a finite number", errType)
 		}
@@ -148,7 +147,7 @@ func (f *form) text(v drivers.Value) (string, error) {
 		}
 		return s, nil
 	case drivers.Int:
-		n, ok := integer(v)
+		n, ok := value.Int64(v)
 		if !ok {
 			return "", fmt.Errorf("%w: want an integer", errType)
 		}
@@ -185,40 +184,6 @@ const maxText = 1024
 
 func (f *form) within(n float64) bool {
 	return (f.min == nil || n >= *f.min) && (f.max == nil || n <= *f.max)
-}
-
-func number(v any) (float64, bool) {
-	switch v := v.(type) {
-	case float64:
-		return v, true
-	case float32:
-		return float64(v), true
-	case json.Number:
-		n, err := v.Float64()
-		return n, err == nil
-	}
-	n, ok := integer(v)
-	return float64(n), ok
-}
-
-func integer(v any) (int64, bool) {
-	switch v := v.(type) {
-	case int64:
-		return v, true
-	case int:
-		return int64(v), true
-	case int32:
-		return int64(v), true
-	case uint64:
-		return int64(v), v <= math.MaxInt64
-	case float64:
-		// JSON has one kind of number. Beyond 2^53 neighbours are not told apart.
-		return int64(v), v == math.Trunc(v) && math.Abs(v) <= 1<<53
-	case json.Number:
-		n, err := v.Int64()
-		return n, err == nil
-	}
-	return 0, false
 }
 
 func orText(s, def string) string {

@@ -121,6 +121,11 @@ func (s *Session[A]) release() { s.turn <- struct{}{} }
 
 func (s *Session[A]) wait(ctx context.Context, c <-chan struct{}) error {
 	select {
+	case <-s.done:
+		return drivers.ErrOffline
+	default:
+	}
+	select {
 	case <-c:
 		return nil
 	case <-s.done:
