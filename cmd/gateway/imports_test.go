@@ -32,7 +32,7 @@ var arrows = []arrow{
 	{"wamp/client", []string{"wamp", "wamp/serialize", "wamp/auth", "wamp/transport"}, "components run inside the router or far away, so it knows no router"},
 	{"drivers", nil, "the contract between drivers and hub"},
 	{"drivers/serialport", []string{"drivers"}, "the one owner of serial ports"},
-	{"drivers/internal/*", []string{"drivers"}, "what drivers have in common: bytes in, values out"},
+	{"drivers/internal/*", []string{"drivers", "drivers/internal/*"}, "what drivers have in common: bytes in, values out"},
 	{"drivers/*", []string{"drivers", "drivers/serialport", "drivers/internal/*"}, "a driver knows its device: no WAMP, no store, no configuration files, no other driver"},
 	{"drivers/hub", []string{"drivers", "drivers/hub/internal/*", "wamp", "wamp/client"}, "the only place where devices and WAMP meet"},
 	{"drivers/hub/internal/*", []string{"drivers", "drivers/hub/internal/*"}, "pure: values and times in, values and decisions out"},

@@ -6,11 +6,10 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/text"
 	"gantry/drivers/serialport"
 )
 
@@ -25,16 +24,19 @@ type Config struct {
 	Actions map[string]ActionConfig `toml:"action"`
 }
 
-// ParseConfig says how a line is taken apart. Exactly one of Regex, JSON and CSV
-// is set, or none if no point is read.
+// ParseConfig says how a line is taken apart, as text.Config does.
 type ParseConfig struct {
-	Regex   string         `toml:"regex"`   // RE2 with named groups, which are the fields
-	JSON    bool           `toml:"json"`    // fields by dotted path: "env.t", "list.0"
-	CSV     []string       `toml:"csv"`     // names of the columns; "" for one that is not used
-	Comma   string         `toml:"comma"`   // between columns, one character; default ","
-	Decimal string         `toml:"decimal"` // decimal point in numbers: "." (default) or ","
+	Regex   string         `toml:"regex"`
+	JSON    bool           `toml:"json"`
+	CSV     []string       `toml:"csv"`
+	Comma   string         `toml:"comma"`
+	Decimal string         `toml:"decimal"`
 	Ignore  []string       `toml:"ignore"`  // RE2; lines that match one are no readings and no garbage
 	GoodIf  map[string]any `toml:"good_if"` // as a point's, for all of them
+}
+
+func (c *ParseConfig) text() *text.Config {
+	return &text.Config{Regex: c.Regex, JSON: c.JSON, CSV: c.CSV, Comma: c.Comma, Decimal: c.Decimal}
 }
 
 // PointConfig is the driver's part of a point's table.
@@ -91,7 +93,7 @@ func bad(key, text, allowed string) error {
 
 // plan is a configuration that has been checked and made ready for use.
 type plan struct {
-	parser  parser           // nil if nothing is read
+	parser  text.Parser      // nil if nothing is read
 	fields  []string         // the fields that parser fills, by slot
 	points  []*point         // sorted by id
 	actions []*action        // sorted by id
@@ -102,7 +104,7 @@ type plan struct {
 // point is a point made ready for use.
 type point struct {
 	id    string
-	form  form
+	form  text.Form
 	slot  int // of its field; -1 if it is not read
 	good  []condition
 	write *command // nil if it is not written
@@ -112,7 +114,7 @@ type point struct {
 type action struct {
 	id   string
 	desc drivers.Action
-	args map[string]form
+	args map[string]text.Form
 	cmd  *command
 }
 
@@ -144,15 +146,15 @@ func newPlan(cfg *Config) (*plan, error) {
 	if len(p.points)+len(p.actions) == 0 {
 		return nil, bad("point", "the device has no points and no actions", "at least one table [device.NAME.point.ID]")
 	}
-	for i, text := range cfg.Parse.Ignore {
-		re, err := compile(fmt.Sprintf("parse.ignore.%d", i), text)
+	for i, pattern := range cfg.Parse.Ignore {
+		re, err := text.Compile(fmt.Sprintf("parse.ignore.%d", i), pattern)
 		if err != nil {
 			return nil, err
 		}
 		p.ignore = append(p.ignore, re)
 	}
 	var err error
-	p.parser, err = newParser(&cfg.Parse, p.fields)
+	p.parser, err = text.NewParser(cfg.Parse.text(), p.fields)
 	return p, err
 }
 
@@ -161,7 +163,7 @@ func (p *plan) point(id string, c PointConfig, parse *ParseConfig) error {
 	if c.From == "" && c.Write == nil {
 		return bad(key, "is neither read nor written", `from = "FIELD", write = { template = "..." }, or both`)
 	}
-	f, err := newForm(key, c.Type, c.True, c.False, parse.Decimal)
+	f, err := text.NewForm(key, c.Type, c.True, c.False, parse.Decimal)
 	if err != nil {
 		return err
 	}
@@ -180,10 +182,10 @@ func (p *plan) point(id string, c PointConfig, parse *ParseConfig) error {
 		return bad(key+".good_if", "the point is not read", "good_if together with from")
 	}
 	if w := c.Write; w != nil {
-		if w.Decimals != nil && (f.typ != drivers.Float || *w.Decimals > maxDecimals) {
+		if w.Decimals != nil && (f.Type != drivers.Float || *w.Decimals > maxDecimals) {
 			return bad(key+".write.decimals", "does not apply", fmt.Sprintf("0 to %d, for type float", maxDecimals))
 		}
-		pt.form.decimals = w.Decimals
+		pt.form.Decimals = w.Decimals
 		known := map[string]bool{"value": true}
 		if pt.write, err = p.command(key+".write", w.Template, w.Ack, w.Nack, w.Timeout, known); err != nil {
 			return err
@@ -198,7 +200,7 @@ func (p *plan) point(id string, c PointConfig, parse *ParseConfig) error {
 
 func (p *plan) action(id string, c ActionConfig) error {
 	key := "action." + id
-	a := &action{id: id, args: make(map[string]form, len(c.Args)),
+	a := &action{id: id, args: make(map[string]text.Form, len(c.Args)),
 		desc: drivers.Action{ID: id, Description: c.Description}}
 	known := make(map[string]bool, len(c.Args))
 	for _, name := range slices.Sorted(maps.Keys(c.Args)) {
@@ -207,17 +209,17 @@ func (p *plan) action(id string, c ActionConfig) error {
 		if !placeholder.MatchString("{" + name + "}") {
 			return bad(at, fmt.Sprintf("%.40q is no name", name), "a-z 0-9 _")
 		}
-		f, err := newForm(at, arg.Type, arg.True, arg.False, "")
+		f, err := text.NewForm(at, arg.Type, arg.True, arg.False, "")
 		if err != nil {
 			return err
 		}
-		f.min, f.max, f.enum = arg.Min, arg.Max, arg.Enum
-		if f.min != nil && f.max != nil && *f.min > *f.max {
+		f.Min, f.Max, f.Enum = arg.Min, arg.Max, arg.Enum
+		if f.Min != nil && f.Max != nil && *f.Min > *f.Max {
 			return bad(at+".min", "is greater than max", "a number up to max")
 		}
 		known[name] = true
 		a.args[name] = f
-		a.desc.Args = append(a.desc.Args, drivers.Point{ID: name, Type: f.typ, Unit: arg.Unit,
+		a.desc.Args = append(a.desc.Args, drivers.Point{ID: name, Type: f.Type, Unit: arg.Unit,
 			Description: arg.Description, Min: arg.Min, Max: arg.Max, Enum: arg.Enum, Writable: true})
 	}
 	var err error
@@ -296,24 +298,4 @@ func (p *plan) conditions(key string, goodIf map[string]any) ([]condition, error
 		all = append(all, c)
 	}
 	return all, nil
-}
-
-func compile(key, text string) (*regexp.Regexp, error) {
-	re, err := regexp.Compile(text)
-	if err != nil {
-		return nil, bad(key, strings.TrimPrefix(err.Error(), "error parsing regexp: "), "a regular expression in RE2 syntax")
-	}
-	return re, nil
-}
-
-// single returns the only character of text, or def if it is empty.
-func single(key, text string, def rune) (rune, error) {
-	if text == "" {
-		return def, nil
-	}
-	r, n := utf8.DecodeRuneInString(text)
-	if n != len(text) || r == utf8.RuneError || r == '"' || r == '\r' || r == '\n' {
-		return 0, bad(key, fmt.Sprintf("%.20q does not do", text), "one character, neither quote nor line end")
-	}
-	return r, nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/internal/dialog"
+	"gantry/drivers/internal/text"
 	"gantry/drivers/serialport"
 )
 
@@ -23,7 +24,7 @@ type Driver struct {
 	now    func() time.Time
 	log    *slog.Logger
 	desc   drivers.Description
-	values []field // of the line at hand; only Run's goroutine uses it
+	values []text.Field // of the line at hand; only Run's goroutine uses it
 
 	mu      sync.Mutex              // guards session
 	session *dialog.Session[*reply] // nil while Run does not run
@@ -54,10 +55,10 @@ func New(cfg Config, env drivers.Env) (*Driver, error) {
 	if now == nil {
 		now = time.Now
 	}
-	d := &Driver{cfg: cfg, plan: p, port: port, now: now, log: log, values: make([]field, len(p.fields))}
+	d := &Driver{cfg: cfg, plan: p, port: port, now: now, log: log, values: make([]text.Field, len(p.fields))}
 	d.desc.Model = "line device at " + port.String()
 	for _, pt := range p.points {
-		d.desc.Points = append(d.desc.Points, drivers.Point{ID: pt.id, Type: pt.form.typ,
+		d.desc.Points = append(d.desc.Points, drivers.Point{ID: pt.id, Type: pt.form.Type,
 			Readable: pt.slot >= 0, Writable: pt.write != nil})
 	}
 	for _, a := range p.actions {
@@ -161,9 +162,9 @@ func (in *intake) line(line []byte) {
 			return
 		}
 	}
-	why := whyMatch
+	why := text.WhyMatch
 	if d.plan.parser != nil {
-		if why = d.plan.parser.parse(line, d.values); why == "" {
+		if why = d.plan.parser.Parse(line, d.values); why == "" {
 			why = in.emit()
 		}
 	}
@@ -192,10 +193,10 @@ func (in *intake) garbage(why string, sample []byte) {
 
 // emit hands over the readings of the line that was parsed into d.values.
 func (in *intake) emit() (why string) {
-	why = whyField
+	why = text.WhyField
 	now := in.d.now()
 	for _, p := range in.d.plan.points {
-		if p.slot < 0 || in.d.values[p.slot].kind == absent {
+		if p.slot < 0 || in.d.values[p.slot].Kind == text.Absent {
 			continue
 		}
 		why = ""
@@ -205,15 +206,15 @@ func (in *intake) emit() (why string) {
 }
 
 // reading returns what the line says about p.
-func (p *point) reading(values []field, now time.Time) drivers.Reading {
+func (p *point) reading(values []text.Field, now time.Time) drivers.Reading {
 	r := drivers.Reading{Point: p.id, Time: now}
-	if r.Value, r.Why = p.form.read(values[p.slot]); r.Why != "" {
+	if r.Value, r.Why = p.form.Read(values[p.slot]); r.Why != "" {
 		r.Quality, r.Value = drivers.Bad, nil
 		return r
 	}
 	for i := range p.good {
 		c := &p.good[i]
-		if !slices.ContainsFunc(c.want, values[c.slot].is) {
+		if !slices.ContainsFunc(c.want, values[c.slot].Is) {
 			r.Quality, r.Why = drivers.Uncertain, c.name
 			return r
 		}
@@ -230,11 +231,11 @@ func (d *Driver) Write(ctx context.Context, id string, v drivers.Value) (drivers
 		return nil, fmt.Errorf("write %s: no such writable point", id)
 	}
 	p := d.plan.points[i]
-	text, err := p.form.text(v)
+	sent, err := p.form.Text(v)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: value %w", id, err)
 	}
-	reply, err := d.exchange(ctx, p.write, map[string]string{"value": text})
+	reply, err := d.exchange(ctx, p.write, map[string]string{"value": sent})
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w", id, err)
 	}
@@ -242,7 +243,7 @@ func (d *Driver) Write(ctx context.Context, id string, v drivers.Value) (drivers
 	if !ok {
 		return v, nil
 	}
-	got, why := p.form.read(field{kind: words, text: said})
+	got, why := p.form.Read(text.Field{Kind: text.Words, Text: said})
 	if why != "" {
 		return nil, fmt.Errorf("write %s: %w: %s: %q", id, drivers.ErrNotVerified, why, clip(said))
 	}
@@ -264,7 +265,7 @@ func (d *Driver) Do(ctx context.Context, id string, args map[string]any, _ func(
 		if !ok {
 			return nil, fmt.Errorf("do %s: argument %s is missing", id, name)
 		}
-		text, err := f.text(v)
+		text, err := f.Text(v)
 		if err != nil {
 			return nil, fmt.Errorf("do %s: argument %s %w", id, name, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"gantry/drivers/internal/text"
 	"gantry/drivers/internal/value"
 )
 
@@ -87,28 +88,28 @@ type answer struct {
 }
 
 // newAnswer returns nil if there is no pattern.
-func newAnswer(key, text string, known map[string]bool) (*answer, error) {
-	if text == "" {
+func newAnswer(key, pattern string, known map[string]bool) (*answer, error) {
+	if pattern == "" {
 		return nil, nil
 	}
-	for _, m := range placeholder.FindAllString(text, -1) {
+	for _, m := range placeholder.FindAllString(pattern, -1) {
 		name := m[1 : len(m)-1]
 		// A number in braces is a repetition.
 		if !known[name] && !value.IsInt(name) {
 			return nil, bad(key, fmt.Sprintf("{%.40s} stands for nothing", name), allowedNames(known))
 		}
 	}
-	a := &answer{text: text}
+	a := &answer{text: pattern}
 	general := a.with(func(name string) (string, bool) { return "(?:.*)", known[name] })
 	var err error
-	if a.any, err = compile(key, general); err != nil {
+	if a.any, err = text.Compile(key, general); err != nil {
 		return nil, err
 	}
-	if general == text {
+	if general == pattern {
 		a.fixed = a.any
 		return a, nil
 	}
-	_, err = compile(key, a.with(func(name string) (string, bool) { return "0", known[name] }))
+	_, err = text.Compile(key, a.with(func(name string) (string, bool) { return "0", known[name] }))
 	return a, err
 }
 

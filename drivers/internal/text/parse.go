@@ -1,4 +1,7 @@
-package line
+// Package text takes apart what devices and programs say in text (by a regular
+// expression, as JSON, as CSV) and turns the parts into values, and values into
+// text. What does not fit never becomes a value.
+package text
 
 import (
 	"bytes"
@@ -10,61 +13,76 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
+	"gantry/drivers"
 	"gantry/drivers/internal/value"
 
 	"github.com/tidwall/gjson"
 )
 
-// fieldKind is what a field holds.
-type fieldKind uint8
+// FieldKind is what a field holds.
+type FieldKind uint8
 
+// The kinds. JSON values are told apart from text, since they are no texts.
 const (
-	absent    fieldKind = iota // the line does not have it
-	words                      // text
+	Absent    FieldKind = iota // the line does not have it
+	Words                      // text
 	numeral                    // a JSON number
 	boolean                    // JSON true or false
 	null                       // JSON null
 	composite                  // a JSON object or array
 )
 
-// field is one part of a line.
-type field struct {
-	kind fieldKind
-	text string
+// Field is one part of a line.
+type Field struct {
+	Kind FieldKind
+	Text string
 }
 
-// is reports whether the field holds want, as text or as a number.
-func (x field) is(want string) bool {
-	if x.kind == absent || x.kind == null || x.kind == composite {
+// Is reports whether the field holds want, as text or as a number.
+func (x Field) Is(want string) bool {
+	if x.Kind == Absent || x.Kind == null || x.Kind == composite {
 		return false
 	}
-	if x.kind != numeral || !value.IsFloat(want) {
-		return x.text == want
+	if x.Kind != numeral || !value.IsFloat(want) {
+		return x.Text == want
 	}
-	a, errA := strconv.ParseFloat(x.text, 64)
+	a, errA := strconv.ParseFloat(x.Text, 64)
 	b, errB := strconv.ParseFloat(want, 64)
 	return errA == nil && errB == nil && a == b
 }
 
-// parser takes a line apart.
-type parser interface {
-	// parse fills out, one field for each name that the parser was made for. why
+// Parser takes a line apart.
+type Parser interface {
+	// Parse fills out, one field for each name that the parser was made for. why
 	// is not empty if the line is none of the device's.
-	parse(line []byte, out []field) (why string)
+	Parse(line []byte, out []Field) (why string)
 }
 
 // Reasons for garbage.
 const (
-	whyMatch   = "no_match" // the regular expression does not match
-	whyJSON    = "not_json"
-	whyDepth   = "too_deep"
-	whyCSV     = "not_csv"
-	whyColumns = "columns"  // another number of columns than configured
-	whyField   = "no_field" // valid, but without any field that a point is read from
+	WhyMatch   = "no_match" // the regular expression does not match
+	WhyJSON    = "not_json"
+	WhyDepth   = "too_deep"
+	WhyCSV     = "not_csv"
+	WhyColumns = "columns"  // another number of columns than configured
+	WhyField   = "no_field" // valid, but without any field that a point is read from
 )
 
-func newParser(cfg *ParseConfig, fields []string) (parser, error) {
+// Config says how a line, or an output, is taken apart. Exactly one of Regex, JSON
+// and CSV is set, or none if no point is read.
+type Config struct {
+	Regex   string   `toml:"regex"`   // RE2 with named groups, which are the fields
+	JSON    bool     `toml:"json"`    // fields by dotted path: "env.t", "list.0"
+	CSV     []string `toml:"csv"`     // names of the columns; "" for one that is not used
+	Comma   string   `toml:"comma"`   // between columns, one character; default ","
+	Decimal string   `toml:"decimal"` // decimal point in numbers: "." (default) or ","
+}
+
+// NewParser checks cfg and returns a parser that fills the fields named; nil if there
+// are none. Errors are *drivers.ConfigError with keys below "parse".
+func NewParser(cfg *Config, fields []string) (Parser, error) {
 	given := 0
 	for _, set := range []bool{cfg.Regex != "", cfg.JSON, len(cfg.CSV) > 0} {
 		if set {
@@ -97,7 +115,7 @@ type regexParser struct {
 }
 
 func newRegexParser(text string, fields []string) (*regexParser, error) {
-	re, err := compile("parse.regex", text)
+	re, err := Compile("parse.regex", text)
 	if err != nil {
 		return nil, err
 	}
@@ -113,17 +131,17 @@ func newRegexParser(text string, fields []string) (*regexParser, error) {
 	return p, nil
 }
 
-func (p *regexParser) parse(line []byte, out []field) string {
+func (p *regexParser) Parse(line []byte, out []Field) string {
 	m := p.re.FindSubmatchIndex(line)
 	if m == nil {
-		return whyMatch
+		return WhyMatch
 	}
 	for slot, g := range p.group {
 		if m[2*g] < 0 {
-			out[slot] = field{} // in an alternative that did not match
+			out[slot] = Field{} // in an alternative that did not match
 			continue
 		}
-		out[slot] = field{kind: words, text: string(line[m[2*g]:m[2*g+1]])}
+		out[slot] = Field{Kind: Words, Text: string(line[m[2*g]:m[2*g+1]])}
 	}
 	return ""
 }
@@ -142,39 +160,40 @@ func newJSONParser(fields []string) (*jsonParser, error) {
 	return &jsonParser{paths: fields}, nil
 }
 
-func (p *jsonParser) parse(line []byte, out []field) string {
+func (p *jsonParser) Parse(line []byte, out []Field) string {
 	line = bytes.TrimSpace(line)
 	if len(line) == 0 || line[0] != '{' && line[0] != '[' {
-		return whyJSON
+		return WhyJSON
 	}
 	if depth(line) > maxDepth {
-		return whyDepth
+		return WhyDepth
 	}
 	if !gjson.ValidBytes(line) {
-		return whyJSON
+		return WhyJSON
 	}
 	for slot, path := range p.paths {
-		out[slot] = jsonField(gjson.GetBytes(line, path))
+		out[slot] = FieldOf(gjson.GetBytes(line, path))
 	}
 	return ""
 }
 
-func jsonField(r gjson.Result) field {
+// FieldOf returns the field that a JSON value is.
+func FieldOf(r gjson.Result) Field {
 	switch {
 	case !r.Exists():
-		return field{}
+		return Field{}
 	case r.Type == gjson.Null:
-		return field{kind: null}
+		return Field{Kind: null}
 	case r.Type == gjson.True:
-		return field{kind: boolean, text: "true"}
+		return Field{Kind: boolean, Text: "true"}
 	case r.Type == gjson.False:
-		return field{kind: boolean, text: "false"}
+		return Field{Kind: boolean, Text: "false"}
 	case r.Type == gjson.Number:
-		return field{kind: numeral, text: r.Raw}
+		return Field{Kind: numeral, Text: r.Raw}
 	case r.Type == gjson.String:
-		return field{kind: words, text: r.Str}
+		return Field{Kind: Words, Text: r.Str}
 	}
-	return field{kind: composite, text: r.Raw}
+	return Field{Kind: composite, Text: r.Raw}
 }
 
 // depth returns how deep brackets are nested outside of strings.
@@ -204,7 +223,7 @@ type csvParser struct {
 	col   []int // by slot
 }
 
-func newCSVParser(cfg *ParseConfig, fields []string) (*csvParser, error) {
+func newCSVParser(cfg *Config, fields []string) (*csvParser, error) {
 	p := &csvParser{names: cfg.CSV}
 	var err error
 	if p.comma, err = single("parse.comma", cfg.Comma, ','); err != nil {
@@ -228,24 +247,49 @@ func newCSVParser(cfg *ParseConfig, fields []string) (*csvParser, error) {
 	return p, nil
 }
 
-func (p *csvParser) parse(line []byte, out []field) string {
+func (p *csvParser) Parse(line []byte, out []Field) string {
 	r := csv.NewReader(bytes.NewReader(line))
 	r.Comma, r.FieldsPerRecord, r.TrimLeadingSpace = p.comma, -1, p.comma != ' ' && p.comma != '\t'
 	row, err := r.Read()
 	if err != nil {
-		return whyCSV
+		return WhyCSV
 	}
 	if _, err := r.Read(); !errors.Is(err, io.EOF) {
-		return whyCSV
+		return WhyCSV
 	}
 	if len(row) != len(p.names) {
-		return whyColumns
+		return WhyColumns
 	}
 	for i := range row {
 		row[i] = strings.TrimSpace(row[i])
 	}
 	for slot, i := range p.col {
-		out[slot] = field{kind: words, text: row[i]}
+		out[slot] = Field{Kind: Words, Text: row[i]}
 	}
 	return ""
+}
+
+// Compile compiles the expression that configuration has at key.
+func Compile(key, text string) (*regexp.Regexp, error) {
+	re, err := regexp.Compile(text)
+	if err != nil {
+		return nil, bad(key, strings.TrimPrefix(err.Error(), "error parsing regexp: "), "a regular expression in RE2 syntax")
+	}
+	return re, nil
+}
+
+// single returns the only character of text, or def if it is empty.
+func single(key, text string, def rune) (rune, error) {
+	if text == "" {
+		return def, nil
+	}
+	r, n := utf8.DecodeRuneInString(text)
+	if n != len(text) || r == utf8.RuneError || r == '"' || r == '\r' || r == '\n' {
+		return 0, bad(key, fmt.Sprintf("%.20q does not do", text), "one character, neither quote nor line end")
+	}
+	return r, nil
+}
+
+func bad(key, text, allowed string) error {
+	return &drivers.ConfigError{Key: key, Text: text, Allowed: allowed}
 }
