@@ -49,6 +49,10 @@ type Reading struct {
 	Time    time.Time // when it was measured; zero: the hub stamps it on arrival
 }
 
+// WhyUnsupported is the reason of a bad reading where this very device has nothing of
+// the kind, and never will. It is the only one that does not make the device degraded.
+const WhyUnsupported = "unsupported"
+
 // Type is the type of a point's values.
 type Type uint8
 

@@ -1,6 +1,6 @@
 // Package board reports how the machine is that the gateway runs on: temperature,
 // power supply, load, memory, disk, time. It runs on any Linux; a point whose source
-// the machine does not have is bad and says why.
+// the machine does not have is bad and unsupported.
 //
 // Sources: proc(5); Documentation/ABI/testing/sysfs-class-thermal and sysfs-class-hwmon
 // of the kernel; for the flags of Raspberry Pis "vcgencmd get_throttled" in Raspberry

@@ -108,7 +108,7 @@ func TestVoltageWithoutFirmwareFile(t *testing.T) {
 	delete(files, "sys/devices/platform/soc/soc:firmware/get_throttled")
 	files["sys/class/hwmon/hwmon1/in0_lcrit_alarm"] = "1\n"
 	got := readings(t, tree(t, files))
-	if got["under_voltage"] != true || got["throttled"] != "why: no_firmware" {
+	if got["under_voltage"] != true || got["throttled"] != "why: unsupported" {
 		t.Error(got)
 	}
 }
@@ -127,9 +127,7 @@ func TestThermalZoneByType(t *testing.T) {
 func TestAbsentAndGarbledPointsSayWhy(t *testing.T) {
 	t.Parallel()
 	for id, why := range withoutElsewhere(readings(t, tree(t, nil))) {
-		switch why {
-		case "why: absent", "why: no_firmware", "why: no_thermal_zone":
-		default:
+		if why != "why: unsupported" {
 			t.Errorf("nothing there: %s is %v", id, why)
 		}
 	}
@@ -143,6 +141,15 @@ func TestAbsentAndGarbledPointsSayWhy(t *testing.T) {
 		if why != "why: garbled" {
 			t.Errorf("garbage: %s is %v", id, why)
 		}
+	}
+}
+
+func TestDiskThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	cfg := tree(t, pi())
+	cfg.Disk += "/none"
+	if got := readings(t, cfg)["disk_used"]; got != "why: no_such_path" {
+		t.Error(got)
 	}
 }
 

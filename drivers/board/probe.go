@@ -16,11 +16,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The reasons why a point has no value.
+// The reasons why a point has no value, besides drivers.WhyUnsupported: this machine's
+// kernel does not tell.
 const (
-	whyZone       = "no_thermal_zone" // the machine has none, or none of the type asked for
-	whyFirmware   = "no_firmware"     // not a Raspberry Pi, or its kernel does not tell
-	whyAbsent     = "absent"          // the kernel does not tell
+	whyZone       = "no_thermal_zone" // none of the configured type
+	whyPath       = "no_such_path"    // of the disk
 	whyUnreadable = "unreadable"      // the kernel does not let us, or failed
 	whyGarbled    = "garbled"         // not in the form that the kernel's documents promise
 )
@@ -68,12 +68,11 @@ func points() []point {
 // maxFile bounds what is read of one of the kernel's files.
 const maxFile = 64 << 10
 
-// read returns a file's text without the white space around it. absent is the
-// reason when there is no such file.
-func read(absent string, elem ...string) (text, why string) {
+// read returns a file's text without the white space around it.
+func read(elem ...string) (text, why string) {
 	f, err := os.Open(filepath.Join(elem...))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", absent
+		return "", drivers.WhyUnsupported
 	}
 	if err != nil {
 		return "", whyUnreadable
@@ -92,7 +91,7 @@ func temperature(cfg *Config) (drivers.Value, string) {
 	if why != "" {
 		return nil, why
 	}
-	text, why := read(whyZone, zone, "temp")
+	text, why := read(zone, "temp")
 	if why != "" {
 		return nil, why
 	}
@@ -113,10 +112,10 @@ func celsius(text string) (drivers.Value, string) {
 func thermalZone(cfg *Config) (dir, why string) {
 	zones, err := filepath.Glob(filepath.Join(cfg.Sys, "class", "thermal", "thermal_zone*"))
 	if err != nil || len(zones) == 0 {
-		return "", whyZone
+		return "", drivers.WhyUnsupported
 	}
 	for _, zone := range zones {
-		typ, _ := read(whyZone, zone, "type")
+		typ, _ := read(zone, "type")
 		switch {
 		case cfg.ThermalZone != "" && typ == cfg.ThermalZone:
 			return zone, ""
@@ -134,7 +133,7 @@ func thermalZone(cfg *Config) (dir, why string) {
 // load returns the probe of one of the three means in /proc/loadavg.
 func load(which int) func(*Config) (drivers.Value, string) {
 	return func(cfg *Config) (drivers.Value, string) {
-		text, why := read(whyAbsent, cfg.Proc, "loadavg")
+		text, why := read(cfg.Proc, "loadavg")
 		if why != "" {
 			return nil, why
 		}
@@ -144,7 +143,7 @@ func load(which int) func(*Config) (drivers.Value, string) {
 
 // uptime reads the first number of /proc/uptime.
 func uptime(cfg *Config) (drivers.Value, string) {
-	text, why := read(whyAbsent, cfg.Proc, "uptime")
+	text, why := read(cfg.Proc, "uptime")
 	if why != "" {
 		return nil, why
 	}
@@ -180,7 +179,7 @@ func used(total, available uint64) (drivers.Value, string) {
 
 func memory(wanted amount) func(*Config) (drivers.Value, string) {
 	return func(cfg *Config) (drivers.Value, string) {
-		text, why := read(whyAbsent, cfg.Proc, "meminfo")
+		text, why := read(cfg.Proc, "meminfo")
 		if why != "" {
 			return nil, why
 		}
@@ -218,7 +217,7 @@ func disk(wanted amount) func(*Config) (drivers.Value, string) {
 		err := unix.Statfs(cfg.Disk, &s)
 		switch {
 		case errors.Is(err, unix.ENOENT):
-			return nil, whyAbsent
+			return nil, whyPath
 		case err != nil || s.Bsize <= 0:
 			return nil, whyUnreadable
 		}
@@ -236,9 +235,9 @@ func throttle(bit uint) func(*Config) (drivers.Value, string) {
 		// soc:firmware up to the Raspberry Pi 4, with an address in the names on later ones.
 		files, err := filepath.Glob(filepath.Join(cfg.Sys, "devices", "platform", "soc*", "*firmware", "get_throttled"))
 		if err != nil || len(files) == 0 {
-			return nil, whyFirmware
+			return nil, drivers.WhyUnsupported
 		}
-		text, why := read(whyFirmware, files[0])
+		text, why := read(files[0])
 		if why != "" {
 			return nil, why
 		}
@@ -259,18 +258,18 @@ func flag(text string, bit uint) (drivers.Value, string) {
 // hwmon driver rpi_volt, whose alarm is the same flag.
 func underVoltage(cfg *Config) (drivers.Value, string) {
 	v, why := throttle(0)(cfg)
-	if why != whyFirmware {
+	if why != drivers.WhyUnsupported {
 		return v, why
 	}
 	names, err := filepath.Glob(filepath.Join(cfg.Sys, "class", "hwmon", "hwmon*", "name"))
 	if err != nil {
-		return nil, whyFirmware
+		return nil, drivers.WhyUnsupported
 	}
 	for _, name := range names {
-		if driver, _ := read(whyFirmware, name); driver != "rpi_volt" {
+		if driver, _ := read(name); driver != "rpi_volt" {
 			continue
 		}
-		text, why := read(whyFirmware, filepath.Dir(name), "in0_lcrit_alarm")
+		text, why := read(filepath.Dir(name), "in0_lcrit_alarm")
 		switch {
 		case why != "":
 			return nil, why
@@ -279,5 +278,5 @@ func underVoltage(cfg *Config) (drivers.Value, string) {
 		}
 		return nil, whyGarbled
 	}
-	return nil, whyFirmware
+	return nil, drivers.WhyUnsupported
 }

@@ -201,10 +201,20 @@ func TestDegradedUntilNothingWasWrongForAWhile(t *testing.T) {
 		if s := b.states(); s[len(s)-1] != "online" {
 			t.Errorf("states = %v", s)
 		}
+		// What the device does not have at all is no trouble.
+		link.Emit(drivers.Reading{Point: "a", Quality: drivers.Bad, Why: drivers.WhyUnsupported})
+		b.pass(time.Minute)
+		if s := b.states(); s[len(s)-1] != "online" {
+			t.Errorf("states = %v", s)
+		}
 		link.Emit(good("nobody", 1.0))
-		synctest.Wait()
+		b.pass(time.Second)
 		if s := b.states(); s[len(s)-1] != "degraded" || b.reason() != "unknown_point" {
 			t.Errorf("states = %v", s)
+		}
+		b.pass(11 * time.Second)
+		if s := b.states(); s[len(s)-1] != "online" {
+			t.Errorf("an unsupported point keeps it degraded: %v", s)
 		}
 	})
 }

@@ -43,7 +43,7 @@ func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (fi
 	}
 	now := d.hub.now()
 	s := p.clean(&r, now)
-	if s.Quality >= drivers.Bad {
+	if unusable(&s) {
 		d.trouble(ctx, "bad_reading")
 	}
 	if !d.take(ctx) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/hub/internal/filter"
 	"gantry/wamp"
 )
 
@@ -153,6 +154,11 @@ func (d *device) trouble(ctx context.Context, reason string) {
 	}
 }
 
+// unusable reports whether a value is missing that the device has.
+func unusable(s *filter.Sample) bool {
+	return s.Quality >= drivers.Bad && s.Why != drivers.WhyUnsupported
+}
+
 // recover brings a degraded device back to online once nothing has been wrong for
 // a while and every point has a usable value. next is when to ask again, zero for
 // not before more trouble.
@@ -168,7 +174,7 @@ func (d *device) recover(ctx context.Context, now time.Time) (next time.Time) {
 		return next
 	}
 	for _, p := range d.points {
-		if p.some && p.last.Quality >= drivers.Bad {
+		if p.some && unusable(&p.last) {
 			d.mu.Unlock()
 			return now.Add(troubleHold)
 		}
