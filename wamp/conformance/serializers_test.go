@@ -21,7 +21,20 @@ var serializers = []item{
 
 var json, msgpack = wamptest.Link{Transport: "websocket", Format: wamp.JSON}, wamptest.Link{Transport: "rawsocket", Format: wamp.MsgPack}
 
-func binaryInJSON(t *testing.T) {
+// byTransport runs f for each transport, whose links in the formats via returns.
+func byTransport(t *testing.T, f func(t *testing.T, via func(wamp.Format) wamptest.Link)) {
+	for _, name := range []string{"websocket", "rawsocket"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f(t, func(format wamp.Format) wamptest.Link { return wamptest.Link{Transport: name, Format: format} })
+		})
+	}
+}
+
+func binaryInJSON(t *testing.T) { byTransport(t, binaryInJSONOver) }
+
+func binaryInJSONOver(t *testing.T, via func(wamp.Format) wamptest.Link) {
+	json, msgpack := via(wamp.JSON), via(wamp.MsgPack)
 	// 0x00 0xFF 0x10 is "AP8Q" in base64.
 	const text, wire = `{"a": [{"b": "\u0000AP8Q"}], "\u0000AP8Q": "plain", "empty": "\u0000"}`, `\u0000AP8Q`
 	w := start(t, json, config{})
@@ -123,9 +136,11 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-func msgpackForms(t *testing.T) {
-	w := start(t, msgpack, config{})
-	j := w.peerBy(json)
+func msgpackForms(t *testing.T) { byTransport(t, msgpackFormsOver) }
+
+func msgpackFormsOver(t *testing.T, via func(wamp.Format) wamptest.Link) {
+	w := start(t, via(wamp.MsgPack), config{})
+	j := w.peerBy(via(wamp.JSON))
 	subscribe(j, "sub", `{}`, "t")
 	for _, c := range []struct{ name, hex, event string }{
 		// [16, 1, {}, "t", [...]]
@@ -183,10 +198,9 @@ func deep(f wamp.Format, n int) []byte {
 	return []byte("\x85\x10\x01\xa0\x61t" + strings.Repeat("\x81", n-1) + "\x80")
 }
 
-func cborFormsAndLimits(t *testing.T) {
-	cbor := wamptest.Link{Transport: "websocket", Format: wamp.CBOR}
-	w := start(t, cbor, config{})
-	j := w.peerBy(json)
+func cborForms(t *testing.T, via func(wamp.Format) wamptest.Link) {
+	w := start(t, via(wamp.CBOR), config{})
+	j := w.peerBy(via(wamp.JSON))
 	subscribe(j, "sub", `{}`, "t")
 	for _, c := range []struct{ name, hex, event string }{
 		{"indefinite lengths", "9f 10 01 bf ff 7f 61 74 ff 9f 7f 61 41 61 42 ff 5f 41 43 41 44 ff ff bf 61 6b 9f 01 ff ff ff", `["AB", "\u0000Q0Q="], {"k": [1]}`},
@@ -200,6 +214,10 @@ func cborFormsAndLimits(t *testing.T) {
 		p.Fence()
 		j.Expect(`[36, "$sub", "*", {}, ` + c.event + `]`)
 	}
+}
+
+func cborFormsAndLimits(t *testing.T) {
+	byTransport(t, cborForms)
 	t.Run("limits", func(t *testing.T) {
 		over(t, wamptest.NetworkLinks(), config{}, func(w *world) {
 			p := w.peer()
