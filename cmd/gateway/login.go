@@ -32,8 +32,14 @@ func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
 	l := g.cfg.Listen
 	cfg := router.LoginConfig{
 		AnonymousRole: l.AnonymousRole, AnonymousAnywhere: l.Anonymous == config.AnonymousAny, NoAnonymous: l.Anonymous == config.AnonymousNone,
+		Trust:     map[string]uint32{},
 		Penalties: auth.PenaltyConfig{First: g.cfg.Login.Penalty, Max: g.cfg.Login.PenaltyMax},
 		Log:       g.log.With("room", "login"),
+	}
+	for name, role := range g.cfg.Roles {
+		if role.TrustLevel != nil {
+			cfg.Trust[name] = *role.TrustLevel
+		}
 	}
 	if l.Cookie.Name != "" {
 		cfg.Cookies.MaxAge = cookieAge(l.Cookie)

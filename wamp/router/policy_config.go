@@ -43,6 +43,9 @@ type RoleConfig struct {
 	AuthorizerTimeout time.Duration `toml:"authorizer_timeout"`
 	// Disclose holds for what no rule says otherwise about.
 	Disclose Disclosure `toml:"disclose"`
+	// TrustLevel is told to the receivers of what the role's sessions call and
+	// publish, see LoginConfig.Trust, which it is for. Nil = nothing is told.
+	TrustLevel *uint32 `toml:"trust_level"`
 }
 
 // RuleConfig allows or denies actions on URIs.
