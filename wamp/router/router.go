@@ -159,9 +159,7 @@ func (r *Router) Admit(ctx context.Context, p wamp.Peer) (serve func()) {
 	s, refusal := r.admit(ctx, p)
 	if refusal != nil {
 		refuse(p, refusal.URI, refusal.Text)
-		r.refused.add(refusal.URI)
-		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
-			"reason", string(refusal.URI), "text", refusal.Text)
+		r.turnedAway(p, refusal.URI, refusal.Text)
 	}
 	if s == nil {
 		_ = p.Close()
@@ -270,9 +268,7 @@ func (r *Router) patience(p wamp.Peer) *wait {
 	w := &wait{peer: p}
 	w.timer = time.AfterFunc(r.cfg.HelloTimeout, func() {
 		p := w.peer
-		r.refused.add(wamp.ErrURIProtocolViolation)
-		r.rare.Info("session refused", "remote", p.Info().Remote, "transport", p.Info().Transport,
-			"reason", string(wamp.ErrURIProtocolViolation), "text", "no HELLO in time")
+		r.turnedAway(p, wamp.ErrURIProtocolViolation, "no HELLO in time")
 		refuse(p, wamp.ErrURIProtocolViolation, "no HELLO within "+r.cfg.HelloTimeout.String())
 		_ = p.Close()
 	})
@@ -286,8 +282,9 @@ func (r *Router) ask(p wamp.Peer, c *wamp.Challenge, until time.Time) wamp.Messa
 		return nil
 	}
 	late := time.AfterFunc(time.Until(until), func() {
-		r.refused.add(wamp.ErrURIAuthenticationFailed)
-		refuse(p, wamp.ErrURIAuthenticationFailed, "the challenge was not answered in time")
+		const text = "the challenge was not answered in time"
+		r.turnedAway(p, wamp.ErrURIAuthenticationFailed, text)
+		refuse(p, wamp.ErrURIAuthenticationFailed, text)
 		_ = p.Close()
 	})
 	defer late.Stop()
@@ -295,7 +292,7 @@ func (r *Router) ask(p wamp.Peer, c *wamp.Challenge, until time.Time) wamp.Messa
 	if err != nil {
 		var violation *wamp.ProtocolError
 		if errors.As(err, &violation) {
-			r.refused.add(wamp.ErrURIProtocolViolation)
+			r.turnedAway(p, wamp.ErrURIProtocolViolation, violation.Text)
 			refuse(p, wamp.ErrURIProtocolViolation, violation.Text)
 		}
 		return nil

@@ -156,15 +156,6 @@ func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text
 	}
 }
 
-// refused counts a refusal, and logs it where the operator can do something.
-func (s *session) refused(uri wamp.URI, text string) {
-	s.realm.refused.add(uri)
-	if uri == wamp.ErrURILimit {
-		s.realm.rare.Warn("request refused: over the limit", "session", uint64(s.id), "authid", s.identity.AuthID, "text", text,
-			"hint", "raise the limit that the text names if the client is meant to do that")
-	}
-}
-
 // lost ends a session that an answer could not be queued for.
 func (s *session) lost(err error) {
 	if errors.Is(err, wamp.ErrClosed) {

@@ -225,6 +225,7 @@ func TestSilenceCountsWhileSomebodyListens(t *testing.T) {
 		}
 		p := wamptest.Over(t, conn, wamptest.Link{Transport: "rawsocket", Format: wamp.JSON})
 		router := <-peers
+		_ = conn.SetReadDeadline(time.Time{})
 		wg.Go(func() { _, _ = io.Copy(io.Discard, conn) }) // pings, which it does not answer
 		for range 3 {
 			time.Sleep(time.Minute) // busy

@@ -92,7 +92,7 @@ type polls struct {
 // serve answers a request for path, which is what follows LongPollConfig.Path.
 func (s *polls) serve(w http.ResponseWriter, r *http.Request, c *webConn, path string) {
 	w.Header().Set("Cache-Control", "no-store")
-	if !s.origin(w, r) {
+	if !s.origin(w, r, c) {
 		return
 	}
 	if r.Method != http.MethodPost {
@@ -127,9 +127,9 @@ func (s *polls) serve(w http.ResponseWriter, r *http.Request, c *webConn, path s
 
 // origin answers requests of web pages that may not connect, and what a browser
 // asks before it lets a page of another host do so. It reports whether to go on.
-func (s *polls) origin(w http.ResponseWriter, r *http.Request) bool {
+func (s *polls) origin(w http.ResponseWriter, r *http.Request, c *webConn) bool {
 	if !websocket.AllowOrigin(r, s.v.cfg.Origins) {
-		http.Error(w, "origin is not allowed", http.StatusForbidden)
+		s.reject(w, c, http.StatusForbidden, "origin is not allowed")
 		return false
 	}
 	origin := r.Header.Get("Origin")
@@ -152,6 +152,12 @@ func (s *polls) origin(w http.ResponseWriter, r *http.Request) bool {
 	h.Set("Access-Control-Max-Age", "600")
 	w.WriteHeader(http.StatusNoContent)
 	return false
+}
+
+// reject answers, counts and logs a request that does not begin a session.
+func (s *polls) reject(w http.ResponseWriter, c *webConn, status int, text string) {
+	s.v.refuse(badHandshake, c.visit.remote(), errors.New("long-poll: "+text))
+	http.Error(w, text, status)
 }
 
 func (s *polls) peer(id string) *pollPeer {
@@ -223,7 +229,7 @@ func (s *polls) open(w http.ResponseWriter, r *http.Request, c *webConn) {
 		err = json.Unmarshal(body, &req)
 	}
 	if err != nil || len(req.Protocols) > maxProtocols {
-		http.Error(w, `expected a body of at most 4 KiB like {"protocols": ["wamp.2.json"]}`, http.StatusBadRequest)
+		s.reject(w, c, http.StatusBadRequest, `expected a body of at most 4 KiB like {"protocols": ["wamp.2.json"]}`)
 		return
 	}
 	for _, name := range req.Protocols {
@@ -234,7 +240,7 @@ func (s *polls) open(w http.ResponseWriter, r *http.Request, c *webConn) {
 			return
 		}
 	}
-	http.Error(w, "protocol must be one of: "+strings.Join(subprotocols(s.v.cfg.Formats, true), ", "), http.StatusBadRequest)
+	s.reject(w, c, http.StatusBadRequest, "protocol must be one of: "+strings.Join(subprotocols(s.v.cfg.Formats, true), ", "))
 }
 
 func (s *polls) start(w http.ResponseWriter, c *webConn, p *pollPeer, protocol string) {

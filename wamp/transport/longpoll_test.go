@@ -487,3 +487,23 @@ func TestLongPollOriginsAndHosts(t *testing.T) {
 		}
 	}
 }
+
+func TestRefusalsOfLongPollAreCounted(t *testing.T) {
+	t.Parallel()
+	s := pollServer(t, transport.ServerConfig{LongPoll: transport.LongPollConfig{Wait: time.Millisecond, Idle: 20 * time.Millisecond}}, echo)
+	p := newPoller(t, s)
+	if status, _ := p.post("open", []byte("no JSON")); status != http.StatusBadRequest {
+		t.Error(status)
+	}
+	if status, _ := p.post("open", []byte(`{"protocols": ["mqtt"]}`)); status != http.StatusBadRequest {
+		t.Error(status)
+	}
+	if resp, _ := p.do(t.Context(), http.MethodPost, "open", http.Header{"Origin": {"https://elsewhere.example"}}, strings.NewReader("")); resp.StatusCode != http.StatusForbidden {
+		t.Error(resp.Status)
+	}
+	p.open("wamp.2.json") // and no more requests
+	until(t, "all are counted", func() bool {
+		st := s.Stats()
+		return st.Refused["bad_handshake"] == 3 && st.Refused["silent"] == 1
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -124,6 +125,7 @@ func (p *pollPeer) expire() {
 	}
 	p.mu.Unlock()
 	if left <= 0 {
+		p.polls.v.refuse(silent, p.info.Remote, nil)
 		p.fail(errIdle)
 	}
 }
@@ -420,6 +422,9 @@ func (p *pollPeer) deliver(w http.ResponseWriter, body []byte) {
 		err = http.NewResponseController(w).Flush()
 	}
 	if err != nil {
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			p.polls.v.refuse(stuck, p.info.Remote, nil)
+		}
 		p.fail(err)
 		return
 	}
