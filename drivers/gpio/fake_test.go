@@ -231,7 +231,7 @@ func (f *fake) unplug() {
 }
 
 // sim is a chip of the kernel's gpio-sim.
-type sim struct{ chip, dir string }
+type sim struct{ chip, dir, live string }
 
 // newSim makes a chip with these lines, or skips the test.
 func newSim(t *testing.T, names ...string) *sim {
@@ -240,15 +240,19 @@ func newSim(t *testing.T, names ...string) *sim {
 	if _, err := os.Stat(root); err != nil {
 		t.Skip("needs a kernel with gpio-sim, configfs, and root")
 	}
-	dev := filepath.Join(root, "gantry-test-"+strconv.Itoa(os.Getpid()))
+	dev, err := os.MkdirTemp(root, "gantry-test-")
+	if err != nil {
+		t.Skipf("needs root: %v", err)
+	}
+	t.Cleanup(func() { os.Remove(dev) })
 	bank := filepath.Join(dev, "bank0")
-	dirs := []string{dev, bank}
+	dirs := []string{bank}
 	for i := range names {
 		dirs = append(dirs, filepath.Join(bank, "line"+strconv.Itoa(i)))
 	}
 	for _, d := range dirs {
 		if err := os.Mkdir(d, 0o755); err != nil {
-			t.Skipf("needs root: %v", err)
+			t.Fatal(err)
 		}
 		t.Cleanup(func() { os.Remove(d) })
 	}
@@ -257,10 +261,15 @@ func newSim(t *testing.T, names ...string) *sim {
 	for i, n := range names {
 		write(t, filepath.Join(bank, "line"+strconv.Itoa(i), "name"), n)
 	}
-	write(t, filepath.Join(dev, "live"), "1")
-	t.Cleanup(func() { write(t, filepath.Join(dev, "live"), "0") })
+	live := filepath.Join(dev, "live")
+	write(t, live, "1")
+	t.Cleanup(func() {
+		if content(t, live) == "1" {
+			write(t, live, "0")
+		}
+	})
 	chip := content(t, filepath.Join(bank, "chip_name"))
-	return &sim{chip, filepath.Join("/sys/devices/platform", content(t, filepath.Join(dev, "dev_name")), chip)}
+	return &sim{chip, filepath.Join("/sys/devices/platform", content(t, filepath.Join(dev, "dev_name")), chip), live}
 }
 
 func (s *sim) pull(t testing.TB, line int, high bool) {
