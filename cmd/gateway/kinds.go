@@ -3,6 +3,7 @@ package main
 import (
 	"gantry/drivers"
 	"gantry/drivers/board"
+	"gantry/drivers/exec"
 	"gantry/drivers/frame"
 	"gantry/drivers/gpio"
 	"gantry/drivers/i2c"
@@ -16,5 +17,5 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines and buses, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, frame.Kind, gpio.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
+	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
 }
