@@ -128,12 +128,13 @@ func (g *Gateway) newRouter() error {
 		return err
 	}
 	l, c := g.cfg.Limits, g.cfg.Realm
-	// The configuration has checked the policy.
-	overflow, _ := wamp.ParseOverflow(c.Overflow)
 	like := func(name wamp.URI) router.RealmConfig {
+		rules := c.For(string(name))
+		// The configuration has checked the policy.
+		overflow, _ := wamp.ParseOverflow(rules.Overflow)
 		return router.RealmConfig{
-			Name: name, Policy: policy, StrictURIs: c.StrictURIs, StrictRequestIDs: c.StrictRequestIDs,
-			Overflow: overflow, RetainedTTL: c.RetainedTTL,
+			Name: name, Policy: policy, StrictURIs: rules.StrictURIs, StrictRequestIDs: rules.StrictRequestIDs,
+			Overflow: overflow, RetainedTTL: rules.RetainedTTL,
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
 			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes, MaxStreams: l.Streams,
 			MaxBacklogBytes: l.BacklogBytes, MaxBacklogSum: l.BacklogTotalBytes,
@@ -145,7 +146,7 @@ func (g *Gateway) newRouter() error {
 	cfg := router.Config{
 		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, HelloTimeout: g.cfg.Listen.HelloTimeout, MaxRealms: c.MaxOnDemand,
 	}
-	for _, name := range c.Also {
+	for _, name := range c.Names(g.cfg.Gateway.Realm) {
 		cfg.Realms = append(cfg.Realms, like(wamp.URI(name)))
 	}
 	if c.OnDemand != "" {

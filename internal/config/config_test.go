@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,59 @@ penalty = "-1s"
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestRulesOfOneRealmAreChecked(t *testing.T) {
+	t.Parallel()
+	cfg, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[realm]
+strict_uris = true
+also = ["more"]
+overflow = "latest"
+[realm.of."A-b"]
+[realm.of."A-c"]
+strict_uris = false
+[realm.of.d]
+overflow = "never"
+retained_ttl = "-1s"
+other = 1
+`})
+	want := []string{
+		`gantry.toml:6: realm.of.A-b: "A-b" is no realm; allowed: parts without spaces or #, joined by dots`,
+		`gantry.toml:10: realm.of.d.overflow: is "never"; allowed: drop_oldest, latest, drop_newest, disconnect`,
+		`gantry.toml:11: realm.of.d.retained_ttl: is negative; allowed: 0, or a duration such as "24h"`,
+		`gantry.toml:12: realm.of.d.other: unknown key; allowed: overflow, retained_ttl, strict_request_ids, strict_uris`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" || cfg != nil {
+		t.Error(diff)
+	}
+	cfg, errs = loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[realm]
+strict_uris = true
+also = ["more"]
+overflow = "latest"
+retained_ttl = "1h"
+[realm.of.gantry]
+strict_request_ids = true
+[realm.of.d]
+strict_uris = false
+retained_ttl = "0s"
+`})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for realm, want := range map[string]config.RealmRules{
+		"more":   {StrictURIs: true, Overflow: "latest", RetainedTTL: time.Hour},
+		"gantry": {StrictURIs: true, StrictRequestIDs: true, Overflow: "latest", RetainedTTL: time.Hour},
+		"d":      {Overflow: "latest"},
+	} {
+		if got := cfg.Realm.For(realm); got != want {
+			t.Errorf("%s: %+v, expected %+v", realm, got, want)
+		}
+	}
+	if got := cfg.Realm.Names("gantry"); !slices.Equal(got, []string{"d", "more"}) {
+		t.Errorf("realms %q", got)
 	}
 }
 

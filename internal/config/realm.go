@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"gantry/wamp"
@@ -16,6 +17,14 @@ type Realm struct {
 	OnDemand string `toml:"on_demand"`
 	// MaxOnDemand bounds them. Default 64.
 	MaxOnDemand int `toml:"max_on_demand"`
+	RealmRules
+	// Of are the rules of realms that differ, by name. Each of them is there as those
+	// of Also are.
+	Of map[string]RealmChanges `toml:"of"`
+}
+
+// RealmRules are how a realm treats its sessions.
+type RealmRules struct {
 	// StrictURIs allows only lower-case letters, digits and _ in URIs.
 	StrictURIs bool `toml:"strict_uris"`
 	// StrictRequestIDs ends sessions whose request IDs do not run 1, 2, 3.
@@ -25,6 +34,38 @@ type Realm struct {
 	Overflow string `toml:"overflow"`
 	// RetainedTTL is how long last values are kept. 0 = until replaced.
 	RetainedTTL time.Duration `toml:"retained_ttl"`
+}
+
+// RealmChanges is the table [realm.of.NAME]: what is different in one realm. What is
+// missing is as in [realm].
+type RealmChanges struct {
+	StrictURIs       *bool          `toml:"strict_uris"`
+	StrictRequestIDs *bool          `toml:"strict_request_ids"`
+	Overflow         *string        `toml:"overflow"`
+	RetainedTTL      *time.Duration `toml:"retained_ttl"`
+}
+
+// For returns the rules of a realm.
+func (r *Realm) For(name string) RealmRules {
+	c, rules := r.Of[name], r.RealmRules
+	change(&rules.StrictURIs, c.StrictURIs)
+	change(&rules.StrictRequestIDs, c.StrictRequestIDs)
+	change(&rules.Overflow, c.Overflow)
+	change(&rules.RetainedTTL, c.RetainedTTL)
+	return rules
+}
+
+func change[T any](v, to *T) {
+	if to != nil {
+		*v = *to
+	}
+}
+
+// Names returns all realms that are there from the start, without the gateway's own.
+func (r *Realm) Names(own string) []string {
+	all := slices.Concat(r.Also, sortedKeys(r.Of))
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(name string) bool { return name == own })
 }
 
 // History is one table [[history]]: events of the gateway's realm that are kept.
@@ -39,6 +80,16 @@ type History struct {
 	MaxAge time.Duration `toml:"max_age"`
 }
 
+// realmRules checks what the table at says of realms.
+func (d *decoder) realmRules(at []string, r RealmRules) {
+	if _, ok := wamp.ParseOverflow(r.Overflow); !ok {
+		d.fail(append(slices.Clone(at), "overflow"), fmt.Sprintf("is %.40q", r.Overflow), "drop_oldest, latest, drop_newest, disconnect")
+	}
+	if r.RetainedTTL < 0 {
+		d.fail(append(slices.Clone(at), "retained_ttl"), "is negative", `0, or a duration such as "24h"`)
+	}
+}
+
 // realms checks [realm] and [[history]].
 func (d *decoder) realms(m *mainFile) {
 	const uri = "parts without spaces or #, joined by dots"
@@ -46,7 +97,7 @@ func (d *decoder) realms(m *mainFile) {
 	for i, name := range m.Realm.Also {
 		at := []string{"realm", fmt.Sprintf("also\x00%d", i)}
 		switch u := wamp.URI(name); {
-		case !u.Valid(m.Realm.StrictURIs, wamp.MatchExact) || u.Reserved():
+		case !u.Valid(m.Realm.For(name).StrictURIs, wamp.MatchExact) || u.Reserved():
 			d.fail(at, fmt.Sprintf("%.80q is no realm", name), uri)
 		case seen[name]:
 			d.fail(at, fmt.Sprintf("%.80q is there already", name), "each realm once")
@@ -59,12 +110,22 @@ func (d *decoder) realms(m *mainFile) {
 	if m.Realm.MaxOnDemand < 0 {
 		d.fail([]string{"realm", "max_on_demand"}, fmt.Sprintf("is %d", m.Realm.MaxOnDemand), "0 (the default) or more")
 	}
-	if _, ok := wamp.ParseOverflow(m.Realm.Overflow); !ok {
-		d.fail([]string{"realm", "overflow"}, fmt.Sprintf("is %.40q", m.Realm.Overflow), "drop_oldest, latest, drop_newest, disconnect")
+	d.realmRules([]string{"realm"}, m.Realm.RealmRules)
+	for _, name := range sortedKeys(m.Realm.Of) {
+		at, rules := []string{"realm", "of", name}, m.Realm.For(name)
+		if u := wamp.URI(name); !u.Valid(rules.StrictURIs, wamp.MatchExact) || u.Reserved() {
+			d.fail(at, fmt.Sprintf("%.80q is no realm", name), uri)
+		}
+		own := m.Realm.Of[name]
+		if own.Overflow == nil {
+			rules.Overflow = ""
+		}
+		if own.RetainedTTL == nil {
+			rules.RetainedTTL = 0
+		}
+		d.realmRules(at, rules)
 	}
-	if m.Realm.RetainedTTL < 0 {
-		d.fail([]string{"realm", "retained_ttl"}, "is negative", `0, or a duration such as "24h"`)
-	}
+	strict := m.Realm.For(m.Gateway.Realm).StrictURIs
 	type subject struct {
 		topic string
 		match wamp.Match
@@ -76,7 +137,7 @@ func (d *decoder) realms(m *mainFile) {
 		switch {
 		case !ok:
 			d.fail(at("match"), fmt.Sprintf("is %.40q", h.Match), "exact, prefix, wildcard")
-		case h.Topic == "" || !wamp.URI(h.Topic).Valid(m.Realm.StrictURIs, match):
+		case h.Topic == "" || !wamp.URI(h.Topic).Valid(strict, match):
 			d.fail(at("topic"), fmt.Sprintf("%.80q is no topic for match %s", h.Topic, match), uri)
 		case kept[subject{h.Topic, match}]:
 			d.fail(at("topic"), fmt.Sprintf("%.80q is there already", h.Topic), "each topic once")
