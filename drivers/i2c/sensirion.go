@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/checksum"
 )
 
 // sht3x is a Sensirion SHT30, SHT31 or SHT35: single shots of high repeatability,
@@ -123,17 +124,6 @@ func parseWords(b []byte) ([]uint16, error) {
 }
 
 // sensirionCRC is the checksum of all Sensirion chips: x^8+x^5+x^4+1 from 0xff.
-func sensirionCRC(b []byte) byte {
-	crc := byte(0xff)
-	for _, x := range b {
-		crc ^= x
-		for range 8 {
-			high := crc & 0x80
-			crc <<= 1
-			if high != 0 {
-				crc ^= 0x31
-			}
-		}
-	}
-	return crc
-}
+func sensirionCRC(b []byte) byte { return byte(sensirion.Sum(b)) }
+
+var sensirion, _ = checksum.Named("crc8_sensirion")

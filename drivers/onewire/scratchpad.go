@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/checksum"
 )
 
 // The reasons why a value is bad or uncertain.
@@ -88,18 +89,7 @@ func judge(family string, milli int64) (drivers.Value, drivers.Quality, string) 
 	return float64(milli) / 1000, drivers.Good, ""
 }
 
-// crc8 is the checksum of 1-Wire: x^8+x^5+x^4+1, least significant bit first.
-func crc8(data []byte) byte {
-	var crc byte
-	for _, b := range data {
-		crc ^= b
-		for range 8 {
-			low := crc & 1
-			crc >>= 1
-			if low == 1 {
-				crc ^= 0x8c
-			}
-		}
-	}
-	return crc
-}
+// maxim is the checksum of 1-Wire: x^8+x^5+x^4+1, least significant bit first.
+var maxim, _ = checksum.Named("crc8_maxim")
+
+func crc8(data []byte) byte { return byte(maxim.Sum(data)) }
