@@ -224,7 +224,7 @@ func TestScan(t *testing.T) {
 		refusing.refuse = map[byte]uint8{fcReadHolding: illegalFunction, fcEncapsulated: illegalFunction}
 		w := newWire(t, 0, map[byte]*unit{1: newUnit(), 2: silent, 4: refusing})
 		cfg := w.config(1, nil)
-		cfg.AnswerTimeout = drivers.Duration(100 * time.Millisecond)
+		cfg.AnswerTimeout = drivers.Duration(500 * time.Millisecond)
 		var got []Found
 		if err := Scan(within(t), cfg, []uint8{1, 2, 3, 4}, func(f Found) { got = append(got, f) }, nil); err != nil {
 			t.Fatal(err)
