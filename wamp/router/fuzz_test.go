@@ -2,6 +2,7 @@ package router_test
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"gantry/wamp"
 	"gantry/wamp/router"
@@ -33,13 +34,19 @@ func (s *script) message() wamp.Message {
 		return []wamp.Match{wamp.MatchExact, wamp.MatchPrefix, wamp.MatchWildcard, wamp.MatchInvalid}[s.next()%4]
 	}
 	flag := func() bool { return s.next()&1 == 1 }
+	passthru := func() *wamp.Passthru {
+		if !flag() {
+			return nil
+		}
+		return &wamp.Passthru{Scheme: []string{"", "x_test"}[s.next()%2]}
+	}
 	switch s.next() % 14 {
 	case 0:
 		return &wamp.Subscribe{Request: s.id(), Topic: s.uri(), Options: wamp.SubscribeOptions{Match: match(), GetRetained: flag()}}
 	case 1:
 		return &wamp.Unsubscribe{Request: s.id(), Subscription: s.id()}
 	case 2, 3:
-		o := wamp.PublishOptions{Acknowledge: flag(), IncludeMe: flag(), DiscloseMe: flag(), Retain: flag(), Unretain: flag()}
+		o := wamp.PublishOptions{Acknowledge: flag(), IncludeMe: flag(), DiscloseMe: flag(), Retain: flag(), Unretain: flag(), Passthru: passthru()}
 		if flag() {
 			o.Filter = &wamp.PublishFilter{Exclude: []wamp.ID{s.id()}, EligibleAuthID: []string{"a", "b"}[:s.next()%3]}
 		}
@@ -55,11 +62,11 @@ func (s *script) message() wamp.Message {
 	case 6, 7, 8:
 		return &wamp.Call{Request: s.id(), Procedure: s.uri(), Options: wamp.CallOptions{
 			Timeout: uint64(s.next() % 3), ReceiveProgress: flag(), Progress: flag(),
-			RKey: []string{"", "k"}[s.next()%2], RunMode: []string{"", "partition", "all"}[s.next()%3]}}
+			RKey: []string{"", "k"}[s.next()%2], RunMode: []string{"", "partition", "all"}[s.next()%3], Passthru: passthru()}}
 	case 9:
 		return &wamp.Cancel{Request: s.id(), Mode: []wamp.CancelMode{wamp.CancelKill, wamp.CancelKillNoWait, wamp.CancelSkip, wamp.CancelInvalid}[s.next()%4]}
 	case 10, 11:
-		return &wamp.Yield{Request: s.id(), Options: wamp.YieldOptions{Progress: flag()}}
+		return &wamp.Yield{Request: s.id(), Options: wamp.YieldOptions{Progress: flag(), Passthru: passthru()}}
 	case 12:
 		return &wamp.ErrorReply{RequestType: []wamp.MessageType{wamp.TypeInvocation, wamp.TypeCall}[s.next()%2], Request: s.id(), URI: s.uri()}
 	}
@@ -82,8 +89,14 @@ func FuzzRouter(f *testing.F) {
 		}
 		within(t, router.RealmConfig{MaxRetained: 3, MaxCalls: 4, MaxRegistrations: 4, MaxSubscriptions: 4, MaxStreams: 2}, func(w *world) {
 			var peers [3]*scripted
-			for i, name := range []string{"a", "b", "c"} {
-				peers[i], _ = w.join(name)
+			everything := wamp.Dict{"payload_passthru_mode": true, "progressive_call_invocations": true, "call_canceling": true, "call_reroute": true}
+			for i, roles := range []wamp.Dict{
+				allRoles, {"publisher": wamp.Dict{}, "subscriber": wamp.Dict{}, "caller": wamp.Dict{}, "callee": wamp.Dict{}},
+				{"publisher": wamp.Dict{"features": everything}, "caller": wamp.Dict{"features": everything}, "callee": wamp.Dict{"features": everything}},
+			} {
+				peers[i] = w.connect()
+				peers[i].say(&wamp.Hello{Realm: "realm1", Details: wamp.Dict{"roles": roles, "authid": string(rune('a' + i))}})
+				peers[i].heard()
 			}
 			calls := [3]map[wamp.ID]int{{}, {}, {}} // calls not answered yet
 			ended := [3]bool{}
@@ -111,6 +124,10 @@ func FuzzRouter(f *testing.F) {
 				if !p.isClosed() {
 					close(p.in)
 				}
+			}
+			synctest.Wait()
+			if left := w.Leftovers("realm1"); left != "" {
+				t.Errorf("left behind: %s", left)
 			}
 		})
 	})

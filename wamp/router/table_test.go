@@ -108,3 +108,76 @@ func BenchmarkMatch(b *testing.B) {
 		}
 	}
 }
+
+// FuzzTable holds any URIs under any policy against matching by hand.
+func FuzzTable(f *testing.F) {
+	f.Add("ea.b\npa.\nwa..c\nw.b.\np", "a.b.c")
+	f.Add("w\nw.\nw..\npa\npab\nea", "a")
+	f.Add("wa..\nwa.b.\nw..c\nea.b.c", "a.b.c")
+	f.Fuzz(func(t *testing.T, patterns, name string) {
+		if !wamp.URI(name).Valid(false, wamp.MatchExact) {
+			return // nobody publishes or calls there
+		}
+		type key struct {
+			match wamp.Match
+			uri   string
+		}
+		tab, held := newTable[key](), map[key]bool{}
+		for line := range strings.SplitSeq(patterns, "\n") {
+			if line == "" || len(held) > 50 {
+				continue
+			}
+			k := key{map[byte]wamp.Match{'p': wamp.MatchPrefix, 'w': wamp.MatchWildcard}[line[0]], line[1:]}
+			tab.put(k.match, wamp.URI(k.uri), k)
+			held[k] = true
+		}
+		want := map[key]bool{}
+		longest := -1
+		for k := range held {
+			if got, ok := tab.get(k.match, wamp.URI(k.uri)); !ok || got != k {
+				t.Fatalf("%+v is found as %+v, %v", k, got, ok)
+			}
+			switch {
+			case k.match == wamp.MatchExact && k.uri == name, k.match == wamp.MatchWildcard && byHand(k.uri, name):
+				want[k] = true
+			case k.match == wamp.MatchPrefix && strings.HasPrefix(name, k.uri):
+				want[k] = true
+				longest = max(longest, len(k.uri))
+			}
+		}
+		got := tab.match(nil, wamp.URI(name))
+		for _, k := range got {
+			if !want[k] {
+				t.Fatalf("%q is matched by %+v", name, k)
+			}
+			delete(want, k)
+		}
+		if len(want) > 0 {
+			t.Fatalf("%q is not matched by %+v", name, want)
+		}
+		if k, ok := tab.longestPrefix(wamp.URI(name)); ok != (longest >= 0) || ok && len(k.uri) != longest {
+			t.Fatalf("the longest prefix of %q is %+v, %v", name, k, ok)
+		}
+		for k := range held {
+			tab.remove(k.match, wamp.URI(k.uri))
+		}
+		if len(tab.exact)+len(tab.prefix)+len(tab.lengths)+len(tab.wildcard.children)+tab.patterns > 0 {
+			t.Fatalf("something is left: %+v", tab)
+		}
+	})
+}
+
+// byHand reports whether a wildcard pattern covers a URI: as many components, each of
+// which is the same or empty in the pattern.
+func byHand(pattern, uri string) bool {
+	p, u := strings.Split(pattern, "."), strings.Split(uri, ".")
+	if len(p) != len(u) {
+		return false
+	}
+	for i := range p {
+		if p[i] != "" && p[i] != u[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -172,7 +172,7 @@ const partingReserve = 4
 func (l *lane) takes(m wamp.Message) bool {
 	switch m.Type() {
 	case wamp.TypeAbort, wamp.TypeGoodbye:
-		return l.n < l.count+partingReserve
+		return l.n < answersOver*l.count+partingReserve
 	case wamp.TypeEvent:
 		return !l.full() && (l.n == 0 || l.n < l.count-l.count/8)
 	}

@@ -128,6 +128,32 @@ func TestPipeLossyTellsTheRouterAndKeepsRoomForTheEnd(t *testing.T) {
 	}
 }
 
+func TestPipeHasMoreRoomForAnswers(t *testing.T) {
+	t.Parallel()
+	_, r := transport.Pipe(transport.PipeConfig{Events: 4})
+	for r.TrySend(event(1)) == nil {
+	}
+	answers := 0
+	for ; answers < 100; answers++ {
+		if err := r.TrySend(&wamp.Published{Request: 1, Publication: 2}); errors.Is(err, wamp.ErrQueueFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if answers < 20 || answers > 32 {
+		t.Errorf("%d answers found room", answers)
+	}
+	for _, m := range []wamp.Message{&wamp.Result{Request: 1, Details: wamp.ResultDetails{Progress: true}}, &wamp.Invocation{Request: 1, Registration: 1}} {
+		if err := r.TrySend(m); !errors.Is(err, wamp.ErrQueueFull) {
+			t.Errorf("%s behind them: %v", m.Type(), err)
+		}
+	}
+	if err := r.TrySend(&wamp.Abort{Reason: "a"}); err != nil {
+		t.Errorf("the last word: %v", err)
+	}
+}
+
 func TestPipeLosslessIsCongestedOverItsMark(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
