@@ -52,7 +52,8 @@ func TestStoppedReaderGetsTheNewestEvents(t *testing.T) {
 			}
 			last = i
 		}
-		if dropped := int(w.Stats(realm).Dropped); gaps != 1 || got+dropped != n {
+		// The network may take some more at any time: then there is another gap.
+		if dropped := int(w.Stats(realm).Dropped); gaps == 0 || got+dropped != n {
 			t.Errorf("%d events came, with %d gaps, and %d are counted as dropped", got, gaps, dropped)
 		}
 		publisher.Send(`[16, "+", {}, "a.b", [0, ` + fmt.Sprintf("%q", text(0)) + `]]`)
