@@ -27,6 +27,7 @@ import (
 	"github.com/creack/pty"
 	"golang.org/x/sys/unix"
 
+	"gantry/wamp/interop"
 	"gantry/wamp/websocket"
 )
 
@@ -459,7 +460,7 @@ func TestForwardWithSocatAtBothEnds(t *testing.T) {
 	t.Parallel()
 	socat, err := exec.LookPath("socat")
 	if err != nil {
-		t.Skip("socat is not installed")
+		interop.Missing(t, "package missing: socat")
 	}
 	dir := t.TempDir()
 	port := filepath.Join(dir, "port")

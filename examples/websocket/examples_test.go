@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"gantry/wamp/interop"
 	"gantry/wamp/websocket"
 )
 
@@ -200,7 +201,7 @@ func testServers(t *testing.T, dir string) {
 func testSerialPort(t *testing.T, dir string) {
 	socat, err := exec.LookPath("socat")
 	if err != nil {
-		t.Skip("socat is not installed")
+		interop.Missing(t, "package missing: socat")
 	}
 	port := filepath.Join(t.TempDir(), "port")
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
