@@ -11,6 +11,9 @@ from autobahn.websocket.compress import (
 
 options, url = json.loads(sys.argv[1]), sys.argv[2]
 
+# Its own limit of one second for the closing handshake is short on a busy machine.
+PATIENT = {"openHandshakeTimeout": 30, "closeHandshakeTimeout": 30}
+
 
 class Echo(WebSocketServerProtocol):
     def onMessage(self, payload, isBinary):
@@ -34,7 +37,7 @@ async def serve():
     for deflate in options["serve"]:
         factory = WebSocketServerFactory()
         factory.protocol = Echo
-        factory.setProtocolOptions(perMessageCompressionAccept=accepting(deflate))
+        factory.setProtocolOptions(perMessageCompressionAccept=accepting(deflate), **PATIENT)
         server = await loop.create_server(factory, "127.0.0.1", 0)
         ports.append(str(server.sockets[0].getsockname()[1]))
     print(" ".join(ports), flush=True)
@@ -82,6 +85,7 @@ async def drive():
         factory.protocol = Drive
         factory.deflate = deflate
         factory.done = asyncio.get_running_loop().create_future()
+        factory.setProtocolOptions(**PATIENT)
         if deflate is not None:
             offer = PerMessageDeflateOffer(
                 request_no_context_takeover=bool(deflate.get("serverNoContextTakeover")),
