@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"gantry/drivers"
@@ -25,8 +24,7 @@ type Driver struct {
 	log  *slog.Logger
 	desc drivers.Description
 
-	mu      sync.Mutex // guards session
-	session *dialog.Session[*answer]
+	life dialog.Life[*answer]
 }
 
 // answer is a frame that answers a command.
@@ -104,37 +102,15 @@ func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 	if err != nil {
 		return err
 	}
-	w := &wire{Conn: conn, echo: d.cfg.Echo}
-	s := dialog.New[*answer](w)
-	d.attach(s)
 	defer func() {
-		d.attach(nil)
-		s.End()
 		if err := conn.Close(); err != nil {
 			d.log.Warn("port is slow to close", "port", conn.Path(), "err", err)
 		}
 	}()
+	w := &wire{Conn: conn, echo: d.cfg.Echo}
+	s := dialog.New[*answer](w)
 	in := &intake{d: d, s: s, link: link, r: newReader(w, d.plan.shape)}
-	if err := in.r.join(ctx); err != nil {
-		return err
-	}
-	if settle := d.cfg.Settle.Std(); settle > 0 {
-		wait, cancel := context.WithTimeout(ctx, settle)
-		err := in.frames(wait)
-		cancel()
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
-	}
-	s.Open()
-	link.Up()
-	return in.frames(ctx)
-}
-
-func (d *Driver) attach(s *dialog.Session[*answer]) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.session = s
+	return d.life.Serve(ctx, s, dialog.Phases{Join: in.r.join, Listen: in.frames, Settle: d.cfg.Settle.Std(), Up: link.Up})
 }
 
 // intake takes the frames of one run.
@@ -201,11 +177,9 @@ func (in *intake) garbage(why string, sample []byte) {
 // exchange sends a command in its turn and waits for the answer. It is nil if none
 // is to come.
 func (d *Driver) exchange(ctx context.Context, c *command, values map[string][]byte) ([]byte, error) {
-	d.mu.Lock()
-	s := d.session
-	d.mu.Unlock()
-	if s == nil {
-		return nil, drivers.ErrOffline
+	s, err := d.life.Session()
+	if err != nil {
+		return nil, err
 	}
 	out := c.template.fill(values)
 	if c.answer == nil {

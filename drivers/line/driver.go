@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"gantry/drivers"
@@ -26,8 +25,7 @@ type Driver struct {
 	desc   drivers.Description
 	values []text.Field // of the line at hand; only Run's goroutine uses it
 
-	mu      sync.Mutex              // guards session
-	session *dialog.Session[*reply] // nil while Run does not run
+	life dialog.Life[*reply]
 }
 
 var (
@@ -89,37 +87,14 @@ func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 	if err != nil {
 		return err
 	}
-	s := dialog.New[*reply](conn)
-	d.attach(s)
 	defer func() {
-		d.attach(nil)
-		s.End()
 		if err := conn.Close(); err != nil {
 			d.log.Warn("port is slow to close", "port", conn.Path(), "err", err)
 		}
 	}()
-	r := serialport.NewLineReader(conn, d.cfg.Frame)
-	if err := r.Join(ctx); err != nil {
-		return err
-	}
-	in := &intake{d: d, s: s, link: link}
-	if settle := d.cfg.Settle.Std(); settle > 0 {
-		wait, cancel := context.WithTimeout(ctx, settle)
-		err := in.lines(wait, r)
-		cancel()
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
-			return err
-		}
-	}
-	s.Open()
-	link.Up()
-	return in.lines(ctx, r)
-}
-
-func (d *Driver) attach(s *dialog.Session[*reply]) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.session = s
+	s := dialog.New[*reply](conn)
+	in := &intake{d: d, s: s, link: link, r: serialport.NewLineReader(conn, d.cfg.Frame)}
+	return d.life.Serve(ctx, s, dialog.Phases{Join: in.r.Join, Listen: in.lines, Settle: d.cfg.Settle.Std(), Up: link.Up})
 }
 
 // intake takes the lines of one run.
@@ -127,6 +102,7 @@ type intake struct {
 	d      *Driver
 	s      *dialog.Session[*reply]
 	link   drivers.Link
+	r      *serialport.LineReader
 	bad    int // lines of garbage in a row
 	warned bool
 }
@@ -136,9 +112,9 @@ type intake struct {
 const suspicious = 10
 
 // lines handles lines until ctx ends or the port is lost.
-func (in *intake) lines(ctx context.Context, r *serialport.LineReader) error {
+func (in *intake) lines(ctx context.Context) error {
 	for {
-		line, err := r.Next(ctx)
+		line, err := in.r.Next(ctx)
 		var fe *serialport.FrameError
 		switch {
 		case err == nil:

@@ -47,11 +47,9 @@ func matcher(ack, nack *regexp.Regexp) func(line []byte) (*reply, bool) {
 // exchange sends a command in its turn and waits for the answer. The reply is nil
 // if the device does not answer.
 func (d *Driver) exchange(ctx context.Context, c *command, values map[string]string) (*reply, error) {
-	d.mu.Lock()
-	s := d.session
-	d.mu.Unlock()
-	if s == nil {
-		return nil, drivers.ErrOffline
+	s, err := d.life.Session()
+	if err != nil {
+		return nil, err
 	}
 	ack, err := c.ack.pattern(values)
 	if err != nil {
