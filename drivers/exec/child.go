@@ -371,7 +371,7 @@ func (d *child) Do(ctx context.Context, id string, args map[string]any, progress
 	if i < 0 {
 		return nil, fmt.Errorf("do %.64s: no such action", id)
 	}
-	if _, err := d.plan.actions[i].texts(args); err != nil {
+	if _, err := d.plan.actions[i].args.Texts(args); err != nil {
 		return nil, fmt.Errorf("do %s: %w", id, err)
 	}
 	if progress == nil {

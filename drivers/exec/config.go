@@ -6,7 +6,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,19 +49,9 @@ type WriteConfig struct {
 
 // ActionConfig describes an action.
 type ActionConfig struct {
-	Description string               `toml:"description"`
-	Command     []string             `toml:"command"` // once: {name} stands for an argument
-	Args        map[string]ArgConfig `toml:"args"`
-}
-
-// ArgConfig describes an argument of an action. All arguments must be given.
-type ArgConfig struct {
-	Type        string   `toml:"type"` // float (default), int, bool, text
-	Unit        string   `toml:"unit"`
-	Description string   `toml:"description"`
-	Min         *float64 `toml:"min"`
-	Max         *float64 `toml:"max"`
-	Enum        []string `toml:"enum"`
+	Description string                    `toml:"description"`
+	Command     []string                  `toml:"command"` // once: {name} stands for an argument
+	Args        map[string]text.ArgConfig `toml:"args"`
 }
 
 const (
@@ -101,15 +90,12 @@ type point struct {
 // action is an action made ready for use.
 type action struct {
 	desc    drivers.Action
-	args    map[string]text.Form
+	args    text.Args
 	command command // once
 }
 
 // command is a program and its arguments, with places for values.
 type command []string
-
-// placeholder is where an argument takes a value.
-var placeholder = regexp.MustCompile(`\{[a-z0-9_]+\}`)
 
 func newPlan(cfg *Config, env drivers.Env) (*plan, error) {
 	p := &plan{maxOutput: int(cfg.MaxOutput), exit: map[int]string{0: "ok"}}
@@ -231,23 +217,11 @@ func (p *plan) all(cfg *Config, child bool) error {
 
 func (p *plan) action(id string, c ActionConfig, child bool) error {
 	key := "action." + id
-	a := &action{args: map[string]text.Form{}, desc: drivers.Action{ID: id, Description: c.Description, Progressive: child}}
-	for _, name := range slices.Sorted(maps.Keys(c.Args)) {
-		arg := c.Args[name]
-		at := key + ".args." + name
-		if !placeholder.MatchString("{" + name + "}") {
-			return bad(at, "a-z 0-9 _", "%.40q is no name", name)
-		}
-		f, err := text.NewForm(at, arg.Type, "", "", "")
-		if err != nil {
-			return err
-		}
-		f.Min, f.Max, f.Enum = arg.Min, arg.Max, arg.Enum
-		a.args[name] = f
-		a.desc.Args = append(a.desc.Args, drivers.Point{ID: name, Type: f.Type, Unit: arg.Unit, Description: arg.Description,
-			Min: arg.Min, Max: arg.Max, Enum: arg.Enum, Writable: true})
+	args, err := text.NewArgs(key+".args", c.Args)
+	if err != nil {
+		return err
 	}
-	var err error
+	a := &action{args: args, desc: drivers.Action{ID: id, Description: c.Description, Args: args.Points, Progressive: child}}
 	switch {
 	case child && len(c.Command) > 0:
 		return bad(key+".command", `only with mode = "once"`, "does not apply: the program is told")
@@ -264,7 +238,7 @@ func newCommand(key string, words []string, dir string, names []string) (command
 	if len(words) == 0 || words[0] == "" {
 		return nil, bad(key, `["/usr/bin/program", "argument"]`, "is missing")
 	}
-	if placeholder.MatchString(words[0]) {
+	if text.Placeholder.MatchString(words[0]) {
 		return nil, bad(key, "values in arguments only", "has a value as its program")
 	}
 	used := map[string]bool{}
@@ -272,7 +246,7 @@ func newCommand(key string, words []string, dir string, names []string) (command
 		if strings.ContainsRune(w, 0) {
 			return nil, bad(key, "texts without NUL", "has a NUL character")
 		}
-		for _, m := range placeholder.FindAllString(w, -1) {
+		for _, m := range text.Placeholder.FindAllString(w, -1) {
 			name := m[1 : len(m)-1]
 			if len(names) > 0 && !slices.Contains(names, name) {
 				return nil, bad(key, "{"+strings.Join(names, "}, {")+"}", "%.40s stands for nothing", m)
@@ -296,7 +270,7 @@ func newCommand(key string, words []string, dir string, names []string) (command
 func (c command) fill(values map[string]string) command {
 	out := slices.Clone(c)
 	for i, w := range out[1:] {
-		out[i+1] = placeholder.ReplaceAllStringFunc(w, func(m string) string {
+		out[i+1] = text.Placeholder.ReplaceAllStringFunc(w, func(m string) string {
 			if v, ok := values[m[1:len(m)-1]]; ok {
 				return v
 			}
@@ -316,28 +290,6 @@ func (p *plan) describe(model string) drivers.Description {
 		d.Actions = append(d.Actions, a.desc)
 	}
 	return d
-}
-
-// texts returns the arguments of an action as texts.
-func (a *action) texts(args map[string]any) (map[string]string, error) {
-	values := make(map[string]string, len(a.args))
-	for name, f := range a.args {
-		v, ok := args[name]
-		if !ok {
-			return nil, fmt.Errorf("argument %s is missing", name)
-		}
-		s, err := f.Text(v)
-		if err != nil {
-			return nil, fmt.Errorf("argument %s %w", name, err)
-		}
-		values[name] = s
-	}
-	for name := range args {
-		if _, ok := a.args[name]; !ok {
-			return nil, fmt.Errorf("no argument %.40q", name)
-		}
-	}
-	return values, nil
 }
 
 // New checks cfg and returns a driver that has not been started. Errors are

@@ -181,7 +181,7 @@ func (d *once) Do(ctx context.Context, id string, args map[string]any, _ func(an
 		return nil, fmt.Errorf("do %.64s: no such action", id)
 	}
 	a := d.plan.actions[i]
-	values, err := a.texts(args)
+	values, err := a.args.Texts(args)
 	if err != nil {
 		return nil, fmt.Errorf("do %s: %w", id, err)
 	}

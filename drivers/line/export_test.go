@@ -1,11 +1,6 @@
 package line
 
-import (
-	"gantry/drivers"
-	"gantry/drivers/internal/dialog"
-)
+import "gantry/drivers"
 
 // Take deals with one line as a running driver does, without a port.
-func (d *Driver) Take(line []byte, link drivers.Link) {
-	(&intake{d: d, s: dialog.New[*reply](nil), link: link}).line(line)
-}
+func (d *Driver) Take(line []byte, link drivers.Link) { d.Begin(nil, link).Message(line) }

@@ -29,6 +29,8 @@ type Session[A any] struct {
 	done  chan struct{} // closed when the port is lost
 	turn  chan struct{} // holds one token: who has taken it may send a command
 
+	tagged bool // a late answer cannot be taken for another's
+
 	mu      sync.Mutex  // guards the rest
 	waiting *waiting[A] // the command whose answer is waited for; nil if none
 	late    *waiting[A] // a command whose answer did not come in time but still may
@@ -49,6 +51,14 @@ type waiting[A any] struct {
 func New[A any](conn Conn) *Session[A] {
 	s := &Session[A]{conn: conn, ready: make(chan struct{}), done: make(chan struct{}), turn: make(chan struct{}, 1)}
 	s.release()
+	return s
+}
+
+// NewTagged is New for a device whose answers say which command they answer: after
+// one that did not come in time, nobody waits for it.
+func NewTagged[A any](conn Conn) *Session[A] {
+	s := New[A](conn)
+	s.tagged = true
 	return s
 }
 
@@ -182,6 +192,9 @@ func (s *Session[A]) forget(w *waiting[A], still time.Duration) {
 		return
 	}
 	s.waiting = nil
+	if s.tagged {
+		return
+	}
 	s.late, s.until = w, time.Now().Add(still)
 }
 

@@ -53,6 +53,11 @@ func (x Field) Is(want string) bool {
 	return errA == nil && errB == nil && a == b
 }
 
+// Says reports whether the field is there and is not null, false, 0 or "".
+func (x Field) Says() bool {
+	return x.Kind != Absent && x.Kind != null && x.Text != "" && !(x.Kind == boolean && x.Text == "false") && !x.Is("0")
+}
+
 // Parser takes a line apart.
 type Parser interface {
 	// Parse fills out, one field for each name that the parser was made for. why
