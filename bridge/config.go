@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Secret is a password that is kept elsewhere.
@@ -29,9 +30,19 @@ type MapConfig struct {
 	// Topic is a topic filter in which levels may have a name, used in the other
 	// keys: "sensors/{room}/+". Required.
 	Topic string `toml:"topic"`
-	// Device is the device's name, a template: "wx_{room}". What comes out of the
-	// topic is put into the form of a name: lower case, _ for any other character.
-	// Required.
+	// Regex is a regular expression (RE2) that topics covered by Topic must match as
+	// well; its named groups are names like those of levels.
+	Regex string `toml:"regex"`
+	// Each is the path of the items of a JSON payload, each of which is mapped by
+	// itself: # stands for every element of an array, * for every member of an object
+	// too. {key} is the index or the member's name. Paths of points begin at the item.
+	// "" = the message is the only item.
+	Each string `toml:"each"`
+	// Fields are more names, with the path of the text, number or bool that each
+	// stands for: in the item, or else in the message.
+	Fields map[string]string `toml:"fields"`
+	// Device is the device's name, a template: "wx_{room}". What is filled in is put
+	// into the form of a name: lower case, _ for any other character. Required.
 	Device string `toml:"device"`
 	// Point is the name of the only point, a template; the alternative to Points.
 	Point string `toml:"point"`
@@ -49,10 +60,24 @@ type MapConfig struct {
 	// Constants are added to the keyword arguments of each reading: texts
 	// (templates, filled in as they are), numbers, true or false.
 	Constants map[string]any `toml:"constants"`
+	// Time is the path of the time of measurement, in the item or else in the message.
+	// Without it, or where it cannot be read, it is the time of arrival.
+	Time string `toml:"time"`
+	// TimeFormat is s, ms or us since 1970, or iso (ISO 8601; without a zone UTC).
+	// "" = any of them, told by its form and size.
+	TimeFormat string `toml:"time_format"`
+	// MaxAge makes readings that are older stale. It needs Time. 0 = any age.
+	MaxAge time.Duration `toml:"max_age"`
+	// GoodIf has the paths of fields with the value, or the list of values, that each
+	// must have: otherwise the quality is uncertain.
+	GoodIf map[string]any `toml:"good_if"`
+	// BadIf has paths likewise: a field that has one of the values makes the quality
+	// bad, and there is no value.
+	BadIf map[string]any `toml:"bad_if"`
 	// IgnoreRetained drops messages that the broker kept from before. Otherwise
 	// they become readings of quality uncertain, since their age is unknown.
 	IgnoreRetained bool `toml:"ignore_retained"`
-	// QoS is the quality of service to ask an external broker for: 0 or 1.
+	// QoS is the quality of service to ask an external broker for: 0, 1 or 2.
 	// Default 1.
 	QoS *uint8 `toml:"qos"`
 }
@@ -109,6 +134,9 @@ type CommandConfig struct {
 	Retain bool `toml:"retain"`
 }
 
+// at is the key of one of several tables.
+func at(table string, i int) string { return fmt.Sprintf("%s[%d]", table, i) }
+
 const allowedTypes = "float, int, bool, text"
 
 var types = []string{"", "float", "int", "bool", "text"}
@@ -116,13 +144,13 @@ var types = []string{"", "float", "int", "bool", "text"}
 // Validate checks all rules. The error is a *ConfigError.
 func (c *RulesConfig) Validate() error {
 	for i := range c.Map {
-		if _, err := newMap(&c.Map[i], fmt.Sprintf("map[%d]", i)); err != nil {
+		if _, err := newMap(&c.Map[i], at("map", i)); err != nil {
 			return err
 		}
 	}
 	seen := map[string]bool{}
 	for i := range c.Command {
-		key := fmt.Sprintf("command[%d]", i)
+		key := at("command", i)
 		cmd, err := newCommand(&c.Command[i], key)
 		if err != nil {
 			return err
@@ -214,7 +242,7 @@ func (p *PointConfig) read(key string, t map[string]any) error {
 // validate checks one point; key is its rule, as rules inherit.
 func (p *PointConfig) validate(key string) error {
 	if text := checkPath(p.Path); text != "" {
-		return bad(key+".path", `keys and indexes separated by dots, such as "wind.avg" or "list.0.t"`, "%.80q %s", p.Path, text)
+		return bad(key+".path", allowedPath, "%.80q %s", p.Path, text)
 	}
 	if !slices.Contains(types, p.Type) {
 		return bad(key+".type", allowedTypes, "is %.80q", p.Type)
@@ -232,6 +260,8 @@ func (p *PointConfig) validate(key string) error {
 }
 
 func finite(f *float64) bool { return f == nil || !math.IsNaN(*f) && !math.IsInf(*f, 0) }
+
+const allowedPath = `keys and indexes separated by dots, such as "wind.avg" or "list.0.t"`
 
 // checkPath refuses what is more than keys and indexes: the queries, modifiers
 // and literals of the path language behind it.

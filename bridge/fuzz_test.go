@@ -38,7 +38,7 @@ func FuzzRules(f *testing.F) {
 		maps = append(maps, bridge.MapConfig{Topic: "#", Device: "scaled", Scale: ptr(1e300), Offset: 1, Points: map[string]any{
 			"a": `a\.b.0`, "b": map[string]any{"path": "0.t", "optional": true, "unit": "Cel"},
 		}})
-		rules, err := bridge.NewRules(bridge.RulesConfig{Map: maps}, origin(t, 0))
+		rules, err := bridge.NewRules(bridge.RulesConfig{Map: maps}, origin(t, 0), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -102,7 +102,7 @@ func FuzzCommands(f *testing.F) {
 		{Procedure: "set.d.s", Topic: "{value}"},
 	}}
 	f.Fuzz(func(t *testing.T, s string, n int64, x float64) {
-		r, err := bridge.NewRules(rules, origin(t, 0))
+		r, err := bridge.NewRules(rules, origin(t, 0), nil)
 		if err != nil {
 			t.Fatal(err)
 		}

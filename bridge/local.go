@@ -27,7 +27,7 @@ type Local struct {
 // NewLocal validates cfg and starts nothing. A nil log discards. The error is a
 // *ConfigError.
 func NewLocal(cfg RulesConfig, origin *Origin, sess wamp.Session, log *slog.Logger) (*Local, error) {
-	rules, err := NewRules(cfg, origin)
+	rules, err := NewRules(cfg, origin, log)
 	if err != nil {
 		return nil, err
 	}

@@ -2,17 +2,15 @@ package bridge
 
 import (
 	"maps"
-	"math"
+	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-	"sync/atomic"
+	"time"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
 
 	"gantry/wamp"
-	"gantry/wamp/serialize"
 )
 
 // Message is an MQTT message, in either direction.
@@ -26,13 +24,20 @@ type Message struct {
 
 // mapping is a rule that turns messages into readings.
 type mapping struct {
+	at        string // where it stands: "map[0]"
 	topic     levels
+	pattern   *regexp.Regexp // nil: none
+	each      []string       // see walk; nil: the message is the only item
+	fields    []mappedField
 	device    template
 	points    []mapped
 	constants []constant
+	time      *timeField // nil: none
+	maxAge    time.Duration
+	good, bad []condition
 	fresh     bool // ignore what was retained
 	qos       byte
-	json      bool // a point needs the payload as JSON
+	json      bool // something needs the payload as JSON
 }
 
 type mapped struct {
@@ -40,6 +45,9 @@ type mapped struct {
 	cfg  PointConfig
 	path string
 }
+
+// mappedField is a variable of the templates that comes out of the payload.
+type mappedField struct{ name, path string }
 
 type constant struct {
 	name  string
@@ -51,10 +59,13 @@ type constant struct {
 var envelope = []string{"ts", "q", "why", "unit", "seq", "ep", "clk", "replay"}
 
 func newMap(c *MapConfig, key string) (*mapping, error) {
-	m := &mapping{fresh: c.IgnoreRetained, qos: 1}
+	m := &mapping{at: key, fresh: c.IgnoreRetained, qos: 1, maxAge: c.MaxAge}
 	var err error
 	if m.topic, err = parseLevels(c.Topic); err != nil {
 		return nil, bad(key+".topic", `a topic filter with named levels, such as "sensors/{room}/+"`, "%.80q %v", c.Topic, err)
+	}
+	if err := m.addVariables(c, key); err != nil {
+		return nil, err
 	}
 	if m.device, err = m.name(c.Device, key+".device"); err != nil {
 		return nil, err
@@ -83,21 +94,82 @@ func newMap(c *MapConfig, key string) (*mapping, error) {
 		m.points = append(m.points, p)
 	}
 	if c.QoS != nil {
-		if *c.QoS > 1 {
-			return nil, bad(key+".qos", "0 or 1", "is %d", *c.QoS)
+		if *c.QoS > 2 {
+			return nil, bad(key+".qos", "0, 1 or 2", "is %d", *c.QoS)
 		}
 		m.qos = *c.QoS
 	}
+	if err := m.addJudgement(c, key); err != nil {
+		return nil, err
+	}
 	return m, m.addConstants(c, key)
+}
+
+// addVariables reads where names come from besides the levels of the topic.
+func (m *mapping) addVariables(c *MapConfig, key string) (err error) {
+	if c.Regex != "" {
+		if m.pattern, err = regexp.Compile(c.Regex); err != nil {
+			return bad(key+".regex", "a regular expression (RE2)", "%.80q: %v", c.Regex, err)
+		}
+		for _, n := range m.pattern.SubexpNames()[1:] {
+			if n != "" && (!identifier(n) || m.topic.has(n)) {
+				return bad(key+".regex", "groups called like (?P<room>...), a-z 0-9 _, and not like a level of the topic", "has the group %.80q", n)
+			}
+		}
+	}
+	if c.Each != "" {
+		if m.each, err = parseEach(c.Each); err != nil {
+			return bad(key+".each", `a path with # for the elements of an array or * for the members of an object, such as "sensors.#"`, "%.80q %v", c.Each, err)
+		}
+		m.json = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Fields)) {
+		at := key + ".fields." + name
+		if !identifier(name) || m.variable(name) {
+			return bad(at, "a name of a-z 0-9 _ that no level, group or key has", "is no name, or taken")
+		}
+		path := c.Fields[name]
+		if text := checkPath(path); text != "" || trimRoot(path) == "" {
+			return bad(at, allowedPath, "%.80q is no path", path)
+		}
+		m.fields = append(m.fields, mappedField{name, trimRoot(path)})
+		m.json = true
+	}
+	return nil
+}
+
+// variable reports whether templates may name it.
+func (m *mapping) variable(name string) bool {
+	return m.topic.has(name) || m.pattern != nil && slices.Contains(m.pattern.SubexpNames(), name) ||
+		m.each != nil && name == "key" || slices.ContainsFunc(m.fields, func(f mappedField) bool { return f.name == name })
+}
+
+// addJudgement reads what decides on time and quality.
+func (m *mapping) addJudgement(c *MapConfig, key string) (err error) {
+	if m.time, err = newTimeField(c.Time, c.TimeFormat, key); err != nil {
+		return err
+	}
+	switch {
+	case c.MaxAge < 0:
+		return bad(key+".max_age", "a time such as \"10m\"", "is %v", c.MaxAge)
+	case c.MaxAge > 0 && m.time == nil:
+		return bad(key+".max_age", "max_age together with time", "the age of a message is not known without its time")
+	}
+	if m.good, err = conditions(c.GoodIf, key+".good_if"); err != nil {
+		return err
+	}
+	if m.bad, err = conditions(c.BadIf, key+".bad_if"); err != nil {
+		return err
+	}
+	m.json = m.json || m.time != nil || len(m.good)+len(m.bad) > 0
+	return nil
 }
 
 // name parses the template of a device's or point's name.
 func (m *mapping) name(s, key string) (template, error) {
 	t := parseTemplate(s)
-	for _, n := range t.names() {
-		if !m.topic.has(n) {
-			return t, bad(key, "the names of levels of the topic", "the topic has no level {%s}", n)
-		}
+	if err := m.known(t, key); err != nil {
+		return t, err
 	}
 	literal := true
 	for _, p := range t.parts {
@@ -113,6 +185,16 @@ func (m *mapping) name(s, key string) (template, error) {
 	return t, nil
 }
 
+// known refuses placeholders that nothing fills.
+func (m *mapping) known(t template, key string) error {
+	for _, n := range t.names() {
+		if !m.variable(n) {
+			return bad(key, "the names of levels of the topic, groups of regex, fields, and key with each", "there is no {%s}", n)
+		}
+	}
+	return nil
+}
+
 func (m *mapping) addConstants(c *MapConfig, key string) error {
 	for _, name := range slices.Sorted(maps.Keys(c.Constants)) {
 		at := key + ".constants." + name
@@ -126,10 +208,8 @@ func (m *mapping) addConstants(c *MapConfig, key string) error {
 				return bad(at, "UTF-8 that does not begin with NUL", "is no text that every session could receive")
 			}
 			k.text = parseTemplate(v)
-			for _, n := range k.text.names() {
-				if !m.topic.has(n) {
-					return bad(at, "the names of levels of the topic", "the topic has no level {%s}", n)
-				}
+			if err := m.known(k.text, at); err != nil {
+				return err
 			}
 		case bool, int64, float64:
 			if f, ok := v.(float64); ok && !finite(&f) {
@@ -144,89 +224,105 @@ func (m *mapping) addConstants(c *MapConfig, key string) error {
 	return nil
 }
 
-// Rules turn messages into readings. They are safe for concurrent use.
-type Rules struct {
-	origin   *Origin
-	maps     []*mapping
-	commands []*command
-	stats    struct{ messages, readings, malformed, bad, ignored, dropped atomic.Uint64 }
-}
-
-// NewRules validates cfg. The error is a *ConfigError.
-func NewRules(cfg RulesConfig, origin *Origin) (*Rules, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
+// admit returns the variables that a message's topic gives, or why the rule does
+// not take the message. counts tells whether it is a message for the rule at all.
+func (m *mapping) admit(msg *Message) (vars map[string]string, counts bool, refused string) {
+	if !m.topic.filter.Matches(msg.Topic) {
+		return nil, false, "the topic is not covered by " + m.topic.filter.String()
 	}
-	if origin == nil {
-		return nil, bad("gateway", "an origin", "is missing")
-	}
-	r := &Rules{origin: origin}
-	for i := range cfg.Map {
-		m, err := newMap(&cfg.Map[i], "map")
-		if err != nil {
-			return nil, err
+	vars = m.topic.vars(msg.Topic)
+	if m.pattern != nil {
+		groups := m.pattern.FindStringSubmatch(msg.Topic)
+		if groups == nil {
+			return nil, false, "the topic does not match the regular expression"
 		}
-		r.maps = append(r.maps, m)
-	}
-	for i := range cfg.Command {
-		c, err := newCommand(&cfg.Command[i], "command")
-		if err != nil {
-			return nil, err
+		if vars == nil {
+			vars = map[string]string{}
 		}
-		r.commands = append(r.commands, c)
-	}
-	return r, nil
-}
-
-// RulesStats count what rules did since they were made.
-type RulesStats struct {
-	Messages  uint64 // messages that a rule is for
-	Readings  uint64 // readings made of them
-	Malformed uint64 // messages that are not the JSON that the rule needs
-	Bad       uint64 // readings of quality bad
-	Ignored   uint64 // retained messages not wanted
-	Dropped   uint64 // readings of topics beyond the limit, or not taken by the session
-}
-
-// Stats returns the counts.
-func (r *Rules) Stats() RulesStats {
-	s := &r.stats
-	return RulesStats{
-		Messages: s.messages.Load(), Readings: s.readings.Load(), Malformed: s.malformed.Load(),
-		Bad: s.bad.Load(), Ignored: s.ignored.Load(), Dropped: s.dropped.Load(),
-	}
-}
-
-// Readings calls emit for each reading that the rules make of a message: its topic
-// and payload, which are emit's. They are to be published with Retain. What a
-// payload does not hold is never made up: it gives a reading of quality bad with a
-// reason in why: empty, malformed, missing, null, not_scalar, not_number, not_bool,
-// not_text, out_of_range.
-func (r *Rules) Readings(m Message, emit func(topic wamp.URI, p wamp.Payload)) {
-	for _, rule := range r.maps {
-		if !rule.topic.filter.Matches(m.Topic) {
-			continue
+		for i, n := range m.pattern.SubexpNames() {
+			if n != "" {
+				vars[n] = groups[i]
+			}
 		}
-		r.stats.messages.Add(1)
-		if m.Retained && rule.fresh {
-			r.stats.ignored.Add(1)
-			continue
-		}
-		r.apply(rule, &m, emit)
 	}
+	if msg.Retained && m.fresh {
+		return nil, true, "it was retained, and the rule ignores those"
+	}
+	return vars, true, ""
 }
 
-func (r *Rules) apply(rule *mapping, m *Message, emit func(wamp.URI, wamp.Payload)) {
-	vars := rule.topic.vars(m.Topic)
+// input is a message that a rule is being applied to.
+type input struct {
+	payload  []byte
+	valid    bool         // the payload is JSON
+	root     gjson.Result // of valid JSON
+	retained bool
+}
+
+// lookup finds path in an item, or else in the message as a whole.
+func (in *input) lookup(item gjson.Result, path string) gjson.Result {
+	if !in.valid {
+		return gjson.Result{}
+	}
+	if res := item.Get(path); res.Exists() {
+		return res
+	}
+	return in.root.Get(path)
+}
+
+func (r *Rules) apply(rule *mapping, m *Message, vars map[string]string, emit func(wamp.URI, wamp.Payload)) {
 	// gjson gives undefined answers for what is not JSON.
-	valid := serialize.Valid(wamp.JSON, m.Payload, serialize.Limits{}) == nil
-	if rule.json && !valid {
+	in := input{payload: m.Payload, retained: m.Retained, valid: jsonMessage(m.Payload)}
+	if in.valid {
+		in.root = gjson.ParseBytes(m.Payload)
+	}
+	if rule.json && !in.valid {
 		r.stats.malformed.Add(1)
+		r.reject("an MQTT message is not the JSON that a rule needs", rule.at, m.Topic)
+	}
+	if rule.each == nil {
+		r.item(rule, m, &in, in.root, vars, emit)
+		return
+	}
+	found := false
+	if in.valid {
+		walk(in.root, rule.each, "", func(key string, item gjson.Result) {
+			found = true
+			mine := maps.Clone(vars)
+			if mine == nil {
+				mine = map[string]string{}
+			}
+			mine["key"] = key
+			r.item(rule, m, &in, item, mine, emit)
+		})
+	}
+	if in.valid && !found {
+		r.stats.malformed.Add(1)
+		r.reject("an MQTT message has nothing where a rule looks for its items", rule.at, m.Topic)
+	}
+}
+
+// item makes the readings of one item.
+func (r *Rules) item(rule *mapping, m *Message, in *input, item gjson.Result, vars map[string]string, emit func(wamp.URI, wamp.Payload)) {
+	if len(rule.fields) > 0 {
+		filled, missing := rule.fill(in, item, vars)
+		if missing != "" {
+			if in.valid {
+				r.stats.malformed.Add(1)
+				r.reject("an MQTT message lacks a field that names are made of", rule.at, m.Topic, "field", missing)
+			}
+			return
+		}
+		vars = filled
+	}
+	verdict := rule.judge(in, item, r.origin.cfg.Now)
+	if verdict.q == "stale" {
+		r.stats.stale.Add(1)
 	}
 	device := sanitised(rule.device.fill(vars))
 	for i := range rule.points {
 		p := &rule.points[i]
-		value, why := p.value(m.Payload, valid)
+		value, why := p.value(in, item)
 		if why == "missing" && p.cfg.Optional {
 			continue
 		}
@@ -234,17 +330,17 @@ func (r *Rules) apply(rule *mapping, m *Message, emit func(wamp.URI, wamp.Payloa
 		kwargs, ok := r.origin.Stamp(topic)
 		if !ok {
 			r.stats.dropped.Add(1)
+			r.reject("a reading is dropped, as there are too many topics of readings", rule.at, m.Topic, "reading", string(topic))
 			continue
 		}
-		switch {
-		case why != "":
-			value = nil
+		verdict.write(kwargs)
+		if why != "" {
 			kwargs["q"], kwargs["why"] = "bad", why
+			r.reject("an MQTT message gives a reading of quality bad", rule.at, m.Topic, "reading", string(topic), "why", why)
+		}
+		if kwargs["q"] == "bad" {
+			value = nil
 			r.stats.bad.Add(1)
-		case m.Retained:
-			kwargs["q"], kwargs["why"] = "uncertain", "retained"
-		default:
-			kwargs["q"] = "good"
 		}
 		if p.cfg.Unit != "" {
 			kwargs["unit"] = p.cfg.Unit
@@ -261,152 +357,18 @@ func (r *Rules) apply(rule *mapping, m *Message, emit func(wamp.URI, wamp.Payloa
 	}
 }
 
-// value takes a point's value out of a payload, or says why there is none.
-func (p *mapped) value(payload []byte, valid bool) (v any, why string) {
-	switch {
-	case len(payload) == 0:
-		return nil, "empty"
-	case valid:
-		res := gjson.ParseBytes(payload)
-		if p.path != "" {
-			res = res.Get(p.path)
-		}
-		if v, why = scalar(res); why != "" {
-			return nil, why
-		}
-	case p.path != "":
-		return nil, "malformed"
-	case payload[0] != 0 && utf8.Valid(payload):
-		v = string(payload)
-	default:
-		v = slices.Clone(payload)
+// fill returns vars with the fields of an item, or the name of one that is missing.
+func (m *mapping) fill(in *input, item gjson.Result, vars map[string]string) (_ map[string]string, missing string) {
+	vars = maps.Clone(vars)
+	if vars == nil {
+		vars = map[string]string{}
 	}
-	return p.convert(v)
-}
-
-// scalar returns the value of a JSON scalar.
-func scalar(res gjson.Result) (v any, why string) {
-	switch res.Type {
-	case gjson.True, gjson.False:
-		return res.Type == gjson.True, ""
-	case gjson.String:
-		if strings.HasPrefix(res.Str, "\x00") {
-			return []byte(res.Str), "" // as text, WAMP's JSON would take it for binary in base64
-		}
-		return res.Str, ""
-	case gjson.Number:
-		if n, err := strconv.ParseInt(res.Raw, 10, 64); err == nil {
-			return n, ""
-		}
-		f, err := strconv.ParseFloat(res.Raw, 64)
-		if err != nil {
-			return nil, "out_of_range"
-		}
-		return f, ""
-	case gjson.JSON:
-		return nil, "not_scalar"
-	}
-	if res.Exists() {
-		return nil, "null"
-	}
-	return nil, "missing"
-}
-
-// convert applies type, scale and offset.
-func (p *mapped) convert(v any) (any, string) {
-	kind := p.cfg.Type
-	if p.cfg.Scale != nil || p.cfg.Offset != 0 {
-		kind = "float"
-	}
-	switch kind {
-	case "float":
-		f, ok := number(v)
+	for _, f := range m.fields {
+		text, ok := scalarText(in.lookup(item, f.path))
 		if !ok {
-			return nil, "not_number"
+			return nil, f.name
 		}
-		if p.cfg.Scale != nil {
-			f *= *p.cfg.Scale
-		}
-		if f += p.cfg.Offset; math.IsInf(f, 0) || math.IsNaN(f) {
-			return nil, "out_of_range"
-		}
-		return f, ""
-	case "int":
-		if n, ok := v.(int64); ok {
-			return n, ""
-		}
-		if s, ok := v.(string); ok {
-			if n, err := strconv.ParseInt(strings.TrimSpace(s), 10, 64); err == nil {
-				return n, ""
-			}
-		}
-		f, ok := number(v)
-		if !ok {
-			return nil, "not_number"
-		}
-		if f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-			return nil, "out_of_range"
-		}
-		return int64(f), ""
-	case "bool":
-		return boolean(v)
-	case "text":
-		switch v := v.(type) {
-		case string:
-			return v, ""
-		case []byte:
-			return nil, "not_text"
-		}
-		return plainText(v), ""
+		vars[f.name] = text
 	}
-	return v, ""
-}
-
-// number reads a finite number.
-func number(v any) (float64, bool) {
-	switch v := v.(type) {
-	case int64:
-		return float64(v), true
-	case float64:
-		return v, true
-	case string:
-		f, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
-		return f, err == nil && !math.IsInf(f, 0) && !math.IsNaN(f)
-	}
-	return 0, false
-}
-
-func boolean(v any) (any, string) {
-	switch v := v.(type) {
-	case bool:
-		return v, ""
-	case int64:
-		if v == 0 || v == 1 {
-			return v == 1, ""
-		}
-	case string:
-		switch strings.ToLower(strings.TrimSpace(v)) {
-		case "true", "on", "yes", "1":
-			return true, ""
-		case "false", "off", "no", "0":
-			return false, ""
-		}
-	}
-	return nil, "not_bool"
-}
-
-// plainText returns a number or bool as JSON writes it.
-func plainText(v any) string {
-	switch v := v.(type) {
-	case bool:
-		return strconv.FormatBool(v)
-	case int64:
-		return strconv.FormatInt(v, 10)
-	case uint64:
-		return strconv.FormatUint(v, 10)
-	case float64:
-		b, _ := serialize.AppendValue(nil, wamp.JSON, v) // finite
-		return string(b)
-	}
-	return ""
+	return vars, ""
 }

@@ -62,7 +62,7 @@ func TestReadings(t *testing.T) {
 		},
 		{Topic: "plain/{dev}/{what}", Device: "wx_{dev}", Point: "{what}", Unit: "hPa", Type: "float", IgnoreRetained: true},
 		{Topic: "any/+", Device: "any", Point: "value"},
-	}}, origin(t, 0))
+	}}, origin(t, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestReadings(t *testing.T) {
 
 func TestStreamsAreBounded(t *testing.T) {
 	t.Parallel()
-	rules, err := bridge.NewRules(bridge.RulesConfig{Map: []bridge.MapConfig{{Topic: "{d}/x", Device: "{d}", Point: "p"}}}, origin(t, 10))
+	rules, err := bridge.NewRules(bridge.RulesConfig{Map: []bridge.MapConfig{{Topic: "{d}/x", Device: "{d}", Point: "p"}}}, origin(t, 10), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestRulesConfigErrors(t *testing.T) {
 		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"r": "{y}"} }), "map[0].constants.r"},
 		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"r": []any{}} }), "map[0].constants.r"},
 		{m(func(c *bridge.MapConfig) { c.Constants = map[string]any{"r": "\x00"} }), "map[0].constants.r"},
-		{m(func(c *bridge.MapConfig) { c.QoS = ptr[uint8](2) }), "map[0].qos"},
+		{m(func(c *bridge.MapConfig) { c.QoS = ptr[uint8](3) }), "map[0].qos"},
 		{points("t"), ""},
 		{points(map[string]any{"path": "t", "scale": int64(2)}), ""},
 		{points(1), "map[0].points.p"},
@@ -228,7 +228,7 @@ func TestCommands(t *testing.T) {
 		{Procedure: "set.lamp.quoted", Topic: "lamp/text", Payload: ptr(`{"text":"{value}"}`)},
 		{Procedure: "do.lamp.blink", Topic: "lamp/{zone}/blink", Payload: ptr(`{"times":{times},"zone":{zone:json}}`)},
 		{Procedure: "do.lamp.reset", Topic: "lamp/reset"},
-	}}, origin(t, 0))
+	}}, origin(t, 0), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,7 +46,7 @@ func New(name string, cfg Config, origin *bridge.Origin, sess wamp.Session, log 
 	if sess == nil {
 		return nil, errors.New("mqtt: a session is required")
 	}
-	rules, err := bridge.NewRules(cfg.RulesConfig, origin)
+	rules, err := bridge.NewRules(cfg.RulesConfig, origin, log)
 	if err != nil {
 		return nil, err
 	}

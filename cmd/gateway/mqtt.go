@@ -20,10 +20,10 @@ func (a *app) mqttCommand() *cobra.Command {
 		Short: "Talk to an MQTT listener or broker",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{errors.New("mqtt needs a subcommand: publish")}
+			return usageError{errors.New("mqtt needs a subcommand: publish, map")}
 		},
 	}
-	cmd.AddCommand(a.mqttPublishCommand())
+	cmd.AddCommand(a.mqttPublishCommand(), a.mqttMapCommand())
 	return cmd
 }
 

@@ -24,7 +24,7 @@ func TestSampleMessageFitsTheRule(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rules, err := bridge.NewRules(bridge.RulesConfig{Map: []bridge.MapConfig{rule}}, origin)
+		rules, err := bridge.NewRules(bridge.RulesConfig{Map: []bridge.MapConfig{rule}}, origin, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
