@@ -192,7 +192,8 @@ type Kind struct {
 	// an error) and passes it to New.
 	Config func() any
 	// New validates the configuration and returns a driver that has not been
-	// started. An error names the key as *ConfigError.
+	// started. An error names the key as *ConfigError. nil = a Finder makes the
+	// drivers, see FoundKind.
 	New func(cfg any, env Env) (Driver, error)
 	// Agree, if not nil, checks what several devices of this kind must agree upon,
 	// such as the speed of a line that they share. It gets the configurations of all

@@ -280,8 +280,13 @@ func invalid(text string, details wamp.Dict) error {
 	return wamp.NewError(wamp.ErrURIInvalidArgument, text, details)
 }
 
-// audit writes the line of one command: who, what, with which outcome.
+// audit writes the line of one command to the device.
 func (d *device) audit(verb, name string, c *call, start time.Time, err error) {
+	d.hub.auditLine(verb, d.name, name, c, start, err)
+}
+
+// auditLine writes the line of one command: who, what, with which outcome.
+func (h *Hub) auditLine(verb, device, name string, c *call, start time.Time, err error) {
 	outcome := "done"
 	var e *wamp.Error
 	if errors.As(err, &e) {
@@ -290,8 +295,8 @@ func (d *device) audit(verb, name string, c *call, start time.Time, err error) {
 		outcome = "failed"
 	}
 	by := &c.inv.Details
-	d.hub.audit.Info("command", "verb", verb, "device", d.name, "name", name,
+	h.audit.Info("command", "verb", verb, "device", device, "name", name,
 		"args", clip(fmt.Sprint(c.args), 64), "kwargs", clip(fmt.Sprint(c.kwargs), 128),
 		"caller", uint64(by.Caller), "authid", by.CallerAuthID, "authrole", by.CallerAuthRole,
-		"outcome", outcome, "took_us", d.hub.now().Sub(start).Microseconds())
+		"outcome", outcome, "took_us", h.now().Sub(start).Microseconds())
 }

@@ -27,6 +27,8 @@ type device struct {
 	points     []*point
 	byID       map[string]*point
 	actions    map[string]*action
+	found      string // key of the candidate that it is; "" = configured
+	absent     string // why there is no driver
 	linkTopic  wamp.URI
 	linkStream *atomic.Uint64
 	retry      RetryConfig
@@ -56,7 +58,7 @@ type device struct {
 	woken       chan struct{}           // closed when a point's demand changes; nil while nobody waits
 	keep        func(point string) bool // which topics stay retained, "" for the link's; nil = all
 
-	// driver is used by supervise only.
+	// driver is used by supervise only. nil = the candidate has not been found.
 	driver drivers.Driver
 
 	// cancel and done are set when the device is started, under the hub's mutex.
@@ -70,10 +72,14 @@ func (d *device) run(ctx context.Context) {
 	wg.Go(func() { d.keepHouse(ctx) })
 	wg.Go(func() { d.keepRules(ctx) })
 	wg.Go(func() { d.hub.serve(ctx, d.procedures()) })
-	if d.cfg.Disabled {
+	switch {
+	case d.cfg.Disabled:
 		d.change(ctx, nil, Parked, "disabled")
 		<-ctx.Done()
-	} else {
+	case d.driver == nil:
+		d.change(ctx, nil, Offline, d.absent)
+		<-ctx.Done()
+	default:
 		d.supervise(ctx)
 	}
 	wg.Wait()

@@ -10,6 +10,9 @@
 // A command's way back: set (command.go), spec.check (describe.go), permit
 // (interlock.go), write (write.go), the lane (life.go), the driver.
 //
+// Devices that appear by themselves are candidates (found.go) until somebody decides
+// (decide.go).
+//
 // The hub is a component on a [wamp.Session] and does not know whether that is
 // in the router's process or on another machine. The names, envelopes and errors
 // that it puts on the wire are specified in docs/topics.md.

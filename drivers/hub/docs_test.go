@@ -21,6 +21,8 @@ func TestContractIsDocumented(t *testing.T) {
 		hub.PointTopic("<gw>", "<dev>", "<point>"), hub.LinkTopic("<gw>", "<dev>"),
 		hub.GetProcedure("<gw>", "<dev>", "<point>"), hub.SetProcedure("<gw>", "<dev>", "<point>"), hub.DoProcedure("<gw>", "<dev>", "<action>"),
 		hub.SysProcedure("<gw>", "list"), hub.SysProcedure("<gw>", "describe"), hub.SysProcedure("<gw>", "restart"), hub.SysProcedure("<gw>", "keepalive"),
+		hub.SysProcedure("<gw>", "pending"), hub.SysProcedure("<gw>", "accept"), hub.SysProcedure("<gw>", "ignore"), hub.SysProcedure("<gw>", "forget"),
+		hub.ArrivalTopic("<gw>", "appeared"), hub.ArrivalTopic("<gw>", "vanished"),
 		hub.ErrURIRefused, wamp.ErrURIOutOfRange, wamp.ErrURIReadOnly, wamp.ErrURIBusy, wamp.ErrURIOffline, wamp.ErrURIDevTimeout,
 		wamp.ErrURINotVerified, wamp.ErrURISafeLock, wamp.ErrURIExpired, wamp.ErrURIBadConfig,
 		wamp.ErrURIInvalidArgument, wamp.ErrURINoSuchProcedure, wamp.ErrURIRuntimeError, wamp.ErrURICanceled,

@@ -297,7 +297,12 @@ func run(t *testing.T, devices []hub.Device, f func(b *bench)) {
 
 func start(t *testing.T, sess *session, devices []hub.Device) *bench {
 	t.Helper()
-	h, err := hub.New(hub.Config{Gateway: "barn", Epoch: 7}, devices, sess, deps(), nil)
+	return startWith(t, sess, devices, deps())
+}
+
+func startWith(t *testing.T, sess *session, devices []hub.Device, d hub.Deps) *bench {
+	t.Helper()
+	h, err := hub.New(hub.Config{Gateway: "barn", Epoch: 7}, devices, sess, d, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

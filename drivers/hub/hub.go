@@ -68,6 +68,14 @@ type Deps struct {
 	// Audit receives a line for every command: who, what, with which outcome.
 	// nil = the hub's log.
 	Audit *slog.Logger
+	// Sources are where devices come from that appear by themselves.
+	Sources []Source
+	// Decisions keeps what people decide about them. nil = it is kept until the hub
+	// ends.
+	Decisions Decisions
+	// Ignored are the keys of the candidates that are ignored, see
+	// drivers.Candidate.Key.
+	Ignored []string
 }
 
 // Device is one device to supervise.
@@ -76,8 +84,12 @@ type Device struct {
 	Name string
 	// Config holds the generic keys of its table.
 	Config DeviceConfig
-	// Driver speaks to it. It belongs to the hub from now on.
+	// Driver speaks to it. It belongs to the hub from now on. nil = it is built of
+	// the candidate Found, once that has been found.
 	Driver drivers.Driver
+	// Found is the key of the candidate that the device is; "" = it was not found but
+	// configured.
+	Found string
 	// Renew builds a driver of the same description, to replace one that
 	// panicked and cannot be trusted any more. nil = the same one is run again.
 	Renew func() (drivers.Driver, error)
@@ -96,6 +108,8 @@ type Hub struct {
 	audit  *slog.Logger
 	mute   atomic.Bool // the router takes no descriptions
 	demand bell        // wakes watchDemand
+
+	finds *finds
 
 	// admin serializes the methods that change the set of devices: one slot. They
 	// wait for devices to stop, so it is no mutex.
@@ -144,9 +158,13 @@ func New(cfg Config, devices []Device, sess wamp.Session, deps Deps, log *slog.L
 	if h.audit == nil {
 		h.audit = log.With("log", "audit")
 	}
+	h.finds = newFinds(h, &deps)
 	for _, dev := range devices {
 		if err := h.AddDevice(dev); err != nil {
 			return nil, err
+		}
+		if dev.Found != "" {
+			h.finds.accepted[dev.Found] = dev.Name
 		}
 	}
 	return h, nil
@@ -181,17 +199,23 @@ func (h *Hub) newDevice(dev Device) (*device, error) {
 	if err := dev.Config.Validate(); err != nil {
 		return nil, err
 	}
-	if dev.Driver == nil {
+	if dev.Driver == nil && dev.Found == "" {
 		return nil, fmt.Errorf("device %s has no driver", dev.Name)
 	}
 	d := &device{
-		hub: h, name: dev.Name, cfg: dev.Config, driver: dev.Driver, renew: dev.Renew,
+		hub: h, name: dev.Name, cfg: dev.Config, driver: dev.Driver, renew: dev.Renew, found: dev.Found, absent: whyAbsent,
 		retry: dev.Config.Retry.withDefaults(), byID: make(map[string]*point), farewell: "stopped",
 		linkTopic: LinkTopic(h.cfg.Gateway, dev.Name),
 		token:     make(chan struct{}, 1), kick: make(bell, 1), rules: make(bell, 1), again: make(bell, 1),
 	}
 	if h.log != nil {
 		d.log = h.log.With("device", dev.Name)
+	}
+	if dev.Driver == nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		d.linkStream, d.pause = h.stream(d.linkTopic), idleWait
+		return d, nil
 	}
 	if err := checkDemand(&d.cfg, dev.Driver); err != nil {
 		return nil, err
@@ -284,13 +308,17 @@ func (h *Hub) RemoveDevice(name string) error {
 // ReplaceDevice puts dev in the place of the device of the same name, or adds
 // it: this is what a changed configuration file calls. The device that is there
 // goes on if dev is not valid; the error says why.
-func (h *Hub) ReplaceDevice(dev Device) error {
+func (h *Hub) ReplaceDevice(dev Device) error { return h.replace(dev, whyAbsent) }
+
+// replace is ReplaceDevice; absent is the reason of a device without a driver.
+func (h *Hub) replace(dev Device, absent string) error {
 	h.admin <- struct{}{}
 	defer func() { <-h.admin }()
 	d, err := h.newDevice(dev)
 	if err != nil {
 		return err
 	}
+	d.absent = absent
 	if old := h.device(dev.Name); old != nil {
 		h.halt(old, "restart", func(id string) bool { return id == "" || d.byID[id] != nil })
 	}
@@ -376,6 +404,9 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.mu.Unlock()
 	wg.Go(func() { h.serve(ctx, h.procedures()) })
 	wg.Go(func() { h.watchDemand(ctx) })
+	for i := range h.finds.sources {
+		wg.Go(func() { h.finds.supervise(ctx, &h.finds.sources[i]) })
+	}
 
 	err := h.watch(ctx)
 

@@ -156,7 +156,8 @@ func TestProceduresAreRegistered(t *testing.T) {
 			"gantry.barn.do..", "gantry.barn.do.dev.calibrate",
 			"gantry.barn.get..", "gantry.barn.get.dev.a", "gantry.barn.get.dev.led",
 			"gantry.barn.set..", "gantry.barn.set.dev.cmd", "gantry.barn.set.dev.led",
-			"gantry.barn.sys.device.describe", "gantry.barn.sys.device.keepalive", "gantry.barn.sys.device.list", "gantry.barn.sys.device.restart",
+			"gantry.barn.sys.device.accept", "gantry.barn.sys.device.describe", "gantry.barn.sys.device.forget", "gantry.barn.sys.device.ignore",
+			"gantry.barn.sys.device.keepalive", "gantry.barn.sys.device.list", "gantry.barn.sys.device.pending", "gantry.barn.sys.device.restart",
 		}
 		if d := cmp.Diff(want, b.sess.procedures()); d != "" {
 			t.Errorf("procedures (-want +got):\n%s", d)
@@ -164,7 +165,7 @@ func TestProceduresAreRegistered(t *testing.T) {
 		if err := b.hub.RemoveDevice("dev"); err != nil {
 			t.Fatal(err)
 		}
-		if got := b.sess.procedures(); len(got) != 7 {
+		if got := b.sess.procedures(); len(got) != 11 {
 			t.Errorf("after removal: %v", got)
 		}
 	})

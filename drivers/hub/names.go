@@ -50,8 +50,11 @@ func DoProcedure(gateway, device, action string) wamp.URI {
 }
 
 // SysProcedure returns one of the hub's own procedures: verb is list, describe,
-// restart or keepalive.
+// restart, keepalive, pending, accept, ignore or forget.
 func SysProcedure(gateway, verb string) wamp.URI { return uri(gateway, "sys", "device", verb) }
+
+// ArrivalTopic returns the topic of candidates: verb is appeared or vanished.
+func ArrivalTopic(gateway, verb string) wamp.URI { return uri(gateway, "sys", "device", verb) }
 
 func uri(gateway, class, device, name string) wamp.URI {
 	return wamp.URI("gantry." + gateway + "." + class + "." + device + "." + name)

@@ -89,6 +89,7 @@ type Status struct {
 	Driver   string // the kind
 	Model    string
 	Wire     string // what it shares with others; "" = nothing
+	Found    string // key of the candidate that it is; "" = configured
 	State    State
 	Reason   string // of the state; "" when online
 	Since    time.Time
@@ -105,7 +106,7 @@ func (d *device) status() Status {
 	link := d.link
 	d.mu.Unlock()
 	return Status{
-		Device: d.name, Label: d.cfg.Label, Driver: d.cfg.Driver, Model: d.desc.Model, Wire: d.wire,
+		Device: d.name, Label: d.cfg.Label, Driver: d.cfg.Driver, Model: d.desc.Model, Wire: d.wire, Found: d.found,
 		State: link.state, Reason: link.reason, Since: time.UnixMicro(link.since),
 		Points: len(d.points), Actions: len(d.desc.Actions),
 		Counters: d.count.read(),

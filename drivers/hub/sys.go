@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"gantry/drivers"
 	"gantry/wamp"
 )
 
@@ -45,6 +46,10 @@ func (h *Hub) procedures() []procedure {
 		{uri: SysProcedure(h.cfg.Gateway, "describe"), serve: h.describe},
 		{uri: SysProcedure(h.cfg.Gateway, "restart"), serve: h.restart},
 		{uri: SysProcedure(h.cfg.Gateway, "keepalive"), serve: h.keepalive},
+		{uri: SysProcedure(h.cfg.Gateway, "pending"), serve: h.finds.pending},
+		{uri: SysProcedure(h.cfg.Gateway, "accept"), serve: h.finds.accept},
+		{uri: SysProcedure(h.cfg.Gateway, "ignore"), serve: h.finds.ignore},
+		{uri: SysProcedure(h.cfg.Gateway, "forget"), serve: h.finds.forget},
 	}
 	for _, class := range []string{"get", "set", "do"} {
 		list = append(list, procedure{uri: uri(h.cfg.Gateway, class, "", ""), match: wamp.MatchWildcard, optional: true, serve: h.fallback})
@@ -75,7 +80,7 @@ func (s *Status) dict() wamp.Dict {
 			"polls": int64(c.Polls), "missed": int64(c.Missed), "requests": int64(c.Requests),
 		},
 	}
-	for k, v := range map[string]string{"label": s.Label, "model": s.Model, "wire": s.Wire, "reason": s.Reason} {
+	for k, v := range map[string]string{"label": s.Label, "model": s.Model, "wire": s.Wire, "found": s.Found, "reason": s.Reason} {
 		if v != "" {
 			d[k] = v
 		}
@@ -172,6 +177,9 @@ func (h *Hub) fallback(ctx context.Context, c *call) (wamp.Payload, error) {
 	d := h.device(name)
 	if d == nil {
 		return wamp.Payload{}, h.noDevice(wamp.ErrURINoSuchProcedure, name)
+	}
+	if d.found != "" && len(d.points)+len(d.actions) == 0 {
+		return wamp.Payload{}, d.answer(drivers.ErrOffline, "")
 	}
 	kind, allowed := "point", d.ids(class)
 	if class == "do" {

@@ -77,6 +77,9 @@ func (l *loader) device(d *decoder, path []string, t map[string]any) (dev Device
 	if err := hub.CheckDevice(built); err != nil {
 		d.complain(path, err)
 	}
+	if built.Driver == nil {
+		return dev
+	}
 	for _, p := range built.Driver.Describe().Points {
 		l.points[name] = append(l.points[name], p.ID)
 	}
@@ -85,6 +88,9 @@ func (l *loader) device(d *decoder, path []string, t map[string]any) (dev Device
 
 // Build makes the device for the hub. It starts nothing.
 func (dev *Device) Build(log *slog.Logger, now func() time.Time) (hub.Device, error) {
+	if found, is := dev.Driver.(*drivers.FoundConfig); is {
+		return hub.Device{Name: dev.Name, Config: dev.Hub, Found: drivers.CandidateKey(dev.Kind.Name, found.Found)}, found.Validate()
+	}
 	renew := func() (drivers.Driver, error) {
 		return dev.Kind.New(dev.Driver, drivers.Env{
 			Device: dev.Name, Dir: filepath.Dir(dev.File), Log: log.With("device", dev.Name), Now: now,
