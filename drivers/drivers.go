@@ -200,6 +200,9 @@ type Kind struct {
 	// that are in order and not disabled, by name, and returns what is wrong with
 	// those that must not run, as *ConfigError. It keeps nothing.
 	Agree func(devices map[string]any) map[string]error
+	// Finder, if not nil, is how devices of this kind are found where the
+	// configuration has a table [discovery.NAME].
+	Finder *FinderKind
 }
 
 // ConfigError tells which key of a device's configuration is wrong and what

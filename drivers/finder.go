@@ -48,6 +48,15 @@ type Candidate struct {
 	New func(env Env) (Driver, error)
 }
 
+// FinderKind makes the finder of a kind of devices.
+type FinderKind struct {
+	// Config returns a pointer to a new configuration struct, as Kind.Config does.
+	Config func() any
+	// New validates the configuration and returns a finder that has not been started.
+	// An error names the key as *ConfigError.
+	New func(cfg any, env Env) (Finder, error)
+}
+
 // maxCandidateID bounds Candidate.ID.
 const maxCandidateID = 128
 

@@ -56,6 +56,7 @@ With --json each device is one line: {"gateway": ..., "device": ..., "state": ..
 			return a.followDevices(cmd.Context(), s, t, asJSON)
 		})
 	}
+	cmd.AddCommand(a.arrivalCommands()...)
 	return cmd
 }
 

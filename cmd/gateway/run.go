@@ -61,6 +61,7 @@ type Gateway struct {
 	server  *transport.Server
 	mqttd   *mqttd.Server // nil: no MQTT listener
 	devices []hub.Device
+	sources []hub.Source // of devices that appear by themselves
 
 	authorizer authorizer
 	finder     finder
@@ -113,6 +114,13 @@ func NewGateway(o Options) (*Gateway, error) {
 			return nil, fmt.Errorf("device %s: %w", g.cfg.Devices[i].Name, err)
 		}
 		g.devices = append(g.devices, dev)
+	}
+	for i := range g.cfg.Sources {
+		src, err := g.cfg.Sources[i].Build(g.log, time.Now)
+		if err != nil {
+			return nil, fmt.Errorf("discovery of %s: %w", g.cfg.Sources[i].Kind.Name, err)
+		}
+		g.sources = append(g.sources, src)
 	}
 	return g, nil
 }
@@ -303,7 +311,10 @@ func (r *run) startHub(ctx context.Context) error {
 		return err
 	}
 	h, err := hub.New(hub.Config{Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch()}, r.devices, s,
-		hub.Deps{Decode: serialize.Values, Synced: r.clock.Synced}, r.log.With("room", "hub"))
+		hub.Deps{
+			Decode: serialize.Values, Synced: r.clock.Synced,
+			Sources: r.sources, Decisions: r.cfg.Decisions(), Ignored: r.cfg.Ignored,
+		}, r.log.With("room", "hub"))
 	if err != nil {
 		return err
 	}

@@ -204,7 +204,7 @@ func (f *finds) forget(ctx context.Context, c *call) (wamp.Payload, error) {
 		if err != nil {
 			return wamp.Payload{}, wamp.NewError(wamp.ErrURIBadConfig, clip(err.Error(), 1000), wamp.Dict{"candidate": key})
 		}
-		if found != nil && found.source.Accept {
+		if found != nil && found.source.Config.Accept == AcceptAll {
 			f.acceptBySelf(found)
 		}
 		return wamp.Args(key), nil

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,21 +18,56 @@ import (
 // DefaultCandidates is how many candidates a source may have.
 const DefaultCandidates = 256
 
+// maxCandidates bounds SourceConfig.Max.
+const maxCandidates = 10_000
+
 // findRetryMax is the longest wait before a source that was lost is tried again.
 const findRetryMax = 15 * time.Second
 
 // whyAbsent is the reason of a device whose candidate has not been found.
 const whyAbsent = "not found yet"
 
+// SourceConfig is what every table [discovery.KIND] may hold, whatever the kind.
+type SourceConfig struct {
+	// Accept says which devices become devices of the gateway without asking.
+	Accept Accept `toml:"accept"`
+	// Max bounds the devices that are there at a time. 0 = DefaultCandidates.
+	Max int `toml:"max"`
+}
+
+// Validate checks the configuration. The error is a *drivers.ConfigError.
+func (c *SourceConfig) Validate() error {
+	if c.Max < 0 || c.Max > maxCandidates {
+		return bad("max", fmt.Sprintf("0 (%d) to %d", DefaultCandidates, maxCandidates), "is %d", c.Max)
+	}
+	return nil
+}
+
+// Accept says which devices are accepted without asking.
+type Accept string
+
+// The choices. The zero value is AcceptNone.
+const (
+	AcceptNone Accept = "none" // people decide
+	AcceptAll  Accept = "all"  // every one, under the name that it proposes
+)
+
+// UnmarshalText takes one of the choices.
+func (a *Accept) UnmarshalText(text []byte) error {
+	switch v := Accept(text); v {
+	case AcceptNone, AcceptAll:
+		*a = v
+		return nil
+	}
+	return fmt.Errorf(`is %.32q; allowed: "none", "all"`, text)
+}
+
 // Source is where devices come from that appear by themselves.
 type Source struct {
 	// Name says which it is, for people.
 	Name   string
 	Finder drivers.Finder
-	// Accept takes every device in without asking, under the name that it proposes.
-	Accept bool
-	// Max bounds the candidates that are there at a time. 0 = DefaultCandidates.
-	Max int
+	Config SourceConfig
 }
 
 // Decisions keeps what people decide about candidates, so that it survives a
@@ -180,7 +216,7 @@ func (f *finds) appeared(ctx context.Context, src *Source, found drivers.Candida
 	fresh := c == nil
 	switch {
 	case fresh:
-		if n, most := f.count(src), orCandidates(src.Max); n >= most {
+		if n, most := f.count(src), cmp.Or(src.Config.Max, DefaultCandidates); n >= most {
 			f.quiet.Warn("too many devices appear, others are left out", "source", src.Name, "most", most)
 			return fmt.Errorf("%s: source %s has %d candidates already, the most that are allowed", key, src.Name, most)
 		}
@@ -195,7 +231,7 @@ func (f *finds) appeared(ctx context.Context, src *Source, found drivers.Candida
 	case known:
 		f.connect(c, name)
 	case f.ignored[key]:
-	case src.Accept:
+	case src.Config.Accept == AcceptAll:
 		f.acceptBySelf(c)
 	}
 	if fresh {
@@ -203,13 +239,6 @@ func (f *finds) appeared(ctx context.Context, src *Source, found drivers.Candida
 		f.tell(ctx, "appeared", key)
 	}
 	return nil
-}
-
-func orCandidates(n int) int {
-	if n == 0 {
-		return DefaultCandidates
-	}
-	return n
 }
 
 // count returns how many candidates a source has.

@@ -221,7 +221,7 @@ func TestADeviceOfAFileWaitsForItsCandidate(t *testing.T) {
 
 func TestASettingAcceptsEverything(t *testing.T) {
 	t.Parallel()
-	runArrivals(t, hub.Source{Accept: true, Max: 3}, nil, []string{"node:9"}, func(a *arrivals) {
+	runArrivals(t, hub.Source{Config: hub.SourceConfig{Accept: hub.AcceptAll, Max: 3}}, nil, []string{"node:9"}, func(a *arrivals) {
 		for _, id := range []string{"1", "2", "9"} {
 			if err := a.appear(board(id, "dev", float("t"))); err != nil {
 				t.Fatal(err)

@@ -28,10 +28,11 @@ import (
 // Schema is the version of the configuration's form that this program reads.
 const Schema = 1
 
-// MainFile and DeviceDir are the names inside a configuration directory.
+// The names inside a configuration directory.
 const (
-	MainFile  = "gantry.toml"
-	DeviceDir = "devices.d"
+	MainFile    = "gantry.toml"
+	DeviceDir   = "devices.d"
+	IgnoredFile = "ignored.toml" // devices that have appeared and are not wanted
 )
 
 // Config is the whole configuration.
@@ -52,8 +53,12 @@ type Config struct {
 	Limits  Limits
 	Log     Log
 	Devices []Device // in the order of their names
+	Sources []Source // in the order of their kinds
+	// Ignored are the keys of the candidates that are ignored.
+	Ignored []string
 
 	positions *document
+	dir       string // the directory that was loaded; "" = a single file
 }
 
 // Gateway is the table [gateway].
@@ -258,6 +263,8 @@ type mainFile struct {
 	Limits  Limits                       `toml:"limits"`
 	Log     Log                          `toml:"log"`
 	Device  map[string]map[string]any    `toml:"device"`
+	// Discovery holds the tables [discovery.KIND].
+	Discovery map[string]map[string]any `toml:"discovery"`
 }
 
 // Load reads path, a main file or a directory with gantry.toml and devices.d in
@@ -274,8 +281,10 @@ func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
 		return nil, Errors{err}
 	}
 	cfg := l.main(file)
+	var ignored []string
 	if dir != "" {
-		l.deviceFiles(dir)
+		l.deviceFiles(filepath.Join(dir, DeviceDir))
+		ignored = l.ignored(filepath.Join(dir, IgnoredFile))
 	}
 	l.agree()
 	l.interlocks()
@@ -283,11 +292,11 @@ func Load(path string, kinds []drivers.Kind) (*Config, Errors) {
 	if cfg == nil || len(l.errs.Fatal()) > 0 {
 		return nil, l.errs
 	}
-	cfg.Devices = l.devices()
+	cfg.Devices, cfg.Sources, cfg.Ignored, cfg.dir = l.devices(), l.sources, ignored, dir
 	return cfg, l.errs
 }
 
-// find returns the main file and the folder of device files.
+// find returns the main file and the directory that it is in, "" for a single file.
 func find(path string) (file, dir string, e *Error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -296,16 +305,17 @@ func find(path string) (file, dir string, e *Error) {
 	if !info.IsDir() {
 		return path, "", nil
 	}
-	return filepath.Join(path, MainFile), filepath.Join(path, DeviceDir), nil
+	return filepath.Join(path, MainFile), path, nil
 }
 
 // loader gathers devices and errors over all files.
 type loader struct {
-	kinds map[string]drivers.Kind
-	seen  map[string]place // every device table met, good or bad
-	good  []Device
-	docs  map[string]*document // of the devices in good, by name
-	errs  Errors
+	kinds   map[string]drivers.Kind
+	seen    map[string]place // every device table met, good or bad
+	good    []Device
+	sources []Source
+	docs    map[string]*document // of the devices in good, by name
+	errs    Errors
 
 	points map[string][]string // of the devices that could be built, by name
 }
@@ -354,6 +364,7 @@ func (l *loader) main(file string) *Config {
 	} else if m.MQTT.Realm != realm {
 		d.fail([]string{"mqtt", "realm"}, fmt.Sprintf("%.80q is no realm of this gateway", m.MQTT.Realm), fmt.Sprintf("%q", realm))
 	}
+	l.discovery(&d, m.Discovery)
 	l.errs = append(l.errs, d.errs...)
 	l.tables(doc, m.Device)
 	return &Config{
