@@ -358,6 +358,20 @@ func (o *Outbox) Flush(ctx context.Context) error {
 		o.failing, o.retryAt = nil, 0
 		o.poke()
 	}
+	return o.await(ctx, end)
+}
+
+// Confirm returns once every urgent record enqueued before it is committed or
+// acknowledged, or with the error of the commit that failed. It makes nothing be
+// committed that would not be anyway.
+func (o *Outbox) Confirm(ctx context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.await(ctx, o.urgent)
+}
+
+// await waits until the records up to end are committed or acknowledged.
+func (o *Outbox) await(ctx context.Context, end uint64) error {
 	for o.done() < end {
 		if o.failing != nil {
 			return o.failing

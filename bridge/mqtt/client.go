@@ -12,6 +12,7 @@ import (
 
 	"gantry/bridge"
 	"gantry/internal/backoff"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -20,42 +21,61 @@ import (
 type Client struct {
 	name   string
 	cfg    Config
+	deps   Deps
 	origin *bridge.Origin
 	sess   wamp.Session
 	log    *slog.Logger
+	rare   *ratelog.Log
 	rules  *bridge.Rules
 	link   *bridge.Link
 	retry  backoff.Config // waits between connections
 
-	now atomic.Pointer[connection] // nil while calls are refused
+	now     atomic.Pointer[connection] // nil while calls are refused
+	inbound exactlyOnce
+	probe   prober
 
-	connections, received, dropped, published, refused atomic.Uint64
+	connections, received, repeated, dropped, parked, published, refused atomic.Uint64
+}
+
+// Deps are what a client works with.
+type Deps struct {
+	// Origin names the gateway and numbers its events.
+	Origin *bridge.Origin
+	// Session should be the client's alone: while the realm makes a publication wait,
+	// nothing more is taken from the broker.
+	Session wamp.Session
+	// Settle returns once everything that the realm has taken before is where it is
+	// kept. Only then messages at QoS 1 and 2 are acknowledged. After an error it is
+	// asked again. nil: nothing keeps events.
+	Settle func(ctx context.Context) error
+	// Parked keeps messages that the realm refuses; nil: they are dropped.
+	Parked Parking
 }
 
 // New validates cfg and starts nothing. name is part of a topic: 1 to 64 of
-// a-z 0-9 _. sess should be the client's alone: while the realm makes a
-// publication wait, nothing more is taken from the broker. A nil log discards.
-// What is wrong with cfg is a *bridge.ConfigError, or several joined.
-func New(name string, cfg Config, origin *bridge.Origin, sess wamp.Session, log *slog.Logger) (*Client, error) {
+// a-z 0-9 _. A nil log discards. What is wrong with cfg is a *bridge.ConfigError, or
+// several joined.
+func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
 	if !bridge.ValidName(name) {
 		return nil, &bridge.ConfigError{Key: "name", Text: fmt.Sprintf("%.80q is no name", name), Allowed: "1 to 64 of a-z 0-9 _"}
 	}
-	if sess == nil {
-		return nil, errors.New("mqtt: a session is required")
-	}
-	rules, err := bridge.NewRules(cfg.RulesConfig, origin, log)
-	if err != nil {
-		return nil, err
+	if deps.Origin == nil || deps.Session == nil {
+		return nil, errors.New("mqtt: origin and session are required")
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	log = log.With("broker", name)
+	rules, err := bridge.NewRules(cfg.RulesConfig, deps.Origin, log)
+	if err != nil {
+		return nil, err
+	}
 	return &Client{
-		name: name, cfg: cfg.withDefaults(origin.Gateway()), origin: origin, sess: sess, log: log.With("broker", name),
-		rules: rules, link: bridge.NewLink(nil),
+		name: name, cfg: cfg.withDefaults(deps.Origin.Gateway()), deps: deps, origin: deps.Origin, sess: deps.Session,
+		log: log, rare: ratelog.New(log, time.Minute, nil), rules: rules, link: bridge.NewLink(nil),
 		retry: backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second},
 	}, nil
 }
@@ -116,10 +136,13 @@ func (c *Client) once(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer conn.close()
+	defer func() { conn.close(c.cfg.Status) }()
 	refused, err := conn.subscribe(c.rules.Filters())
 	if err != nil {
 		return err
+	}
+	if err := conn.tell(c.cfg.Status); err != nil {
+		return fmt.Errorf("status: %w", err)
 	}
 	c.connections.Add(1)
 	c.now.Store(conn)
@@ -131,6 +154,9 @@ func (c *Client) once(ctx context.Context) error {
 		c.log.Info("broker connected")
 		c.link.Set(bridge.Online, "")
 	}
+	if !c.cfg.NoProbe {
+		conn.tasks.Go(func() { c.watch(conn) })
+	}
 	return conn.serve()
 }
 
@@ -140,21 +166,6 @@ func (c *Client) announce(ctx context.Context) error {
 	return c.link.Announce(ctx, c.sess, c.origin, topic, func(err error) {
 		c.log.Warn("the state of the link was not published", "error", err)
 	})
-}
-
-// receive turns a message into readings. It returns an error if they could not
-// be handed to the realm before ctx ended.
-func (c *Client) receive(ctx context.Context, m bridge.Message) (err error) {
-	c.received.Add(1)
-	c.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {
-		if e := c.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p); e != nil {
-			c.dropped.Add(1)
-			if ctx.Err() != nil {
-				err = e
-			}
-		}
-	})
-	return err
 }
 
 // publish serves a call of a command.
@@ -199,7 +210,9 @@ type Stats struct {
 	Link        bridge.LinkState
 	Connections uint64 // ever made
 	Received    uint64 // messages from the broker
+	Repeated    uint64 // messages at QoS 2 that had come before
 	Dropped     uint64 // readings that the realm did not take
+	Parked      uint64 // messages set aside since then
 	Published   uint64 // messages of calls that the broker has taken
 	Refused     uint64 // calls that could not be sent, or were not acknowledged
 	Rules       bridge.RulesStats
@@ -209,7 +222,8 @@ type Stats struct {
 func (c *Client) Stats() Stats {
 	link, _ := c.link.State()
 	return Stats{
-		Link: link, Connections: c.connections.Load(), Received: c.received.Load(), Dropped: c.dropped.Load(),
+		Link: link, Connections: c.connections.Load(), Received: c.received.Load(), Repeated: c.repeated.Load(), Dropped: c.dropped.Load(),
+		Parked:    c.parked.Load(),
 		Published: c.published.Load(), Refused: c.refused.Load(), Rules: c.rules.Stats(),
 	}
 }

@@ -39,6 +39,21 @@ type Config struct {
 	// MaxPacket is the largest packet in bytes, without its fixed header, that is
 	// taken; a larger one ends the connection. 1024 to 16 MiB, default 256 KiB.
 	MaxPacket int `toml:"max_packet"`
+	// Status is a topic on which the client says "online" and "offline", retained at
+	// QoS 1: the latter is its will, too. "" = none.
+	Status string `toml:"status"`
+	// InFlight is how many messages of calls may wait for the broker's
+	// acknowledgement at a time; more calls wait. 1 to 1000, default 20.
+	InFlight int `toml:"in_flight"`
+	// Probe is how long the broker may deliver nothing until the client publishes to
+	// ProbeTopic and wants that back: a broker that answers pings may have lost the
+	// subscriptions. 1 s to 24 h, default 1 min.
+	Probe time.Duration `toml:"probe"`
+	// ProbeTopic must be free for the client to publish and subscribe to. Default
+	// gantry/probe/<client_id>.
+	ProbeTopic string `toml:"probe_topic"`
+	// NoProbe: rely on pings alone.
+	NoProbe bool `toml:"no_probe"`
 	// TLS is for ssl, mqtts and wss.
 	TLS TLS `toml:"tls"`
 	// RulesConfig holds the rules.
@@ -78,6 +93,15 @@ func (c Config) withDefaults(gateway string) Config {
 	if c.MaxPacket == 0 {
 		c.MaxPacket = 256 << 10
 	}
+	if c.InFlight == 0 {
+		c.InFlight = 20
+	}
+	if c.Probe == 0 {
+		c.Probe = time.Minute
+	}
+	if c.ProbeTopic == "" {
+		c.ProbeTopic = "gantry/probe/" + c.ClientID
+	}
 	return c
 }
 
@@ -97,6 +121,10 @@ func (c Config) Validate() error {
 	check(c.User != "" || c.Password == nil, "password", "comes without a user name", "password only with user")
 	check(c.KeepAlive >= time.Second && c.KeepAlive <= time.Hour && c.KeepAlive%time.Second == 0, "keep_alive", "is "+c.KeepAlive.String(), "whole seconds from 1s to 1h")
 	check(c.MaxPacket >= 1024 && c.MaxPacket <= 16<<20, "max_packet", fmt.Sprintf("is %d", c.MaxPacket), "1024 to 16777216")
+	check(c.Status == "" || bridge.CheckTopic(c.Status) == nil, "status", fmt.Sprintf("%.80q is no topic", c.Status), "a topic name without wildcards")
+	check(c.InFlight >= 1 && c.InFlight <= 1000, "in_flight", fmt.Sprintf("is %d", c.InFlight), "1 to 1000")
+	check(c.Probe >= time.Second && c.Probe <= 24*time.Hour, "probe", "is "+c.Probe.String(), "1s to 24h")
+	check(bridge.CheckTopic(c.ProbeTopic) == nil, "probe_topic", fmt.Sprintf("%.80q is no topic", c.ProbeTopic), "a topic name without wildcards")
 	errs = append(errs, c.TLS.validate()...)
 	if err := c.RulesConfig.Validate(); err != nil {
 		errs = append(errs, err)

@@ -34,11 +34,14 @@ const (
 	// filtersAtOnce is how many filters go into one SUBSCRIBE; AWS IoT Core takes
 	// no more.
 	filtersAtOnce = 8
+	// acksAtOnce bounds the messages that are acknowledged together.
+	acksAtOnce = 256
 )
 
 // connection is one connection to the broker and the paho client made for it.
 type connection struct {
 	client paho.Client
+	began  time.Time
 	done   <-chan struct{} // closed at the end of the connection
 	why    func() error    // why it has ended; nil before
 	end    context.CancelCauseFunc
@@ -51,6 +54,15 @@ type connection struct {
 	// Set by paho's goroutine when the broker has been reached, before CONNACK.
 	guard     *guard
 	connected func() bool // the end of ctx does not cut the connection any more
+
+	heard    atomic.Int64  // when the broker delivered something, in nanoseconds since 1970
+	handling atomic.Int32  // 1 while a message is being handed to the realm
+	probed   chan struct{} // capacity 1: the probe has come back; never closed
+
+	// Messages that the realm has taken, in their order, for acknowledge. Never closed.
+	acks chan paho.Message
+	// A place for each message that may be unacknowledged by the broker.
+	slots chan struct{}
 
 	// Messages of calls, taken by serve alone: paho's Publish may block.
 	// Unbuffered, so that what has been taken is sent while its caller waits.
@@ -65,9 +77,14 @@ type outgoing struct {
 
 // open connects. The connection has to be closed.
 func (c *Client) open(ctx context.Context) (*connection, error) {
-	x := &connection{outbox: make(chan outgoing)}
+	x := &connection{
+		outbox: make(chan outgoing), probed: make(chan struct{}, 1),
+		acks: make(chan paho.Message, acksAtOnce), slots: make(chan struct{}, c.cfg.InFlight),
+	}
 	ctx, x.end = context.WithCancelCause(ctx)
 	x.done, x.why = ctx.Done(), func() error { return context.Cause(ctx) }
+	x.began = time.Now()
+	x.heard.Store(x.began.UnixNano())
 	opts := paho.NewClientOptions().
 		AddBroker(c.cfg.URL).
 		SetClientID(c.cfg.ClientID).
@@ -86,12 +103,10 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		// One handler at a time, in the order of arrival; it acknowledges itself.
 		SetOrderMatters(true).
 		SetAutoAckDisabled(true).
-		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) {
-			err := c.receive(ctx, bridge.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained()})
-			if err == nil {
-				m.Ack()
-			}
-		})
+		SetDefaultPublishHandler(func(_ paho.Client, m paho.Message) { c.arrived(ctx, x, m) })
+	if c.cfg.Status != "" {
+		opts.SetWill(c.cfg.Status, bridge.Offline, 1, true)
+	}
 	if c.cfg.Password != nil {
 		password, err := c.cfg.Password.Reveal()
 		if err != nil {
@@ -106,13 +121,14 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 			x.end(err)
 			return nil, err
 		}
-		x.guard = newGuard(nc, c.cfg.MaxPacket, &x.codes, x.end)
+		x.guard = newGuard(nc, c.cfg.MaxPacket, &x.codes, &c.inbound, x.end)
 		x.connected = context.AfterFunc(ctx, x.guard.cut)
 		return x.guard, nil
 	})
 	x.client = paho.NewClient(opts)
+	x.tasks.Go(func() { c.acknowledge(ctx, x) })
 	if err := x.connect(); err != nil {
-		x.close()
+		x.close("")
 		return nil, err
 	}
 	return x, nil
@@ -136,13 +152,19 @@ func (x *connection) connect() error {
 	return token.Error()
 }
 
-// close ends the connection and waits for paho.
-func (x *connection) close() {
+// close ends the connection and waits for paho. If it is the client that ends it,
+// the topic status, unless it is "", is told so before.
+func (x *connection) close(status string) {
+	farewell := status != "" && errors.Is(x.why(), context.Canceled)
 	x.end(errClosed) // so that handlers return
 	if x.guard != nil {
 		stop := time.AfterFunc(flushTime, x.guard.cut)
 		defer x.guard.cut()
 		defer stop.Stop()
+	}
+	if farewell {
+		// DISCONNECT makes the broker drop the will.
+		_ = x.client.Publish(status, 1, true, bridge.Offline).WaitTimeout(flushTime)
 	}
 	if x.up {
 		x.client.Disconnect(uint(pahoTimeout.Milliseconds()))
@@ -187,6 +209,14 @@ func (x *connection) serve() error {
 // publish sends a message and waits until the broker has it.
 func (x *connection) publish(ctx context.Context, m bridge.Message) error {
 	token := make(chan paho.Token, 1)
+	select {
+	case x.slots <- struct{}{}:
+		defer func() { <-x.slots }()
+	case <-x.done:
+		return x.why()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	select {
 	case x.outbox <- outgoing{m, token}:
 	case <-x.done:

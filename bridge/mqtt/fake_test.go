@@ -215,7 +215,7 @@ func TestRealmTakesNothing(t *testing.T) {
 	w.stop()
 	s := &stuck{w.sess, make(chan struct{}, 1)}
 	var err error
-	w.client, err = mqtt.New("house", mqtt.Config{URL: f.url(), KeepAlive: time.Second, RulesConfig: rules()}, origin(t), s, nil)
+	w.client, err = mqtt.New("house", mqtt.Config{URL: f.url(), KeepAlive: time.Second, RulesConfig: rules()}, mqtt.Deps{Origin: origin(t), Session: s}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%+v: %v, want an error about %q", c.cfg, err, c.key)
 		}
 	}
-	if _, err := mqtt.New("a b", mqtt.Config{URL: "tcp://host"}, origin(t), &stuck{}, nil); err == nil {
+	if _, err := mqtt.New("a b", mqtt.Config{URL: "tcp://host"}, mqtt.Deps{Origin: origin(t), Session: &stuck{}}, nil); err == nil {
 		t.Error("a name with a blank was accepted")
 	}
 }

@@ -3,6 +3,7 @@ package mqtt
 import (
 	"bufio"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,7 @@ var (
 	errUnwanted  = errors.New("packet is not for a broker to send")
 	errSubscribe = errors.New("SUBACK does not fit the SUBSCRIBE")
 	errEOF       = errors.New("the broker has closed the connection")
+	errDeaf      = errors.New("the broker answers pings, but does not deliver")
 )
 
 // writeTimeout is how long the broker may take nothing that is sent to it.
@@ -36,6 +38,7 @@ type guard struct {
 	max   int
 	end   context.CancelCauseFunc // told why the connection has ended
 	codes *atomic.Int32           // return codes that the next SUBACK must have
+	once  *exactlyOnce            // told what the broker has forgotten
 
 	// Owned by paho's one reader.
 	r      *bufio.Reader
@@ -46,8 +49,8 @@ type guard struct {
 	mu sync.Mutex // one write at a time, with its deadline
 }
 
-func newGuard(nc net.Conn, maxPacket int, codes *atomic.Int32, end context.CancelCauseFunc) *guard {
-	return &guard{Conn: nc, max: maxPacket, end: end, codes: codes, r: bufio.NewReader(nc)}
+func newGuard(nc net.Conn, maxPacket int, codes *atomic.Int32, once *exactlyOnce, end context.CancelCauseFunc) *guard {
+	return &guard{Conn: nc, max: maxPacket, end: end, codes: codes, once: once, r: bufio.NewReader(nc)}
 }
 
 // Read hands out one checked packet after the other.
@@ -78,7 +81,13 @@ func (g *guard) next() error {
 		return err
 	}
 	switch f.Type() {
-	case packets.Connack, packets.Publish, packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp, packets.Unsuback, packets.Pingresp:
+	case packets.Connack:
+		if f.Body[0]&1 == 0 { // no session present
+			g.once.forget()
+		}
+	case packets.Pubrel:
+		g.once.release(binary.BigEndian.Uint16(f.Body))
+	case packets.Publish, packets.Puback, packets.Pubrec, packets.Pubcomp, packets.Unsuback, packets.Pingresp:
 	case packets.Suback:
 		// paho indexes its filters by the codes that come.
 		if len(f.Body)-2 != int(g.codes.Load()) {

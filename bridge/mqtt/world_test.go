@@ -49,6 +49,12 @@ type event struct {
 
 func newWorld(t *testing.T, cfg mqtt.Config) *world {
 	t.Helper()
+	return newWorldWith(t, cfg, func(*mqtt.Deps) {})
+}
+
+// newWorldWith is newWorld with other dependencies of the client.
+func newWorldWith(t *testing.T, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
+	t.Helper()
 	r, err := router.New(router.Config{Realms: []router.RealmConfig{{Name: "gantry"}}}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +80,9 @@ func newWorld(t *testing.T, cfg mqtt.Config) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.client, err = mqtt.New("house", cfg, origin(t), w.join(), nil)
+	deps := mqtt.Deps{Origin: origin(t), Session: w.join()}
+	edit(&deps)
+	w.client, err = mqtt.New("house", cfg, deps, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -258,6 +266,39 @@ func (f *fake) ended(name string) {
 		}
 		if err != nil {
 			return
+		}
+	}
+}
+
+// quiet returns the next packet that is no ping, nil if none comes for d.
+func (f *fake) quiet(d time.Duration) packets.ControlPacket {
+	f.t.Helper()
+	for end := time.Now().Add(d); ; {
+		_ = f.conn.SetReadDeadline(end)
+		p, err := packets.ReadPacket(f.conn)
+		if err != nil {
+			return nil
+		}
+		if _, ok := p.(*packets.PingreqPacket); !ok {
+			return p
+		}
+		f.send(packets.NewControlPacket(packets.Pingresp))
+	}
+}
+
+// pongs answers pings, and nothing else, until the connection ends.
+func (f *fake) pongs() {
+	conn := f.conn
+	_ = conn.SetReadDeadline(time.Time{})
+	for {
+		p, err := packets.ReadPacket(conn)
+		if err != nil {
+			return
+		}
+		if _, ok := p.(*packets.PingreqPacket); ok {
+			if packets.NewControlPacket(packets.Pingresp).Write(conn) != nil {
+				return
+			}
 		}
 	}
 }

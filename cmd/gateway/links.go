@@ -20,10 +20,14 @@ import (
 var (
 	_ uplink.Queue       = (*store.Outbox)(nil)
 	_ uplink.DeadLetters = (*store.Outbox)(nil)
+	_ mqtt.Parking       = (*store.Outbox)(nil)
 )
 
 // deadLetterBytes bounds what a far router has refused for good.
 const deadLetterBytes = 4 << 20
+
+// parkedBytes bounds the messages of a broker that the realm refuses.
+const parkedBytes = 1 << 20
 
 // onFull turns the words of the configuration into the store's policies.
 var onFull = map[string]store.Policy{"drop-oldest": store.DropOldest, "reject-new": store.RejectNew}
@@ -42,6 +46,13 @@ func (r *run) outboxes() error {
 			return err
 		}
 		r.queues = append(r.queues, &queued{name: name, outbox: queue, dead: dead})
+	}
+	r.parked = map[string]*store.Outbox{}
+	for name := range r.cfg.Brokers {
+		var err error
+		if r.parked[name], err = r.store.Outbox("broker-"+name+"-parked", store.OutboxConfig{MaxBytes: parkedBytes}); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -123,6 +134,22 @@ func uplinkProofs(cfg uplink.Config) (*auth.Client, error) {
 
 var formats = map[string]wamp.Format{"cbor": wamp.CBOR, "msgpack": wamp.MsgPack, "json": wamp.JSON}
 
+// settle returns once the events that the router has taken are in the queue of each
+// uplink, and on disk where their class is confirmed. The answer to a publication
+// comes behind them, as for flush.
+func (r *run) settle(ctx context.Context) error {
+	topic := wamp.URI("gantry." + r.cfg.Gateway.Name + ".sys.queue.settle")
+	for _, q := range r.queues {
+		if err := q.session.Publish(ctx, topic, wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
+			return fmt.Errorf("outbox %s: %w", q.name, err)
+		}
+		if err := q.outbox.Confirm(ctx); err != nil {
+			return fmt.Errorf("outbox %s: %w", q.name, err)
+		}
+	}
+	return nil
+}
+
 // flush brings to disk what has been published for the uplinks. The answer to a
 // publication comes behind the events that are still on their way to an uplink,
 // and its session hands them over one by one: with the answer all of them are in
@@ -200,7 +227,8 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 		if err != nil {
 			return err
 		}
-		c, err := mqtt.New(name, r.cfg.Brokers[name], origin, s, r.log.With("room", "mqtt"))
+		deps := mqtt.Deps{Origin: origin, Session: s, Settle: r.settle, Parked: r.parked[name]}
+		c, err := mqtt.New(name, r.cfg.Brokers[name], deps, r.log.With("room", "mqtt"))
 		if err != nil {
 			return err
 		}
@@ -208,7 +236,14 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 		all = append(all, c)
 	}
 	r.Gateway.brokers.Store(&all)
-	return nil
+	if len(all) == 0 {
+		return nil
+	}
+	s, err := r.join(ctx, "sys_mqtt", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	return mqtt.ServeParked(ctx, s, r.cfg.Gateway.Name, all)
 }
 
 // brokerMetrics writes what the clients of external brokers count.
@@ -232,6 +267,10 @@ func (g *Gateway) brokerMetrics(m *metrics) {
 		{"gantry_broker_readings_total", counter, "Readings made of them.", func(s mqtt.Stats) uint64 { return s.Rules.Readings }},
 		{"gantry_broker_malformed_total", counter, "Messages that are not the JSON that a rule needs.", func(s mqtt.Stats) uint64 { return s.Rules.Malformed }},
 		{"gantry_broker_bad_total", counter, "Readings of quality bad.", func(s mqtt.Stats) uint64 { return s.Rules.Bad }},
+		{"gantry_broker_ignored_total", counter, "Retained messages that a rule does not want.", func(s mqtt.Stats) uint64 { return s.Rules.Ignored }},
+		{"gantry_broker_stale_total", counter, "Messages, or their items, older than max_age.", func(s mqtt.Stats) uint64 { return s.Rules.Stale }},
+		{"gantry_broker_repeated_total", counter, "Messages at QoS 2 that had come before.", func(s mqtt.Stats) uint64 { return s.Repeated }},
+		{"gantry_broker_parked_total", counter, "Messages set aside, as the realm refused what they say.", func(s mqtt.Stats) uint64 { return s.Parked }},
 		{"gantry_broker_dropped_total", counter, "Readings that the realm did not take.", func(s mqtt.Stats) uint64 { return s.Dropped + s.Rules.Dropped }},
 		{"gantry_broker_published_total", counter, "Messages of calls that the broker has taken.", func(s mqtt.Stats) uint64 { return s.Published }},
 		{"gantry_broker_refused_total", counter, "Calls that could not be sent or were not acknowledged.", func(s mqtt.Stats) uint64 { return s.Refused }},

@@ -20,10 +20,10 @@ func (a *app) mqttCommand() *cobra.Command {
 		Short: "Talk to an MQTT listener or broker",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usageError{errors.New("mqtt needs a subcommand: publish, map")}
+			return usageError{errors.New("mqtt needs a subcommand: publish, map, parked")}
 		},
 	}
-	cmd.AddCommand(a.mqttPublishCommand(), a.mqttMapCommand())
+	cmd.AddCommand(a.mqttPublishCommand(), a.mqttMapCommand(), a.mqttParkedCommand())
 	return cmd
 }
 

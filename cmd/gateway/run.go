@@ -244,8 +244,9 @@ type run struct {
 	back  *stage // uplinks
 	front *stage // everything that brings something in
 
-	queues    []*queued      // one for each uplink
-	listeners []net.Listener // not served yet
+	queues    []*queued                // one for each uplink
+	parked    map[string]*store.Outbox // by broker
+	listeners []net.Listener           // not served yet
 	sessions  []*client.Session
 }
 
