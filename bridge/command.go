@@ -15,18 +15,20 @@ import (
 
 // command is a rule that turns calls into messages.
 type command struct {
+	at                    string // where it stands: "command[0]"
 	class, device, action string // set or do
 	topic, payload        template
 	args                  []string // placeholders
 	cfg                   CommandConfig
 	json                  bool // the payload must come out as JSON
 	qos                   byte
+	response              *response // nil: nobody answers
 }
 
 func (c *command) name() string { return c.class + "." + c.device + "." + c.action }
 
 func newCommand(cfg *CommandConfig, key string) (*command, error) {
-	c := &command{cfg: *cfg, qos: 1}
+	c := &command{at: key, cfg: *cfg, qos: 1}
 	parts := strings.Split(cfg.Procedure, ".")
 	if len(parts) != 3 || parts[0] != "set" && parts[0] != "do" || !ValidName(parts[1]) || !ValidName(parts[2]) {
 		return nil, bad(key+".procedure", "set.DEVICE.POINT or do.DEVICE.ACTION", "is %.80q", cfg.Procedure)
@@ -57,6 +59,13 @@ func newCommand(cfg *CommandConfig, key string) (*command, error) {
 		}
 	}
 	slices.Sort(c.args)
+	if cfg.Response != nil {
+		c.args = slices.DeleteFunc(c.args, func(n string) bool { return n == idName })
+		var err error
+		if c.response, err = newResponse(cfg.Response, c, key+".response"); err != nil {
+			return nil, err
+		}
+	}
 	if c.class == "set" && (len(c.args) != 1 || c.args[0] != "value") {
 		return nil, bad(key+".payload", "{value} in topic or payload, and no other", "set has one argument, the value")
 	}
@@ -97,28 +106,37 @@ func (c *command) validate(key string) error {
 	return nil
 }
 
-// fill renders the payload.
-func (c *command) fill(arg func(name string) any) (string, error) {
-	s, err := c.payload.render(func(name string, asJSON bool) (string, error) {
+// renderPayload fills arguments into the template of a payload.
+func renderPayload(t template, arg func(name string) any) (string, error) {
+	return t.render(func(name string, asJSON bool) (string, error) {
 		v := arg(name)
 		if asJSON {
 			b, err := serialize.AppendValue(nil, wamp.JSON, v)
 			return string(b), err
 		}
-		if s, ok := v.(string); ok {
-			return s, nil
-		}
-		return plainText(v), nil
+		return argumentText(v), nil
 	})
+}
+
+// fill renders the payload.
+func (c *command) fill(arg func(name string) any) (string, error) {
+	s, err := renderPayload(c.payload, arg)
 	if err == nil && c.json && !json.Valid([]byte(s)) {
 		err = fmt.Errorf("the payload is not valid JSON with this value")
 	}
 	return s, err
 }
 
+// call is a valid call of a command.
+type call struct {
+	Message
+	value any       // of set, as the caller gave it
+	args  wamp.Dict // what was filled in, the identifier of the request included
+}
+
 // message turns a call into a message. The error is a *wamp.Error.
-func (c *command) message(args wamp.List, kwargs wamp.Dict) (Message, any, error) {
-	m := Message{QoS: c.qos, Retained: c.cfg.Retain}
+func (c *command) message(args wamp.List, kwargs wamp.Dict) (call, error) {
+	m := call{Message: Message{QoS: c.qos, Retained: c.cfg.Retain}}
 	got := maps.Clone(kwargs)
 	if got == nil {
 		got = wamp.Dict{}
@@ -130,51 +148,45 @@ func (c *command) message(args wamp.List, kwargs wamp.Dict) (Message, any, error
 		}
 	}
 	if len(args) > 0 || c.class == "set" && len(kwargs) > 0 || len(got) != len(c.args) {
-		return m, nil, c.usage()
+		return m, c.usage()
 	}
 	for _, name := range c.args {
 		v, ok := got[name]
 		if !ok {
-			return m, nil, c.usage()
+			return m, c.usage()
 		}
 		switch f := v.(type) {
 		case bool, int64, uint64, string:
 		case float64:
 			if !finite(&f) {
-				return m, nil, refuse(name+" is not finite", wamp.Dict{"argument": name})
+				return m, refuse(name+" is not finite", wamp.Dict{"argument": name})
 			}
 		default:
-			return m, nil, refuse(name+" is neither text, number, true nor false", wamp.Dict{"argument": name})
+			return m, refuse(name+" is neither text, number, true nor false", wamp.Dict{"argument": name})
 		}
 	}
-	value := got["value"]
+	m.value, m.args = got["value"], got
+	if c.response != nil {
+		got[idName] = newID()
+	}
 	if _, ok := got["value"]; ok {
 		var err error
-		if got["value"], err = c.check(value); err != nil {
-			return m, nil, err
+		if got["value"], err = c.check(m.value); err != nil {
+			return m, err
 		}
 	}
 	text, err := c.fill(func(name string) any { return got[name] })
 	if err != nil {
-		return m, nil, refuse(err.Error(), nil)
+		return m, refuse(err.Error(), nil)
 	}
 	m.Payload = []byte(text)
-	if m.Topic, err = c.topic.render(func(name string, _ bool) (string, error) {
-		s, ok := got[name].(string)
-		if !ok {
-			s = plainText(got[name])
-		}
-		if s == "" || strings.ContainsAny(s, "/+#\x00") {
-			return "", refuse(name+" cannot be a part of a topic", wamp.Dict{"argument": name})
-		}
-		return s, nil
-	}); err != nil {
-		return m, nil, err
+	if m.Topic, err = c.topic.render(func(name string, _ bool) (string, error) { return topicPart(name, got[name]) }); err != nil {
+		return m, err
 	}
 	if err := CheckTopic(m.Topic); err != nil {
-		return m, nil, refuse("the topic "+err.Error(), nil)
+		return m, refuse("the topic "+err.Error(), nil)
 	}
-	return m, value, nil
+	return m, nil
 }
 
 // usage tells a caller which arguments the procedure takes.
@@ -280,25 +292,29 @@ func list(texts []string) wamp.List {
 // Handlers returns the procedures of the rules with what serves them. A valid call
 // is handed to publish as a message; its error is the caller's, a *wamp.Error with
 // the URI that fits. The result is the value that was sent, with the keyword
-// argument verified = false: MQTT does not tell what the device made of it.
+// argument verified = false: MQTT does not tell what the device made of it. A command
+// with a response returns what the device answers, see Answer.
 func (r *Rules) Handlers(publish func(ctx context.Context, m Message) error) map[wamp.URI]wamp.InvocationHandler {
 	handlers := make(map[wamp.URI]wamp.InvocationHandler, len(r.commands))
 	for _, c := range r.commands {
-		handlers[r.origin.URI(c.class, c.device, c.action)] = func(ctx context.Context, inv *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
+		handlers[r.origin.URI(c.class, c.device, c.action)] = func(ctx context.Context, inv *wamp.Invocation, progress func(wamp.Payload) error) (wamp.Payload, error) {
 			args, kwargs, err := serialize.Values(inv.Payload)
 			if err != nil {
 				return wamp.Payload{}, wamp.NewError(wamp.ErrURIInvalidArgument, err.Error(), nil)
 			}
-			m, value, err := c.message(args, kwargs)
+			m, err := c.message(args, kwargs)
 			if err != nil {
 				return wamp.Payload{}, err
 			}
-			if err := publish(ctx, m); err != nil {
+			if c.response != nil {
+				return c.ask(ctx, m.Message, m.args, publish, progress)
+			}
+			if err := publish(ctx, m.Message); err != nil {
 				return wamp.Payload{}, err
 			}
 			result := wamp.Values(nil, wamp.Dict{"verified": false})
 			if c.class == "set" {
-				result = wamp.Values(wamp.List{value}, wamp.Dict{"verified": false})
+				result = wamp.Values(wamp.List{m.value}, wamp.Dict{"verified": false})
 			}
 			return result, nil
 		}

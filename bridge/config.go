@@ -132,6 +132,9 @@ type CommandConfig struct {
 	// Retain makes the broker keep the message. A kept command fires again when the
 	// device reconnects, whatever has happened since: leave it off.
 	Retain bool `toml:"retain"`
+	// Response says how the device answers. nil = it does not: the call returns when the
+	// message has been sent.
+	Response *ResponseConfig `toml:"response"`
 }
 
 // at is the key of one of several tables.

@@ -16,6 +16,11 @@ func (r *Rules) Filters() []FilterQoS {
 	for _, m := range r.maps {
 		all = append(all, FilterQoS{m.topic.filter, m.qos})
 	}
+	for _, c := range r.commands {
+		if c.response != nil {
+			all = append(all, FilterQoS{c.response.levels.filter, c.response.qos})
+		}
+	}
 	return Disjoint(all)
 }
 

@@ -61,11 +61,19 @@ func (l *Local) Run(ctx context.Context) error {
 // patterns returns what the rules need, each pattern once.
 func (l *Local) patterns() []Pattern {
 	var out []Pattern
-	for _, m := range l.rules.maps {
-		for _, p := range m.topic.filter.Patterns() {
+	add := func(f Filter) {
+		for _, p := range f.Patterns() {
 			if !slices.Contains(out, p) {
 				out = append(out, p)
 			}
+		}
+	}
+	for _, m := range l.rules.maps {
+		add(m.topic.filter)
+	}
+	for _, c := range l.rules.commands {
+		if c.response != nil {
+			add(c.response.levels.filter)
 		}
 	}
 	return out
@@ -90,7 +98,9 @@ func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *w
 	if err != nil {
 		payload = nil // the readings say that there was nothing to read
 	}
-	l.rules.Readings(Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained}, func(topic wamp.URI, p wamp.Payload) {
+	m := Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained}
+	l.rules.Answer(m)
+	l.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {
 		if err := l.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p); err != nil {
 			l.rules.stats.dropped.Add(1)
 		}

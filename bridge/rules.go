@@ -15,7 +15,7 @@ type Rules struct {
 	maps     []*mapping
 	commands []*command
 	rare     *ratelog.Log
-	stats    struct{ messages, readings, malformed, bad, ignored, stale, dropped atomic.Uint64 }
+	stats    struct{ messages, readings, malformed, bad, ignored, stale, dropped, unclaimed atomic.Uint64 }
 }
 
 // rejectEvery is the least time between two log lines about rejected messages of
@@ -60,6 +60,7 @@ type RulesStats struct {
 	Bad       uint64 // readings of quality bad
 	Ignored   uint64 // retained messages not wanted
 	Stale     uint64 // messages, or their items, older than max_age
+	Unclaimed uint64 // answers that no call waited for
 	Dropped   uint64 // readings of topics beyond the limit, or not taken by the session
 }
 
@@ -68,7 +69,7 @@ func (r *Rules) Stats() RulesStats {
 	s := &r.stats
 	return RulesStats{
 		Messages: s.messages.Load(), Readings: s.readings.Load(), Malformed: s.malformed.Load(),
-		Bad: s.bad.Load(), Ignored: s.ignored.Load(), Stale: s.stale.Load(), Dropped: s.dropped.Load(),
+		Bad: s.bad.Load(), Ignored: s.ignored.Load(), Stale: s.stale.Load(), Unclaimed: s.unclaimed.Load(), Dropped: s.dropped.Load(),
 	}
 }
 
@@ -125,6 +126,11 @@ func (r *Rules) Explain(m Message) []Finding {
 			}
 		}
 		out = append(out, f)
+	}
+	for _, c := range r.commands {
+		if c.response != nil && c.response.levels.filter.Matches(m.Topic) {
+			out = append(out, Finding{Rule: c.at, Refused: "it is an answer, and no call of " + c.name() + " waits for it"})
+		}
 	}
 	return out
 }

@@ -149,6 +149,9 @@ func CheckTopic(s string) error {
 	return nil
 }
 
+// oneLevel reports whether s fits into one level of a topic name.
+func oneLevel(s string) bool { return !strings.ContainsAny(s, "/+#\x00") }
+
 func checkText(s string) error {
 	if s == "" || len(s) > MaxTopic {
 		return errTopicLength

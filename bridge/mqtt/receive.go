@@ -54,6 +54,7 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 // receive turns a message into readings. It returns an error if they could not
 // be handed to the realm before ctx ended.
 func (c *Client) receive(ctx context.Context, m bridge.Message) error {
+	c.rules.Answer(m)
 	opts := wamp.PublishOptions{Retain: true, Acknowledge: m.QoS > 0}
 	var refused, ended error
 	c.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {

@@ -269,6 +269,7 @@ func (g *Gateway) brokerMetrics(m *metrics) {
 		{"gantry_broker_bad_total", counter, "Readings of quality bad.", func(s mqtt.Stats) uint64 { return s.Rules.Bad }},
 		{"gantry_broker_ignored_total", counter, "Retained messages that a rule does not want.", func(s mqtt.Stats) uint64 { return s.Rules.Ignored }},
 		{"gantry_broker_stale_total", counter, "Messages, or their items, older than max_age.", func(s mqtt.Stats) uint64 { return s.Rules.Stale }},
+		{"gantry_broker_unclaimed_total", counter, "Answers that no call waited for.", func(s mqtt.Stats) uint64 { return s.Rules.Unclaimed }},
 		{"gantry_broker_repeated_total", counter, "Messages at QoS 2 that had come before.", func(s mqtt.Stats) uint64 { return s.Repeated }},
 		{"gantry_broker_parked_total", counter, "Messages set aside, as the realm refused what they say.", func(s mqtt.Stats) uint64 { return s.Parked }},
 		{"gantry_broker_dropped_total", counter, "Readings that the realm did not take.", func(s mqtt.Stats) uint64 { return s.Dropped + s.Rules.Dropped }},
