@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 )
 
@@ -181,6 +182,12 @@ type Env struct {
 	Dir    string           // folder of the configuration file, for relative paths
 	Log    *slog.Logger     // narrowed to the device; never nil
 	Now    func() time.Time // the clock; never nil
+	// Mount has requests for a path on the gateway's own port answered by h, until the
+	// function that it returns is called, for devices that come to the gateway. The
+	// port has checked host and origin, and bounds the time of requests, but not whose
+	// they are: that is up to h. The paths are "/hook/DEVICE" and "/dev/DEVICE". It is
+	// nil where there is no port, such as when a configuration is checked.
+	Mount func(path string, h http.Handler) (unmount func(), err error)
 }
 
 // Kind is one family of drivers, listed in cmd/gateway/kinds.go.

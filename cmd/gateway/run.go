@@ -15,6 +15,7 @@ import (
 	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
 	"gantry/bridge/uplink"
+	"gantry/drivers"
 	"gantry/drivers/hub"
 	"gantry/internal/budget"
 	"gantry/internal/config"
@@ -59,6 +60,7 @@ type Gateway struct {
 	router  *router.Router
 	memory  *budget.Budget // of messages on their way
 	server  *transport.Server
+	routes  *routes       // of devices that come to the gateway
 	mqttd   *mqttd.Server // nil: no MQTT listener
 	devices []hub.Device
 	sources []hub.Source // of devices that appear by themselves
@@ -98,6 +100,7 @@ func NewGateway(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	g.memory = budget.New(g.cfg.Limits.MemoryBytes)
+	g.routes = newRoutes(g.cfg.Listen.Origins)
 	if err := g.newServer(); err != nil {
 		return nil, err
 	}
@@ -109,7 +112,7 @@ func NewGateway(o Options) (*Gateway, error) {
 		}
 	}
 	for i := range g.cfg.Devices {
-		dev, err := g.cfg.Devices[i].Build(g.log, time.Now)
+		dev, err := g.cfg.Devices[i].Build(drivers.Env{Log: g.log, Now: time.Now, Mount: g.routes.mount})
 		if err != nil {
 			return nil, fmt.Errorf("device %s: %w", g.cfg.Devices[i].Name, err)
 		}

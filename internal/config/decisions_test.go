@@ -75,7 +75,7 @@ func TestAcceptedDevicesAreLoadedAgain(t *testing.T) {
 	if !slices.Equal(cfg.Ignored, []string{"node:1", "node:2"}) || len(cfg.Devices) != 1 {
 		t.Fatalf("ignored %q, devices %v", cfg.Ignored, cfg.Devices)
 	}
-	dev, err := cfg.Devices[0].Build(nil, nil)
+	dev, err := cfg.Devices[0].Build(drivers.Env{})
 	if err != nil || dev.Name != "stable" || dev.Found != "node:a1/b:2" || dev.Driver != nil {
 		t.Errorf("device %+v, %v", dev, err)
 	}

@@ -67,7 +67,7 @@ func (l *loader) device(d *decoder, path []string, t map[string]any) (dev Device
 	if err := dev.Hub.Validate(); err != nil {
 		d.complain(path, err)
 	}
-	built, err := dev.Build(slog.New(slog.DiscardHandler), time.Now)
+	built, err := dev.Build(drivers.Env{Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	if err != nil {
 		d.complain(path, err)
 	}
@@ -86,16 +86,14 @@ func (l *loader) device(d *decoder, path []string, t map[string]any) (dev Device
 	return dev
 }
 
-// Build makes the device for the hub. It starts nothing.
-func (dev *Device) Build(log *slog.Logger, now func() time.Time) (hub.Device, error) {
+// Build makes the device for the hub. It starts nothing. env is what all devices have
+// in common: its name, folder and log are those of the device.
+func (dev *Device) Build(env drivers.Env) (hub.Device, error) {
 	if found, is := dev.Driver.(*drivers.FoundConfig); is {
 		return hub.Device{Name: dev.Name, Config: dev.Hub, Found: drivers.CandidateKey(dev.Kind.Name, found.Found)}, found.Validate()
 	}
-	renew := func() (drivers.Driver, error) {
-		return dev.Kind.New(dev.Driver, drivers.Env{
-			Device: dev.Name, Dir: filepath.Dir(dev.File), Log: log.With("device", dev.Name), Now: now,
-		})
-	}
+	env.Device, env.Dir, env.Log = dev.Name, filepath.Dir(dev.File), env.Log.With("device", dev.Name)
+	renew := func() (drivers.Driver, error) { return dev.Kind.New(dev.Driver, env) }
 	driver, err := renew()
 	if err != nil {
 		return hub.Device{}, err

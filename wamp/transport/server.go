@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -50,7 +51,8 @@ type ServerConfig struct {
 	Path string
 	// LongPoll is how WAMP is spoken in plain HTTP requests.
 	LongPoll LongPollConfig
-	// HTTP serves all other paths; nil answers 404.
+	// HTTP serves all other paths; nil answers 404. A connection that it takes over
+	// (http.Hijacker) is not half open any more: it counts as logged in.
 	HTTP http.Handler
 	// HTTPTimeout bounds a plain HTTP request with its body, and its answer, so that
 	// slow ones do not use up MaxConns. A handler that needs longer sets deadlines of
@@ -311,6 +313,24 @@ func unavailable(w http.ResponseWriter) {
 	http.Error(w, "the server stops", http.StatusServiceUnavailable)
 }
 
+// takeable is an answer whose connection the handler may take over.
+type takeable struct {
+	http.ResponseWriter
+	visit *visit
+}
+
+// Unwrap is for http.ResponseController.
+func (t *takeable) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// Hijack implements http.Hijacker.
+func (t *takeable) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, rw, err := http.NewResponseController(t.ResponseWriter).Hijack()
+	if err == nil {
+		t.visit.settle()
+	}
+	return conn, rw, err
+}
+
 type connKey struct{}
 
 // serveHTTP serves one request.
@@ -340,7 +360,7 @@ func (v *service) serveHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.URL.Path != v.cfg.Path {
-		v.cfg.HTTP.ServeHTTP(w, r)
+		v.cfg.HTTP.ServeHTTP(&takeable{w, c.visit}, r)
 		return
 	}
 	p, err := v.upgrade(w, r)
