@@ -243,3 +243,18 @@ var (
 	// ErrNotVerified: the device reports another value than was written.
 	ErrNotVerified = errors.New("device reports another value")
 )
+
+// Why says in one word why a request failed, as the reason of a bad reading.
+func Why(err error) string {
+	switch {
+	case errors.Is(err, ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		return "timeout"
+	case errors.Is(err, ErrOffline):
+		return "offline"
+	case errors.Is(err, ErrBusy):
+		return "busy"
+	case errors.Is(err, ErrRefused):
+		return "refused"
+	}
+	return "error"
+}

@@ -6,6 +6,7 @@ import (
 	"gantry/drivers/exec"
 	"gantry/drivers/frame"
 	"gantry/drivers/gpio"
+	"gantry/drivers/http"
 	"gantry/drivers/i2c"
 	"gantry/drivers/line"
 	"gantry/drivers/modbus"
@@ -17,5 +18,5 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines and buses, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
+	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
 }

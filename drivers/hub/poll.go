@@ -102,7 +102,7 @@ func (d *device) pollOnce(l *life, reader drivers.Reader, ids []string) bool {
 		return true
 	default:
 		d.count.errors.Add(1)
-		why := whyOf(err)
+		why := drivers.Why(err)
 		d.trouble(l.ctx, why)
 		for _, id := range ids {
 			d.deliver(l.ctx, drivers.Reading{Point: id, Quality: drivers.Bad, Why: why}, false)
@@ -137,19 +137,4 @@ func (d *device) read(ctx context.Context, l *life, reader drivers.Reader, prior
 		return nil, err
 	}
 	return readings, nil
-}
-
-// whyOf says in one word why a request failed.
-func whyOf(err error) string {
-	switch {
-	case errors.Is(err, drivers.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		return "timeout"
-	case errors.Is(err, drivers.ErrOffline):
-		return "offline"
-	case errors.Is(err, drivers.ErrBusy):
-		return "busy"
-	case errors.Is(err, drivers.ErrRefused):
-		return "refused"
-	}
-	return "error"
 }
