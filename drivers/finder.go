@@ -24,8 +24,8 @@ type Found interface {
 	// wait for its finder. The error says why the hub does not take it: it is not
 	// valid, or there are too many.
 	Appeared(ctx context.Context, c Candidate) error
-	// Vanished reports that a device is gone and that its driver cannot bring it
-	// back by itself. A device that is merely not reachable has not vanished.
+	// Vanished reports that a device is gone: unplugged, or taken away by its broker.
+	// One that is merely not reachable has not vanished.
 	Vanished(ctx context.Context, kind, id string)
 }
 
@@ -40,6 +40,9 @@ type Candidate struct {
 	// Name is the proposed name, one URI component: a-z 0-9 _. It depends on the
 	// device only, so that it is the same after a restart.
 	Name string
+	// Returns says that the driver waits for the device by itself: when an accepted
+	// device vanishes it stays, offline, until it appears again.
+	Returns bool
 	// Model and Description say what it is, for people; any text.
 	Model, Description string
 	// New builds the driver; it is called for each device made of the candidate, and

@@ -10,6 +10,7 @@ import (
 	"gantry/drivers/i2c"
 	"gantry/drivers/line"
 	"gantry/drivers/modbus"
+	"gantry/drivers/node"
 	"gantry/drivers/onewire"
 	"gantry/drivers/sim"
 	"gantry/internal/config"
@@ -18,5 +19,5 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines and buses, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), onewire.Kind, sim.Kind}
+	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), node.NewKind(), onewire.Kind, sim.Kind}
 }

@@ -21,7 +21,7 @@ func (f *finds) dict(key string) wamp.Dict {
 	if c == nil {
 		return d
 	}
-	d["present"], d["name"], d["source"], d["since"] = true, c.Name, c.source.Name, c.since.UnixMicro()
+	d["present"], d["name"], d["source"], d["since"] = !c.gone, c.Name, c.source.Name, c.since.UnixMicro()
 	for k, v := range map[string]string{"model": c.Model, "description": c.Description, "why": c.why} {
 		if v != "" {
 			d[k] = clip(v, 400)
@@ -204,7 +204,7 @@ func (f *finds) forget(ctx context.Context, c *call) (wamp.Payload, error) {
 		if err != nil {
 			return wamp.Payload{}, wamp.NewError(wamp.ErrURIBadConfig, clip(err.Error(), 1000), wamp.Dict{"candidate": key})
 		}
-		if found != nil && found.source.Config.Accept == AcceptAll {
+		if f.list[key] != nil && found.source.Config.Accept == AcceptAll {
 			f.acceptBySelf(found)
 		}
 		return wamp.Args(key), nil

@@ -101,6 +101,7 @@ type candidate struct {
 	drivers.Candidate
 	source *Source
 	since  time.Time
+	gone   bool   // it has vanished; it is kept because it is a device that returns
 	bySelf bool   // accepted by the setting of its source
 	why    string // why it is not a device although it is accepted; "" = it is
 }
@@ -227,6 +228,8 @@ func (f *finds) appeared(ctx context.Context, src *Source, found drivers.Candida
 	}
 	found.Model, found.Description = clip(found.Model, 200), clip(found.Description, 400)
 	c.Candidate = found
+	fresh = fresh || c.gone
+	c.gone = false
 	switch name, known := f.accepted[key]; {
 	case known:
 		f.connect(c, name)
@@ -354,13 +357,17 @@ func (f *finds) disconnect(old *device, why string) {
 
 func (f *finds) vanished(ctx context.Context, src *Source, key string) {
 	c := f.list[key]
-	if c == nil || c.source != src {
+	if c == nil || c.gone || c.source != src {
 		return
 	}
 	f.tell(ctx, "vanished", key)
-	delete(f.list, key)
 	f.hub.log.Info("device vanished", "candidate", key, "source", src.Name)
 	name, is := f.accepted[key]
+	if is && c.Returns {
+		c.gone = true
+		return
+	}
+	delete(f.list, key)
 	if !is {
 		return
 	}
@@ -378,6 +385,9 @@ func (f *finds) vanished(ctx context.Context, src *Source, key string) {
 func (f *finds) remove(key string) {
 	name := f.accepted[key]
 	delete(f.accepted, key)
+	if c := f.list[key]; c != nil && c.gone {
+		delete(f.list, key)
+	}
 	if d := f.hub.device(name); d == nil || d.found != key {
 		return
 	}

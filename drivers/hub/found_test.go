@@ -193,6 +193,41 @@ func TestAFoundDeviceWaitsUntilSomebodyAcceptsIt(t *testing.T) {
 	})
 }
 
+func TestADeviceThatReturnsStaysWhileItIsAway(t *testing.T) {
+	t.Parallel()
+	for _, accept := range []hub.Accept{hub.AcceptNone, hub.AcceptAll} {
+		runArrivals(t, hub.Source{Config: hub.SourceConfig{Accept: accept}}, nil, nil, func(a *arrivals) {
+			c := board("1", "dev", float("t"))
+			c.Returns = true
+			if err := a.appear(c); err != nil {
+				t.Fatal(err)
+			}
+			if accept == hub.AcceptNone {
+				a.vanish("1")
+				a.want("pending while it is away", a.listed(true))
+				if err := errors.Join(a.appear(c), a.ask("accept", "node:1", nil)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			a.vanish("1")
+			a.want("all", a.listed(true), "node:1 accepted dev")
+			a.want("devices", a.devices(), "dev online") // its driver says when it is not
+			if err := a.appear(c); err != nil {
+				t.Fatal(err)
+			}
+			if n := len(a.sess.on(hub.LinkTopic("barn", "dev"))); n != 2 {
+				t.Errorf("%d states published, want offline and online", n)
+			}
+			a.vanish("1")
+			verb := map[hub.Accept]string{hub.AcceptNone: "forget", hub.AcceptAll: "ignore"}[accept]
+			if err := a.ask(verb, "node:1", nil); err != nil {
+				t.Fatal(err)
+			}
+			a.want("devices", a.devices())
+		})
+	}
+}
+
 func TestADeviceOfAFileWaitsForItsCandidate(t *testing.T) {
 	t.Parallel()
 	cfg := hub.DeviceConfig{Driver: "node", Point: map[string]hub.PointConfig{"t": {Label: "air"}}}
