@@ -13,11 +13,12 @@ import (
 	"gantry/drivers/node"
 	"gantry/drivers/onewire"
 	"gantry/drivers/sim"
+	"gantry/drivers/wsdev"
 	"gantry/internal/config"
 )
 
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines and buses, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), node.NewKind(), onewire.Kind, sim.Kind}
+	return []drivers.Kind{board.Kind, exec.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), node.NewKind(), onewire.Kind, sim.Kind, wsdev.Kind}
 }
