@@ -187,13 +187,15 @@ func TestRequestIsCancelled(t *testing.T) {
 func TestResponseConfigErrors(t *testing.T) {
 	t.Parallel()
 	for key, edit := range map[string]func(*bridge.ResponseConfig){
-		"topic":        func(r *bridge.ResponseConfig) { r.Topic = "a/#/b" },
-		"topic ":       func(r *bridge.ResponseConfig) { r.Topic = "a/{other}" },
-		"id":           func(r *bridge.ResponseConfig) { r.ID = "a.#" },
-		"result":       func(r *bridge.ResponseConfig) { r.Result = "a|b" },
-		"timeout":      func(r *bridge.ResponseConfig) { r.Timeout = -time.Second },
-		"qos":          func(r *bridge.ResponseConfig) { r.QoS = ptr[uint8](3) },
-		"last_if":      func(r *bridge.ResponseConfig) { r.LastIf, r.ProgressIf = map[string]any{"a": "b"}, map[string]any{"a": "b"} },
+		"topic":   func(r *bridge.ResponseConfig) { r.Topic = "a/#/b" },
+		"topic ":  func(r *bridge.ResponseConfig) { r.Topic = "a/{other}" },
+		"id":      func(r *bridge.ResponseConfig) { r.ID = "a.#" },
+		"result":  func(r *bridge.ResponseConfig) { r.Result = "a|b" },
+		"timeout": func(r *bridge.ResponseConfig) { r.Timeout = -time.Second },
+		"qos":     func(r *bridge.ResponseConfig) { r.QoS = ptr[uint8](3) },
+		"last_if": func(r *bridge.ResponseConfig) {
+			r.LastIf, r.ProgressIf = map[string]any{"a": "b"}, map[string]any{"a": "b"}
+		},
 		"error_if.a":   func(r *bridge.ResponseConfig) { r.ErrorIf = map[string]any{"a": nil} },
 		"cancel_topic": func(r *bridge.ResponseConfig) { r.CancelPayload = "x" },
 	} {
@@ -214,7 +216,9 @@ func FuzzAnswers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, payload string) {
 		a := ask(t, bridge.CommandConfig{Procedure: "do.a.b", Topic: "a", Response: &bridge.ResponseConfig{
 			Topic: "b", Timeout: time.Millisecond, Result: "r", ErrorIf: map[string]any{"s": "e"}, Error: "r", LastIf: map[string]any{"l": "x"},
-		}}, func(r *bridge.Rules, _ bridge.Message) { r.Answer(bridge.Message{Topic: "b", Payload: []byte(payload)}) })
+		}}, func(r *bridge.Rules, _ bridge.Message) {
+			r.Answer(bridge.Message{Topic: "b", Payload: []byte(payload)})
+		})
 		res, err := a.call(t.Context(), &wamp.Invocation{}, nil)
 		if err == nil {
 			if _, err := serialize.Encode(wamp.CBOR, res); err != nil {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +35,7 @@ type Client struct {
 	now     atomic.Pointer[connection] // nil while calls are refused
 	inbound exactlyOnce
 	probe   prober
+	pass    passing
 
 	connections, received, repeated, dropped, parked, published, refused atomic.Uint64
 }
@@ -48,6 +51,9 @@ type Deps struct {
 	// kept. Only then messages at QoS 1 and 2 are acknowledged. After an error it is
 	// asked again. nil: nothing keeps events.
 	Settle func(ctx context.Context) error
+	// Others are the authids of the sessions of all clients of brokers: what has passed
+	// in from one is not told to the others.
+	Others []string
 	// Parked keeps messages that the realm refuses; nil: they are dropped.
 	Parked Parking
 }
@@ -73,7 +79,12 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Client, error) 
 	if err != nil {
 		return nil, err
 	}
+	rulesOfPass, err := passages(cfg.Pass, "pass")
+	if err != nil {
+		return nil, err
+	}
 	return &Client{
+		pass: passing{rules: rulesOfPass, seed: maphash.MakeSeed()},
 		name: name, cfg: cfg.withDefaults(deps.Origin.Gateway()), deps: deps, origin: deps.Origin, sess: deps.Session,
 		log: log, rare: ratelog.New(log, time.Minute, nil), rules: rules, link: bridge.NewLink(nil),
 		retry: backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second},
@@ -137,7 +148,7 @@ func (c *Client) once(ctx context.Context) error {
 		return err
 	}
 	defer func() { conn.close(c.cfg.Status) }()
-	refused, err := conn.subscribe(c.rules.Filters())
+	refused, err := conn.subscribe(c.pass.filters(c.rules.Filters()))
 	if err != nil {
 		return err
 	}
@@ -153,6 +164,9 @@ func (c *Client) once(ctx context.Context) error {
 	} else {
 		c.log.Info("broker connected")
 		c.link.Set(bridge.Online, "")
+	}
+	if slices.ContainsFunc(c.pass.rules, func(p passage) bool { return p.out }) {
+		conn.tasks.Go(func() { c.passOut(ctx, conn) })
 	}
 	if !c.cfg.NoProbe {
 		conn.tasks.Go(func() { c.watch(conn) })
@@ -213,6 +227,10 @@ type Stats struct {
 	Repeated    uint64 // messages at QoS 2 that had come before
 	Dropped     uint64 // readings that the realm did not take
 	Parked      uint64 // messages set aside since then
+	PassedIn    uint64 // messages that went through to the realm
+	PassedOut   uint64 // events that went through to the broker
+	NotPassed   uint64 // messages and events that did not, in spite of a rule
+	Echoed      uint64 // messages of the client that the broker has sent back
 	Published   uint64 // messages of calls that the broker has taken
 	Refused     uint64 // calls that could not be sent, or were not acknowledged
 	Rules       bridge.RulesStats
@@ -223,7 +241,7 @@ func (c *Client) Stats() Stats {
 	link, _ := c.link.State()
 	return Stats{
 		Link: link, Connections: c.connections.Load(), Received: c.received.Load(), Repeated: c.repeated.Load(), Dropped: c.dropped.Load(),
-		Parked:    c.parked.Load(),
+		Parked: c.parked.Load(), PassedIn: c.pass.in.Load(), PassedOut: c.pass.out.Load(), NotPassed: c.pass.dropped.Load(), Echoed: c.pass.echoed.Load(),
 		Published: c.published.Load(), Refused: c.refused.Load(), Rules: c.rules.Stats(),
 	}
 }

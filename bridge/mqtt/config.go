@@ -56,6 +56,8 @@ type Config struct {
 	NoProbe bool `toml:"no_probe"`
 	// TLS is for ssl, mqtts and wss.
 	TLS TLS `toml:"tls"`
+	// Pass lets messages through as they are.
+	Pass []Pass `toml:"pass"`
 	// RulesConfig holds the rules.
 	bridge.RulesConfig
 }
@@ -126,6 +128,9 @@ func (c Config) Validate() error {
 	check(c.Probe >= time.Second && c.Probe <= 24*time.Hour, "probe", "is "+c.Probe.String(), "1s to 24h")
 	check(bridge.CheckTopic(c.ProbeTopic) == nil, "probe_topic", fmt.Sprintf("%.80q is no topic", c.ProbeTopic), "a topic name without wildcards")
 	errs = append(errs, c.TLS.validate()...)
+	if _, err := passages(c.Pass, "pass"); err != nil {
+		errs = append(errs, err)
+	}
 	if err := c.RulesConfig.Validate(); err != nil {
 		errs = append(errs, err)
 	}

@@ -59,6 +59,8 @@ type connection struct {
 	handling atomic.Int32  // 1 while a message is being handed to the realm
 	probed   chan struct{} // capacity 1: the probe has come back; never closed
 
+	kept kept // of the broker; owned by paho's goroutine
+
 	// Messages that the realm has taken, in their order, for acknowledge. Never closed.
 	acks chan paho.Message
 	// A place for each message that may be unacknowledged by the broker.
@@ -78,7 +80,7 @@ type outgoing struct {
 // open connects. The connection has to be closed.
 func (c *Client) open(ctx context.Context) (*connection, error) {
 	x := &connection{
-		outbox: make(chan outgoing), probed: make(chan struct{}, 1),
+		outbox: make(chan outgoing), kept: kept{}, probed: make(chan struct{}, 1),
 		acks: make(chan paho.Message, acksAtOnce), slots: make(chan struct{}, c.cfg.InFlight),
 	}
 	ctx, x.end = context.WithCancelCause(ctx)
@@ -208,22 +210,39 @@ func (x *connection) serve() error {
 
 // publish sends a message and waits until the broker has it.
 func (x *connection) publish(ctx context.Context, m bridge.Message) error {
-	token := make(chan paho.Token, 1)
+	token, err := x.start(ctx, m)
+	if err != nil {
+		return err
+	}
+	return x.finish(ctx, token)
+}
+
+// start hands a message to paho as soon as fewer than the limit are in flight. The
+// caller has to finish it.
+func (x *connection) start(ctx context.Context, m bridge.Message) (<-chan paho.Token, error) {
 	select {
 	case x.slots <- struct{}{}:
-		defer func() { <-x.slots }()
 	case <-x.done:
-		return x.why()
+		return nil, x.why()
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
+	token := make(chan paho.Token, 1)
 	select {
 	case x.outbox <- outgoing{m, token}:
+		return token, nil
 	case <-x.done:
-		return x.why()
+		<-x.slots
+		return nil, x.why()
 	case <-ctx.Done():
-		return ctx.Err()
+		<-x.slots
+		return nil, ctx.Err()
 	}
+}
+
+// finish waits until the broker has a message that was started.
+func (x *connection) finish(ctx context.Context, token <-chan paho.Token) error {
+	defer func() { <-x.slots }()
 	select {
 	case t := <-token:
 		return x.wait(ctx, t)

@@ -36,7 +36,7 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 	switch {
 	case msg.QoS == 2 && !c.inbound.first(m.MessageID()):
 		c.repeated.Add(1)
-	case c.receive(ctx, msg) != nil:
+	case c.receive(ctx, x, msg) != nil:
 		if msg.QoS == 2 {
 			c.inbound.release(m.MessageID())
 		}
@@ -51,9 +51,9 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 	}
 }
 
-// receive turns a message into readings. It returns an error if they could not
+// receive turns a message into readings, and lets it pass. It returns an error if they could not
 // be handed to the realm before ctx ended.
-func (c *Client) receive(ctx context.Context, m bridge.Message) error {
+func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) error {
 	c.rules.Answer(m)
 	opts := wamp.PublishOptions{Retain: true, Acknowledge: m.QoS > 0}
 	var refused, ended error
@@ -74,10 +74,12 @@ func (c *Client) receive(ctx context.Context, m bridge.Message) error {
 		c.dropped.Add(1)
 		return ended
 	}
-	if refused == nil {
-		return nil
+	if refused != nil {
+		if err := c.park(ctx, m, refused); err != nil {
+			return err
+		}
 	}
-	return c.park(ctx, m, refused)
+	return c.passIn(ctx, x.kept, m)
 }
 
 // hand tries to publish until the realm has refused it maxTries times.

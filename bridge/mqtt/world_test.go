@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -80,7 +81,7 @@ func newWorldWith(t *testing.T, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deps := mqtt.Deps{Origin: origin(t), Session: w.join()}
+	deps := mqtt.Deps{Origin: origin(t), Session: w.joinAs("broker_house")}
 	edit(&deps)
 	w.client, err = mqtt.New("house", cfg, deps, nil)
 	if err != nil {
@@ -89,6 +90,32 @@ func newWorldWith(t *testing.T, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
 	w.client.RetryFast()
 	w.run()
 	return w
+}
+
+// another runs a second client in the realm until the end of the test, and waits
+// until it is connected.
+func (w *world) another(cfg mqtt.Config, edit func(*mqtt.Deps)) {
+	w.t.Helper()
+	deps := mqtt.Deps{Origin: origin(w.t), Session: w.joinAs("broker_house")}
+	edit(&deps)
+	c, err := mqtt.New("barn", cfg, deps, nil)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	c.RetryFast()
+	ctx, cancel := context.WithCancel(w.ctx)
+	w.tasks.Go(func() {
+		if err := c.Run(ctx); err != nil {
+			w.t.Error(err)
+		}
+	})
+	w.t.Cleanup(cancel)
+	for deadline := time.Now().Add(patience); c.Stats().Link.State != bridge.Online; {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%+v", c.Stats())
+		}
+		runtime.Gosched()
+	}
 }
 
 func origin(t *testing.T) *bridge.Origin {
@@ -120,11 +147,14 @@ func (w *world) run() {
 	w.t.Cleanup(w.stop)
 }
 
-func (w *world) join() *client.Session {
+func (w *world) join() *client.Session { return w.joinAs("") }
+
+// joinAs is join with an authid.
+func (w *world) joinAs(authid string) *client.Session {
 	w.t.Helper()
 	c, p := transport.Pipe(transport.PipeConfig{})
 	w.tasks.Go(func() { w.router.Accept(w.ctx, p) })
-	s, err := client.Join(w.ctx, c, client.SessionConfig{Realm: "gantry"})
+	s, err := client.Join(w.ctx, c, client.SessionConfig{Realm: "gantry", AuthID: authid})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -222,12 +222,16 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 // startBrokers joins the external MQTT brokers to the realm.
 func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 	var all []*mqtt.Client
+	var authids []string
+	for _, name := range slices.Sorted(maps.Keys(r.cfg.Brokers)) {
+		authids = append(authids, "broker_"+name)
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.cfg.Brokers)) {
 		s, err := r.join(ctx, "broker_"+name, transport.PipeConfig{})
 		if err != nil {
 			return err
 		}
-		deps := mqtt.Deps{Origin: origin, Session: s, Settle: r.settle, Parked: r.parked[name]}
+		deps := mqtt.Deps{Origin: origin, Session: s, Settle: r.settle, Others: authids, Parked: r.parked[name]}
 		c, err := mqtt.New(name, r.cfg.Brokers[name], deps, r.log.With("room", "mqtt"))
 		if err != nil {
 			return err
@@ -269,6 +273,10 @@ func (g *Gateway) brokerMetrics(m *metrics) {
 		{"gantry_broker_bad_total", counter, "Readings of quality bad.", func(s mqtt.Stats) uint64 { return s.Rules.Bad }},
 		{"gantry_broker_ignored_total", counter, "Retained messages that a rule does not want.", func(s mqtt.Stats) uint64 { return s.Rules.Ignored }},
 		{"gantry_broker_stale_total", counter, "Messages, or their items, older than max_age.", func(s mqtt.Stats) uint64 { return s.Rules.Stale }},
+		{"gantry_broker_passed_in_total", counter, "Messages that went through to the realm.", func(s mqtt.Stats) uint64 { return s.PassedIn }},
+		{"gantry_broker_passed_out_total", counter, "Events that went through to the broker.", func(s mqtt.Stats) uint64 { return s.PassedOut }},
+		{"gantry_broker_not_passed_total", counter, "Messages and events that did not go through, in spite of a rule.", func(s mqtt.Stats) uint64 { return s.NotPassed }},
+		{"gantry_broker_echoed_total", counter, "Messages of the client that the broker has sent back.", func(s mqtt.Stats) uint64 { return s.Echoed }},
 		{"gantry_broker_unclaimed_total", counter, "Answers that no call waited for.", func(s mqtt.Stats) uint64 { return s.Rules.Unclaimed }},
 		{"gantry_broker_repeated_total", counter, "Messages at QoS 2 that had come before.", func(s mqtt.Stats) uint64 { return s.Repeated }},
 		{"gantry_broker_parked_total", counter, "Messages set aside, as the realm refused what they say.", func(s mqtt.Stats) uint64 { return s.Parked }},

@@ -170,6 +170,9 @@ func Subscribe(t testing.TB, addr string, args ...string) *Subscriber {
 	return s
 }
 
+// Lines returns the lines that nobody has taken. It is closed at the end of output.
+func (s *Subscriber) Lines() <-chan string { return s.lines }
+
 // Expect takes lines in any order.
 func (s *Subscriber) Expect(want ...string) {
 	s.t.Helper()

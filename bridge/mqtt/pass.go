@@ -1,0 +1,303 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/bridge"
+	"gantry/wamp"
+	"gantry/wamp/client"
+)
+
+const (
+	// passQueue bounds the events that wait to go to the broker.
+	passQueue = 1000
+	// maxKept bounds the topics whose messages are known to be retained.
+	maxKept = 1 << 16
+	// maxEchoes and echoTime bound the messages that the broker is expected to send
+	// back.
+	maxEchoes = 4096
+	echoTime  = 10 * time.Second
+	// sameAtOnce is how often the same message may go to the broker within a second.
+	// More are a loop through other bridges.
+	sameAtOnce = 10
+)
+
+// passing is what a client knows of the messages that go through it.
+type passing struct {
+	rules  []passage
+	seed   maphash.Seed
+	echoes echoes
+	loops  loops
+
+	in, out, dropped, echoed atomic.Uint64
+}
+
+// filters returns what to subscribe to at the broker.
+func (p *passing) filters(more []bridge.FilterQoS) []bridge.FilterQoS {
+	for i := range p.rules {
+		if r := &p.rules[i]; r.in {
+			more = append(more, bridge.FilterQoS{Filter: r.filter, QoS: r.qos})
+		}
+	}
+	return bridge.Disjoint(more)
+}
+
+// inbound returns the rule by which a topic goes to the realm, nil for none.
+func (p *passing) inbound(topic string) *passage {
+	for i := range p.rules {
+		if r := &p.rules[i]; r.in && r.filter.Matches(topic) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (p *passing) hash(topic string, payload []byte) uint64 {
+	var h maphash.Hash
+	h.SetSeed(p.seed)
+	_, _ = h.WriteString(topic)
+	_ = h.WriteByte(0)
+	_, _ = h.Write(payload)
+	return h.Sum64()
+}
+
+// passIn publishes a message in the realm as it is. It returns an error if that
+// was not possible before ctx ended.
+func (c *Client) passIn(ctx context.Context, kept kept, m bridge.Message) error {
+	r := c.pass.inbound(m.Topic)
+	if r == nil {
+		return nil
+	}
+	if r.out && c.pass.echoes.take(c.pass.hash(m.Topic, m.Payload), time.Now()) {
+		c.pass.echoed.Add(1)
+		return nil
+	}
+	retain := kept.retain(r, c.pass.hash(m.Topic, nil), m.Retained, len(m.Payload) == 0)
+	if m.Retained && r.IgnoreRetained {
+		c.refuse("a retained message does not pass, as its rule says", m.Topic)
+		return nil
+	}
+	uri := wamp.URI(r.Prefix) + bridge.URIFromTopic(m.Topic)
+	if len(uri) > wamp.MaxURILength || reserved(string(uri)) {
+		c.refuse("a message does not pass, as its URI is too long or reserved", m.Topic)
+		return nil
+	}
+	p := bridge.PayloadFromMQTT(m.Payload)
+	opts := wamp.PublishOptions{
+		Acknowledge: m.QoS > 0, Passthru: bridge.Foreign(p),
+		Retain: retain && len(m.Payload) > 0, Unretain: retain && len(m.Payload) == 0,
+	}
+	if len(c.deps.Others) > 0 {
+		// A message never goes from one broker to another, so that none goes round.
+		opts.Filter = &wamp.PublishFilter{ExcludeAuthID: c.deps.Others}
+	}
+	err := c.hand(ctx, func() error { return c.sess.Publish(ctx, uri, opts, p) })
+	switch {
+	case err == nil:
+		c.pass.in.Add(1)
+		return nil
+	case ctx.Err() != nil, errors.Is(err, wamp.ErrClosed):
+		return err
+	}
+	return c.park(ctx, m, err)
+}
+
+// refuse counts a message that does not pass, and logs a sample.
+func (c *Client) refuse(text, topic string) {
+	c.pass.dropped.Add(1)
+	c.rare.Often(text, func() []any { return []any{"topic", topic} })
+}
+
+// passOut carries events to the broker for as long as the connection lasts. It
+// subscribes anew for each, so that the broker gets the last values that it has
+// missed. What waits when the connection ends is not sent later.
+func (c *Client) passOut(ctx context.Context, x *connection) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	x.tasks.Go(func() {
+		select {
+		case <-x.done:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	queue := make(chan bridge.Message, passQueue) // filled by the session's goroutine
+	known := kept{}                               // owned by it
+	var undo []func(context.Context) error
+	for i := range c.pass.rules {
+		r := &c.pass.rules[i]
+		if !r.out {
+			continue
+		}
+		opts := wamp.SubscribeOptions{GetRetained: !r.IgnoreRetained}
+		for _, p := range r.filter.Patterns() {
+			uri := wamp.URI(r.Prefix) + p.URI
+			opts.Match = p.Match
+			if err := client.Insist(ctx, func(ctx context.Context) error {
+				f, err := c.sess.Subscribe(ctx, uri, opts, func(ev *wamp.Event) { c.leaving(r, known, uri, ev, queue) })
+				if err == nil {
+					undo = append(undo, f)
+				}
+				return err
+			}, func(err error) {
+				c.log.Warn("events do not pass yet", "uri", string(uri), "error", err)
+			}); err != nil {
+				break
+			}
+		}
+	}
+	c.carry(ctx, x, queue)
+	late, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	for _, f := range undo {
+		// The session may be gone, and the subscriptions with it.
+		_ = f(late)
+	}
+}
+
+// leaving makes a message of an event.
+func (c *Client) leaving(r *passage, known kept, uri wamp.URI, ev *wamp.Event, queue chan<- bridge.Message) {
+	if ev.Details.Topic != "" {
+		uri = ev.Details.Topic
+	}
+	rest, ok := strings.CutPrefix(string(uri), r.Prefix)
+	if !ok || strings.HasPrefix(string(uri), "wamp.") {
+		return
+	}
+	topic, _ := bridge.TopicFromURI(wamp.URI(rest))
+	if bridge.CheckTopic(topic) != nil || !r.filter.Matches(topic) {
+		return // the pattern covers more than the filter
+	}
+	payload, err := bridge.AppendMQTT(nil, ev.Payload)
+	if err != nil {
+		c.refuse("an event does not pass, as no message can carry it", topic)
+		return
+	}
+	m := bridge.Message{Topic: topic, Payload: payload, QoS: r.qos}
+	m.Retained = known.retain(r, c.pass.hash(topic, nil), ev.Details.Retained, len(payload) == 0)
+	select {
+	case queue <- m:
+	default:
+		c.refuse("an event does not pass, as too many wait for the broker", topic)
+	}
+}
+
+// carry sends messages until ctx ends, as many at a time as may be in flight.
+func (c *Client) carry(ctx context.Context, x *connection, queue <-chan bridge.Message) {
+	for {
+		var m bridge.Message
+		select {
+		case m = <-queue:
+		case <-ctx.Done():
+			return
+		}
+		sum := c.pass.hash(m.Topic, m.Payload)
+		if c.pass.loops.often(sum, time.Now()) {
+			c.refuse("a message does not pass, as it came by too often in a second: bridges form a loop", m.Topic)
+			continue
+		}
+		if c.pass.inbound(m.Topic) != nil {
+			c.pass.echoes.add(sum, time.Now())
+		}
+		token, err := x.start(ctx, m)
+		if err != nil {
+			return
+		}
+		x.tasks.Go(func() {
+			if x.finish(ctx, token) == nil {
+				c.pass.out.Add(1)
+			} else {
+				c.refuse("a message was not acknowledged by the broker", m.Topic)
+			}
+		})
+	}
+}
+
+// kept are the topics, by their hash, whose messages are known to be retained on
+// the side that they come from. It has one owner.
+type kept map[uint64]bool
+
+// retain reports whether a message is to be retained on the other side. flagged
+// tells that it came as a retained one; an empty one ends retention.
+func (k kept) retain(r *passage, topic uint64, flagged, empty bool) bool {
+	switch r.Retain {
+	case "always":
+		return true
+	case "never":
+		return false
+	}
+	was := k[topic]
+	switch {
+	case empty:
+		delete(k, topic)
+	case flagged && len(k) < maxKept:
+		k[topic] = true
+	}
+	return flagged || was
+}
+
+// echoes are messages to the broker that it will send back, as the client is
+// subscribed to their topics and MQTT 3.1.1 has no way to say no.
+type echoes struct {
+	mu   sync.Mutex // guards sent
+	sent map[uint64]echo
+}
+
+type echo struct {
+	n  int // how many
+	at time.Time
+}
+
+func (e *echoes) add(sum uint64, now time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.sent == nil {
+		e.sent = map[uint64]echo{}
+	}
+	if len(e.sent) >= maxEchoes {
+		for s, m := range e.sent {
+			if now.Sub(m.at) > echoTime {
+				delete(e.sent, s)
+			}
+		}
+	}
+	if m, known := e.sent[sum]; known || len(e.sent) < maxEchoes {
+		e.sent[sum] = echo{m.n + 1, now}
+	}
+}
+
+// take reports whether a message is one that was sent, and forgets that.
+func (e *echoes) take(sum uint64, now time.Time) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	m, known := e.sent[sum]
+	if !known {
+		return false
+	}
+	if m.n--; m.n == 0 || now.Sub(m.at) > echoTime {
+		delete(e.sent, sum)
+	} else {
+		e.sent[sum] = m
+	}
+	return now.Sub(m.at) <= echoTime
+}
+
+// loops counts the same messages within a second. It has one owner.
+type loops struct {
+	from time.Time
+	seen map[uint64]int
+}
+
+func (l *loops) often(sum uint64, now time.Time) bool {
+	if l.seen == nil || now.Sub(l.from) >= time.Second || len(l.seen) >= maxEchoes {
+		l.from, l.seen = now, map[uint64]int{}
+	}
+	l.seen[sum]++
+	return l.seen[sum] > sameAtOnce
+}

@@ -1,0 +1,242 @@
+package mqtt_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gantry/bridge"
+	"gantry/bridge/mqtt"
+	"gantry/internal/mosquitto"
+	"gantry/wamp"
+)
+
+// watch subscribes to everything below prefix. Its lines are "topic retained
+// scheme payload", where the scheme is that of payload passthru.
+func (w *world) watch(prefix wamp.URI) (lines chan string) {
+	w.t.Helper()
+	lines = make(chan string, 1000)
+	opts := wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: true}
+	if _, err := w.join().Subscribe(w.t.Context(), prefix, opts, func(ev *wamp.Event) {
+		b, err := bridge.AppendMQTT(nil, ev.Payload)
+		if err != nil {
+			w.t.Error(err)
+		}
+		scheme := "-"
+		if p := ev.Details.Passthru; p != nil {
+			scheme = p.Scheme
+		}
+		lines <- fmt.Sprintf("%s %t %s %q", ev.Details.Topic, ev.Details.Retained, scheme, b)
+	}); err != nil {
+		w.t.Fatal(err)
+	}
+	return lines
+}
+
+func expect(t *testing.T, lines <-chan string, want ...string) {
+	t.Helper()
+	for _, s := range want {
+		select {
+		case line := <-lines:
+			if line != s {
+				t.Fatalf("got %s, want %s", line, s)
+			}
+		case <-time.After(patience):
+			t.Fatalf("no %s", s)
+		}
+	}
+}
+
+// silence expects nothing more: not before what is published last has come.
+func silence(t *testing.T, lines <-chan string, last string) {
+	t.Helper()
+	select {
+	case line := <-lines:
+		if line != last {
+			t.Fatalf("got %s, want %s and nothing before", line, last)
+		}
+	case <-time.After(patience):
+		t.Fatalf("no %s", last)
+	}
+}
+
+func (w *world) publish(uri wamp.URI, opts wamp.PublishOptions, args ...any) {
+	w.t.Helper()
+	opts.Acknowledge = true
+	if err := w.sess.Publish(w.t.Context(), uri, opts, wamp.Args(args...)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestPassIn(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	pub(t, b, "raw/kept", "1", "-r")
+	w := newWorld(t, mqtt.Config{URL: "tcp://" + b.Addr, Pass: []mqtt.Pass{{Topic: "raw/#", Prefix: "house.", Direction: "in"}, {Topic: "gantry/#", Direction: "in"}}})
+	lines := w.watch("house.")
+	w.await(bridge.Online)
+	expect(t, lines, `house.raw.kept false - "1"`)
+	for payload, want := range map[string]string{`{"a":[1,2.50]}`: `false - "{\"a\":[1,2.50]}"`, "on": `false - "on"`, "\xff\x00": `false mqtt "\xff\x00"`} {
+		pub(t, b, "raw/Living Room/x", payload)
+		expect(t, lines, "house.raw.Living%20Room.x "+want)
+	}
+	// What follows on a topic that is retained is retained, too, and so is its end.
+	expect(t, w.watch("house.raw.kept"), `house.raw.kept true - "1"`)
+	pub(t, b, "raw/kept", "2", "-r")
+	expect(t, lines, `house.raw.kept false - "2"`)
+	expect(t, w.watch("house.raw.kept"), `house.raw.kept true - "2"`)
+	pub(t, b, "raw/kept", "", "-r")
+	expect(t, lines, `house.raw.kept false - ""`)
+	pub(t, b, "gantry/gw/point/a/b", "7") // nobody forges readings
+	pub(t, b, "raw/last", "0")
+	expect(t, lines, `house.raw.last false - "0"`)
+	late := w.watch("house.")
+	w.publish("house.end", wamp.PublishOptions{}, "end")
+	silence(t, late, `house.end false - "end"`)
+	w.stop()
+	if s := w.client.Stats(); s.PassedIn != 7 || s.NotPassed != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestPassOut(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "#", "-q", "2")
+	w := newWorld(t, mqtt.Config{URL: "tcp://" + b.Addr, Pass: []mqtt.Pass{
+		{Topic: "out/#", Prefix: "house.", Direction: "out", QoS: ptr[uint8](2)},
+		{Topic: "gantry/gw/state/+/link", Direction: "out", QoS: ptr[uint8](0), Retain: "always"},
+	}})
+	w.publish("house.out.kept", wamp.PublishOptions{Retain: true}, int64(1))
+	w.await(bridge.Online)
+	for online, kept := false, false; !online || !kept; { // the state that a component of the gateway publishes
+		select {
+		case line := <-sub.Lines():
+			if strings.HasPrefix(line, "gantry/gw/state/broker_house/link 0 0 ") {
+				online = strings.Contains(line, `"online"`)
+			} else if kept = line == "out/kept 0 2 1"; !kept {
+				t.Fatal(line)
+			}
+		case <-time.After(patience):
+			t.Fatal("no state")
+		}
+	}
+	w.publish("house.out.Living%20Room", wamp.PublishOptions{}, "x")
+	w.publish("house.other", wamp.PublishOptions{}, "x")
+	w.publish("house.out.bin", wamp.PublishOptions{}, []byte{0xff})
+	w.publish("house.out.kept", wamp.PublishOptions{Retain: true}, int64(2))
+	sub.Expect("out/Living Room 0 2 x", "out/bin 0 2 \xff", "out/kept 0 2 2")
+	mosquitto.Subscribe(t, b.Addr, "-t", "out/#", "-q", "1").Expect("out/kept 1 1 2")
+
+	// A broker that has forgotten everything gets the last values again.
+	b.Kill()
+	w.await(bridge.Offline)
+	w.publish("house.out.missed", wamp.PublishOptions{}, "x")
+	w.publish("house.out.kept", wamp.PublishOptions{Retain: true}, int64(3))
+	b.Start()
+	w.await(bridge.Online)
+	w.publish("house.out.last", wamp.PublishOptions{Retain: true}, "y")
+	again := mosquitto.Subscribe(t, b.Addr, "-t", "out/#", "-q", "1")
+	for done := false; !done; {
+		select {
+		case line := <-again.Lines():
+			if strings.Contains(line, "missed") {
+				t.Fatal(line)
+			}
+			done = strings.HasPrefix(line, "out/kept ") && strings.HasSuffix(line, " 3")
+		case <-time.After(patience):
+			t.Fatal("the last value did not come again")
+		}
+	}
+}
+
+func TestPassBothWays(t *testing.T) {
+	t.Parallel()
+	one, two := mosquitto.NewBroker(t), mosquitto.NewBroker(t)
+	rule := []mqtt.Pass{{Topic: "both/#", Direction: "both"}}
+	others := func(d *mqtt.Deps) { d.Others = []string{"broker_house"} }
+	sub1, sub2 := mosquitto.Subscribe(t, one.Addr, "-t", "both/#"), mosquitto.Subscribe(t, two.Addr, "-t", "both/#")
+	// Two gateways between two brokers: what comes from one must not go round.
+	var worlds []*world
+	for i := range 2 {
+		w := newWorldWith(t, mqtt.Config{URL: "tcp://" + one.Addr, ClientID: fmt.Sprint("gw", i), Pass: rule}, others)
+		w.await(bridge.Online)
+		w.another(mqtt.Config{URL: "tcp://" + two.Addr, ClientID: fmt.Sprint("gw", i), Pass: rule}, others)
+		worlds = append(worlds, w)
+	}
+	lines := []chan string{worlds[0].watch("both."), worlds[1].watch("both.")}
+	worlds[0].publish("both.a", wamp.PublishOptions{}, "x")
+	sub1.Expect("both/a 0 0 x")
+	sub2.Expect("both/a 0 0 x")
+	expect(t, lines[0], `both.a false - "x"`)
+	expect(t, lines[1], `both.a false - "x"`, `both.a false - "x"`) // by each of the brokers
+	pub(t, one, "both/b", "y")
+	sub1.Expect("both/b 0 0 y")
+	expect(t, lines[0], `both.b false - "y"`)
+	expect(t, lines[1], `both.b false - "y"`)
+	pub(t, two, "both/c", "z")
+	sub2.Expect("both/c 0 0 z")
+	for i := range lines {
+		silence(t, lines[i], `both.c false - "z"`)
+	}
+	for _, w := range worlds {
+		w.stop()
+	}
+	if s := worlds[0].client.Stats(); s.PassedOut != 1 || s.Echoed != 1 || s.PassedIn != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestLoopIsBroken lets the same message come by again and again.
+func TestLoopIsBroken(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	w := newWorld(t, mqtt.Config{URL: "tcp://" + b.Addr, Pass: []mqtt.Pass{{Topic: "both/#", Direction: "out"}}})
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "both/#")
+	w.publish("both.first", wamp.PublishOptions{Retain: true}, "x")
+	sub.Expect("both/first 0 0 x") // so that events pass by now
+	began := time.Now()
+	for range 200 {
+		w.publish("both.round", wamp.PublishOptions{}, "x")
+	}
+	w.publish("both.last", wamp.PublishOptions{}, "x")
+	n := 0
+	for last := false; !last; {
+		select {
+		case line := <-sub.Lines():
+			last = strings.HasPrefix(line, "both/last")
+			if strings.HasPrefix(line, "both/round") {
+				n++
+			}
+		case <-time.After(patience):
+			t.Fatal("the last one did not pass")
+		}
+	}
+	if seconds := int(time.Since(began)/time.Second) + 2; n == 0 || n > 10*seconds {
+		t.Errorf("%d of 200 passed", n)
+	}
+}
+
+func TestPassConfig(t *testing.T) {
+	t.Parallel()
+	for key, edit := range map[string]func(*mqtt.Pass){
+		"topic":     func(p *mqtt.Pass) { p.Topic = "a/#/b" },
+		"topic ":    func(p *mqtt.Pass) { p.Topic = "a/b" },
+		"prefix":    func(p *mqtt.Pass) { p.Prefix = "house" },
+		"prefix ":   func(p *mqtt.Pass) { p.Prefix = "gantry.x." },
+		"prefix  ":  func(p *mqtt.Pass) { p.Prefix = "." },
+		"direction": func(p *mqtt.Pass) { p.Direction = "" },
+		"retain":    func(p *mqtt.Pass) { p.Retain = "yes" },
+		"qos":       func(p *mqtt.Pass) { p.QoS = ptr[uint8](3) },
+	} {
+		p := mqtt.Pass{Topic: "b/#", Direction: "in"}
+		edit(&p)
+		err := mqtt.Config{URL: "tcp://host", Pass: []mqtt.Pass{{Topic: "a/+", Direction: "both"}, p}}.Validate()
+		var bad *bridge.ConfigError
+		if want := "pass[1]." + strings.TrimSpace(key); !errors.As(err, &bad) || bad.Key != want || bad.Allowed == "" {
+			t.Errorf("%s: %v", want, err)
+		}
+	}
+}

@@ -1,0 +1,79 @@
+package mqtt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gantry/bridge"
+	"gantry/wamp"
+)
+
+// Pass is a table [[broker.NAME.pass]]: messages that go through as they are.
+type Pass struct {
+	// Topic is the filter of the topics at the broker. Required.
+	Topic string `toml:"topic"`
+	// Prefix comes before the topic's URI in the realm: "" or ending in a dot. It must
+	// not begin with gantry or wamp.
+	Prefix string `toml:"prefix"`
+	// Direction is in (from the broker to the realm), out, or both. Required.
+	Direction string `toml:"direction"`
+	// QoS is that of the subscription, and of messages to the broker. Default 1.
+	QoS *uint8 `toml:"qos"`
+	// Retain says which messages are retained on the other side. "as_sent": those that
+	// are known to be retained on this side, as they came as such when the connection
+	// was made, and what follows on their topics. "always", "never". Default as_sent.
+	Retain string `toml:"retain"`
+	// IgnoreRetained leaves out what was retained from before the connection was made.
+	IgnoreRetained bool `toml:"ignore_retained"`
+}
+
+// passage is a valid Pass.
+type passage struct {
+	Pass
+	filter  bridge.Filter
+	in, out bool
+	qos     byte
+}
+
+// passages checks the rules. key is that of their table.
+func passages(cfg []Pass, key string) (all []passage, err error) {
+	bad := func(i int, k, allowed, format string, args ...any) error {
+		return &bridge.ConfigError{Key: fmt.Sprintf("%s[%d].%s", key, i, k), Text: fmt.Sprintf(format, args...), Allowed: allowed}
+	}
+	for i, c := range cfg {
+		p := passage{Pass: c, qos: 1, in: c.Direction != "out", out: c.Direction != "in"}
+		if p.filter, err = bridge.ParseFilter(c.Topic); err != nil {
+			return nil, bad(i, "topic", "a topic filter", "%.80q %v", c.Topic, err)
+		}
+		prefix := wamp.URI(strings.TrimSuffix(c.Prefix, "."))
+		if c.Prefix != "" && (string(prefix) == c.Prefix || !prefix.Valid(false, wamp.MatchExact) || reserved(c.Prefix)) {
+			return nil, bad(i, "prefix", `components that end in a dot and do not begin with gantry or wamp, such as "house."`, "is %.80q", c.Prefix)
+		}
+		if !slices.Contains([]string{"in", "out", "both"}, c.Direction) {
+			return nil, bad(i, "direction", "in, out, both", "is %.80q", c.Direction)
+		}
+		if !slices.Contains([]string{"", "as_sent", "always", "never"}, c.Retain) {
+			return nil, bad(i, "retain", "as_sent, always, never", "is %.80q", c.Retain)
+		}
+		if c.QoS != nil {
+			if *c.QoS > 2 {
+				return nil, bad(i, "qos", "0, 1 or 2", "is %d", *c.QoS)
+			}
+			p.qos = *c.QoS
+		}
+		for _, q := range all {
+			if (p.in && q.in || p.out && q.out) && len(bridge.Disjoint([]bridge.FilterQoS{{Filter: p.filter}, {Filter: q.filter}})) < 2 {
+				return nil, bad(i, "topic", "filters of which no two cover the same topic in the same direction", "overlaps with %.80q", q.Topic)
+			}
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// reserved reports whether a URI is one of those that mean something to the gateway
+// or the router.
+func reserved(uri string) bool {
+	return strings.HasPrefix(uri, "gantry.") || strings.HasPrefix(uri, "wamp.")
+}
