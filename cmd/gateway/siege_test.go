@@ -53,7 +53,8 @@ func TestSiege(t *testing.T) {
 	if err := os.WriteFile(password, []byte("correct horse\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	config := writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+	files := siegeDevices(password)
+	files["gantry.toml"] = fmt.Sprintf(`schema = 1
 gateway.name = "fort"
 mqtt = { listen = "127.0.0.1:0", connect_timeout = "1s" }
 [listen]
@@ -66,7 +67,8 @@ max_bytes = 1048576
 [user.ann]
 role = "guard"
 password = "file:%s"
-`, password)})
+`, password)
+	config := writeFiles(t, files)
 	s := &siege{t: t, p: startProgram(t, config, t.TempDir(), "GOMEMLIMIT=120MiB"), quiet: startProgram(t, config, t.TempDir())}
 	s.host = strings.TrimSuffix(strings.TrimPrefix(s.p.url, "ws://"), "/ws")
 	s.garrison = s.man()
@@ -100,6 +102,7 @@ password = "file:%s"
 		{"mqtt half-open connections", mqttHalfOpen, `gantry_mqtt_ended_total{why="half_open"}`},
 		{"mqtt floods", mqttFloods, `gantry_mqtt_ended_total{why="malformed"}`},
 		{"never-reading mqtt subscribers", mqttDeaf, `gantry_mqtt_ended_total{why="slow"}`},
+		{"strangers at the doors of devices", strangers, `gantry_transport_refused_total{reason="half_open"}`},
 		{"retained flood", retainedFlood, `gantry_router_not_retained_total`},
 	} {
 		s.watch(a.name, a.count, a.run)

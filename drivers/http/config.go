@@ -137,7 +137,7 @@ func newPlan(cfg *Config, env drivers.Env) (*plan, error) {
 	if p.maxBody < minMaxBody || p.maxBody > maxMaxBody {
 		return nil, bad("max_body", fmt.Sprintf("%d to %d bytes", minMaxBody, maxMaxBody), "%d is out of range", cfg.MaxBody)
 	}
-	if err := cfg.Validate(env.Dir); err != nil {
+	if err := cfg.ClientConfig.Validate(env.Dir); err != nil {
 		return nil, err
 	}
 	if err := p.allSources(cfg); err != nil {

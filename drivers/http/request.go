@@ -57,7 +57,7 @@ const (
 	excerpt       = 128 // bytes of an answer in a message
 )
 
-var errRedirect = errors.New("the device redirects to another host, or without end")
+var errRedirect = errors.New("the device redirects to another host or scheme, or without end; set url to where it leads")
 
 func newDevice(p *plan, header nethttp.Header, transport *nethttp.Transport, now func() time.Time) *device {
 	d := &device{base: p.base, header: header, maxBody: p.maxBody, now: now, lost: make(chan struct{}), memories: map[*command]*memory{}}

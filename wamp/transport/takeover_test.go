@@ -2,6 +2,7 @@ package transport_test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,8 +15,14 @@ import (
 // one that is about to log in.
 func TestConnectionsTakenOverAreNotHalfOpen(t *testing.T) {
 	t.Parallel()
+	ours, theirs := certificate(t)
+	t.Run("plain", func(t *testing.T) { takeOver(t, nil, nil) })
+	t.Run("encrypted", func(t *testing.T) { takeOver(t, ours, theirs) })
+}
+
+func takeOver(t *testing.T, ours, theirs *tls.Config) {
 	taken := make(chan net.Conn, 1)
-	s := serve(t, "tcp", transport.ServerConfig{Options: hasty, HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	s := serve(t, "tcp", transport.ServerConfig{Options: hasty, TLS: ours, HTTP: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/take" {
 			return
 		}
@@ -31,6 +38,9 @@ func TestConnectionsTakenOverAreNotHalfOpen(t *testing.T) {
 	conn, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if theirs != nil {
+		conn = tls.Client(conn, theirs)
 	}
 	defer conn.Close()
 	r := bufio.NewReader(conn)
