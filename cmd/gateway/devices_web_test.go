@@ -1,11 +1,13 @@
 package main
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -109,5 +111,23 @@ write = { template = '{"id":{id},"level":{value}}', timeout = "10s" }
 	}
 	_ = lamp.Close(websocket.CloseNormal, "")
 	seen.await(t, "its end", is("gantry.gw.state.lamp.link", "offline"))
+	// It comes back: while the device is being started anew it is told to try again.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(patience); ; <-tick.C {
+		again, err := dialer.Dial(t.Context(), strings.Replace(root, "http", "ws", 1)+"/dev/lamp")
+		if err == nil {
+			defer func() { _ = again.Abandon() }()
+			if err := again.Write(websocket.Text, []byte(`{"level":41}`)); err != nil {
+				t.Fatal(err)
+			}
+			break
+		}
+		var refused *websocket.HandshakeError
+		if !errors.As(err, &refused) || refused.Status != http.StatusServiceUnavailable || time.Now().After(late) {
+			t.Fatal(err)
+		}
+	}
+	seen.await(t, "the lamp again", is("gantry.gw.point.lamp.level", 41.0))
 	p.stop()
 }

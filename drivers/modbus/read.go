@@ -194,14 +194,8 @@ func whyOf(err error) string {
 	switch {
 	case errors.As(err, &e):
 		return e.Name()
-	case errors.Is(err, drivers.ErrTimeout):
-		return "timeout"
-	case errors.Is(err, drivers.ErrOffline):
-		return "offline"
-	case errors.Is(err, drivers.ErrBusy):
-		return "busy"
 	case errors.Is(err, errGarbled):
 		return "garbled"
 	}
-	return "error"
+	return drivers.Why(err)
 }
