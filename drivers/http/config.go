@@ -18,7 +18,7 @@ import (
 type Config struct {
 	URL string `toml:"url"` // http or https; what all paths are below; not needed for a device that only posts
 	web.ClientConfig
-	MaxBody   uint32                   `toml:"max_body"`   // bytes of an answer or a post; 256 to 262144, default 65536
+	MaxBody   uint32                   `toml:"max_body"`   // bytes of an answer; 256 to 1048576, default 65536; of a post no more than that and than 65536
 	KeepAlive *bool                    `toml:"keep_alive"` // false: a connection for each request, for devices that cannot do more
 	Requests  map[string]RequestConfig `toml:"request"`
 	Hook      *HookConfig              `toml:"hook"`
@@ -73,7 +73,7 @@ type PointConfig struct {
 const (
 	defaultMaxBody = 65536
 	minMaxBody     = 256
-	maxMaxBody     = 256 << 10
+	maxMaxBody     = 1 << 20
 	maxDecimals    = 15
 	hookName       = "hook"
 

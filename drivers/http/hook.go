@@ -47,6 +47,9 @@ const (
 	defaultRate = 20
 	minRate     = 0.01
 	maxRate     = 1000
+	// maxPost bounds a post in bytes: anybody may send one, and one that is signed has to be
+	// there before it is known whose it is.
+	maxPost = 65536
 	// maxPosts is how many posts of a device wait for the hub at a time.
 	maxPosts = 8
 )
@@ -148,11 +151,12 @@ func (r *receiver) serve(w nethttp.ResponseWriter, req *nethttp.Request) (status
 	if !signed && !r.door.Knows(req) {
 		return nethttp.StatusUnauthorized, "who are you?"
 	}
-	body, err := io.ReadAll(nethttp.MaxBytesReader(w, req.Body, r.d.plan.maxBody))
+	most := min(r.d.plan.maxBody, maxPost)
+	body, err := io.ReadAll(nethttp.MaxBytesReader(w, req.Body, most))
 	var long *nethttp.MaxBytesError
 	switch {
 	case errors.As(err, &long):
-		return nethttp.StatusRequestEntityTooLarge, fmt.Sprintf("more than max_body = %d bytes", r.d.plan.maxBody)
+		return nethttp.StatusRequestEntityTooLarge, fmt.Sprintf("more than %d bytes", most)
 	case err != nil:
 		return nethttp.StatusBadRequest, "the body is not complete"
 	case signed && !r.signed(req, body):

@@ -168,7 +168,7 @@ func TestPostsBecomeReadings(t *testing.T) {
 		{`{`, 400, "not_json"},
 		{``, 400, "not_json"},
 		{strings.Repeat("[", 100) + strings.Repeat("]", 100), 400, "too_deep"},
-		{`{"x":"` + strings.Repeat("x", 70000) + `"}`, 413, "more than max_body = 65536 bytes"},
+		{`{"x":"` + strings.Repeat("x", 70000) + `"}`, 413, "more than 65536 bytes"},
 	} {
 		status, say := p.post(t, "POST", "/hook/dev", tt.body, bearer)
 		if status != tt.status || say != tt.say {

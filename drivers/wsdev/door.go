@@ -50,12 +50,17 @@ func (d *Driver) await(ctx context.Context, link drivers.Link) error {
 	case <-ctx.Done():
 		return nil
 	}
+	up := sync.OnceFunc(func() {
+		if ctx.Err() == nil { // it may have come in the meantime
+			link.Up()
+		}
+	})
 	for {
 		conn := in.next()
 		if conn == nil {
 			return err
 		}
-		err = in.serve(ctx, conn, link)
+		err = in.serve(ctx, conn, link, up)
 	}
 }
 
@@ -118,7 +123,7 @@ func (in *door) next() *websocket.Conn {
 }
 
 // serve serves a connection until it is gone or the next one comes.
-func (in *door) serve(ctx context.Context, conn *websocket.Conn, link drivers.Link) error {
+func (in *door) serve(ctx context.Context, conn *websocket.Conn, link drivers.Link, up func()) error {
 	ctx, end := context.WithCancel(ctx)
 	var watch sync.WaitGroup
 	watch.Go(func() {
@@ -129,7 +134,7 @@ func (in *door) serve(ctx context.Context, conn *websocket.Conn, link drivers.Li
 		case <-ctx.Done():
 		}
 	})
-	err := in.d.serve(ctx, conn, link)
+	err := in.d.serve(ctx, conn, link, up)
 	end()
 	watch.Wait()
 	return err

@@ -96,11 +96,12 @@ func (d *Driver) dial(ctx context.Context, link drivers.Link) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
 	}
-	return d.serve(ctx, conn, link)
+	return d.serve(ctx, conn, link, link.Up)
 }
 
-// serve takes the messages of a connection, which it frees.
-func (d *Driver) serve(ctx context.Context, conn *websocket.Conn, link drivers.Link) error {
+// serve takes the messages of a connection, which it frees. up is called once the
+// device can be told something.
+func (d *Driver) serve(ctx context.Context, conn *websocket.Conn, link drivers.Link, up func()) error {
 	in := d.Begin(wire{conn}, link)
 	greet := func(context.Context) error {
 		for _, m := range d.cfg.Hello {
@@ -117,7 +118,7 @@ func (d *Driver) serve(ctx context.Context, conn *websocket.Conn, link drivers.L
 			return nil
 		}})
 	}
-	err := in.Serve(ctx, dialog.Phases{Join: greet, Listen: listen, Up: link.Up})
+	err := in.Serve(ctx, dialog.Phases{Join: greet, Listen: listen, Up: up})
 	if err == nil {
 		return fmt.Errorf("%w: it has closed the connection", drivers.ErrOffline)
 	}

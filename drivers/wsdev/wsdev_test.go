@@ -173,7 +173,7 @@ func TestTheNewestConnectionCounts(t *testing.T) {
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	if link.Ups() != 2 || strings.Count(log.String(), "connected again") != 1 {
+	if link.Ups() != 1 || strings.Count(log.String(), "connected again") != 1 {
 		t.Errorf("up %d times; log %s", link.Ups(), &log)
 	}
 }
