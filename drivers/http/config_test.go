@@ -34,6 +34,7 @@ func TestConfigErrorsNameTheKey(t *testing.T) {
 		{plugText, `path = "/status"`, `path = "/{value}"`, "request.status.path"},
 		{plugText, `parse = { json = true }`, `parse = { regex = "(" }`, "request.status.parse.regex"},
 		{plugText, `from = "meters.0.power"`, `from = "meters.#"`, "point"},
+		{plugText, `from = "meters.0.power"`, `from = "$meters"`, "point"},
 		{plugText, `from = "meters.0.power"`, `request = "x"`, "point.power.request"},
 		{plugText, `from = "meters.0.power"`, `silent = true`, "point.power.silent"},
 		{plugText, `from = "meters.0.power"`, `status = true`, "point.power.status"},

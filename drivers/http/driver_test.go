@@ -57,6 +57,7 @@ func TestAnswersBecomeValues(t *testing.T) {
 		want              []any
 	}{
 		{"60.25", "/status", json + "[point.p]\nfrom = \"meters.0.power\"", []any{60.25, ""}},
+		{"60.25", "/status", json + "[point.p]\nfrom = \"$.meters.0.power\"", []any{60.25, ""}},
 		{`"60.25"`, "/status", json + "[point.p]\nfrom = \"meters.0.power\"", []any{60.25, ""}},
 		{`"n/a"`, "/status", json + "[point.p]\nfrom = \"meters.0.power\"", []any{nil, "not_a_number"}},
 		{"null", "/status", json + "[point.p]\nfrom = \"meters.0.power\"", []any{nil, "null"}},
@@ -282,6 +283,23 @@ func TestLimits(t *testing.T) {
 	time.AfterFunc(10*time.Millisecond, cancel)
 	if _, err := d.(drivers.Reader).Read(ctx, []string{"p"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+}
+
+// A device that hangs up in the midst of a command may have done it: it is not told
+// twice.
+func TestCommandsAreSentOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlug(t)
+	d, _ := start(t, plugText, p.URL)
+	read(t, d, "power") // there is a connection that could be used again
+	p.requests()
+	p.set(func() { p.hangUp = true })
+	if _, err := d.(drivers.Writer).Write(t.Context(), "on", true); !errors.Is(err, drivers.ErrOffline) {
+		t.Errorf("%v", err)
+	}
+	if diff := cmp.Diff([]string{"GET /relay?turn=on"}, p.requests()); diff != "" {
+		t.Error(diff)
 	}
 }
 

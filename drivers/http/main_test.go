@@ -31,6 +31,7 @@ type plug struct {
 	status    int // in place of every answer, 0 = none
 	header    nethttp.Header
 	elsewhere string
+	hangUp    bool // in place of an answer
 }
 
 func newPlug(t testing.TB) *plug {
@@ -60,6 +61,9 @@ func (p *plug) ServeHTTP(w nethttp.ResponseWriter, r *nethttp.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = append(p.seen, strings.TrimSpace(fmt.Sprintf("%s %s %s", r.Method, r.RequestURI, body)))
+	if p.hangUp {
+		panic(nethttp.ErrAbortHandler)
+	}
 	if p.status != 0 {
 		for name, v := range p.header {
 			w.Header()[name] = v

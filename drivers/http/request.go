@@ -62,7 +62,9 @@ var errRedirect = errors.New("the device redirects to another host or scheme, or
 func newDevice(p *plan, header nethttp.Header, transport *nethttp.Transport, now func() time.Time) *device {
 	d := &device{base: p.base, header: header, maxBody: p.maxBody, now: now, lost: make(chan struct{}), memories: map[*command]*memory{}}
 	d.polls = nethttp.Client{Transport: transport, CheckRedirect: within}
-	d.acts = nethttp.Client{Transport: transport, CheckRedirect: func(*nethttp.Request, []*nethttp.Request) error { return nethttp.ErrUseLastResponse }}
+	once := transport.Clone()
+	once.DisableKeepAlives = true // what fails on a connection that was used before is sent again by the library
+	d.acts = nethttp.Client{Transport: once, CheckRedirect: func(*nethttp.Request, []*nethttp.Request) error { return nethttp.ErrUseLastResponse }}
 	return d
 }
 

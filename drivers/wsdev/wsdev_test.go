@@ -3,9 +3,13 @@ package wsdev_test
 import (
 	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -286,6 +290,24 @@ func TestDialling(t *testing.T) {
 	}
 	if err := newDriver(t, who(t, thermostatText, ""), drivers.Env{}).Run(t.Context(), link); err == nil || !strings.Contains(err.Error(), "port") {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestDiallingThroughTLS(t *testing.T) {
+	t.Parallel()
+	s := httptest.NewUnstartedServer(&websocket.Server{Handle: func(c *websocket.Conn, _ *http.Request) { thermostat(c) }})
+	s.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo) // a client that does not trust it
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := who(t, thermostatText, strings.Replace(s.URL, "http", "ws", 1))
+	d := newDriver(t, strings.Replace(text, "parse", "ca = \"ca.pem\"\nparse", 1), drivers.Env{Dir: dir})
+	exercise(t, d, drivertest.Start(t, d))
+	if err := newDriver(t, text, drivers.Env{}).Run(t.Context(), &drivertest.Link{}); !errors.Is(err, drivers.ErrOffline) || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("without its CA: %v", err)
 	}
 }
 

@@ -79,7 +79,7 @@ const (
 // and CSV is set, or none if no point is read.
 type Config struct {
 	Regex   string   `toml:"regex"`   // RE2 with named groups, which are the fields
-	JSON    bool     `toml:"json"`    // fields by dotted path: "env.t", "list.0"
+	JSON    bool     `toml:"json"`    // fields by dotted path: "env.t", "list.0", "$.env.t"
 	CSV     []string `toml:"csv"`     // names of the columns; "" for one that is not used
 	Comma   string   `toml:"comma"`   // between columns, one character; default ","
 	Decimal string   `toml:"decimal"` // decimal point in numbers: "." (default) or ","
@@ -157,12 +157,15 @@ const maxDepth = 32
 type jsonParser struct{ paths []string }
 
 func newJSONParser(fields []string) (*jsonParser, error) {
+	p := &jsonParser{}
 	for _, path := range fields {
-		if path == "" || strings.ContainsAny(path, `*?#|@!{}[]()=<>%\"'`) || slices.Contains(strings.Split(path, "."), "") {
+		path = strings.TrimPrefix(path, "$.")
+		p.paths = append(p.paths, path)
+		if path == "" || path[0] == '$' || strings.ContainsAny(path, `*?#|@!{}[]()=<>%\"'`) || slices.Contains(strings.Split(path, "."), "") {
 			return nil, bad("point", fmt.Sprintf("%.40q is no path to a JSON field", path), `names or indices joined by dots: "env.t", "list.0"`)
 		}
 	}
-	return &jsonParser{paths: fields}, nil
+	return p, nil
 }
 
 func (p *jsonParser) Parse(line []byte, out []Field) string {
