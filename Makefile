@@ -2,7 +2,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export VERSION
 
-.PHONY: build run test lint cross deb fuzz bench bench-peers clean
+.PHONY: build run test lint cross deb firmware fuzz bench bench-peers clean
 build:
 	.ci/build bin/gantry
 
@@ -20,6 +20,10 @@ cross:
 
 deb:
 	.ci/deb
+
+firmware:
+	.ci/packages make gcc-avr avr-libc gcc-arm-none-eabi
+	$(MAKE) -C firmware/nodes
 
 fuzz:
 	.ci/fuzz 30s

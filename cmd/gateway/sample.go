@@ -19,7 +19,7 @@ func sampleCall(gateway string, devices []hub.Device) string {
 		}
 	}
 	for _, dev := range devices {
-		if dev.Config.Disabled {
+		if dev.Config.Disabled || dev.Driver == nil {
 			continue
 		}
 		desc := dev.Driver.Describe()

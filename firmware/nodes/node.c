@@ -1,5 +1,7 @@
 #include "node.h"
 
+#include "blink.h"
+
 #include <stddef.h>
 #include <string.h>
 
@@ -13,10 +15,6 @@ static struct {
 	uint32_t seq; /* of the next reading */
 	uint32_t due; /* when it is sent */
 	uint16_t interval;
-
-	uint8_t led;        /* as it was set */
-	uint8_t phases;     /* of blinking that are left: off, on, off ... */
-	uint32_t phase_due; /* when the present one ends */
 } node;
 
 /* A line that is being written. What does not fit is left out; NODE_OUT_MAX is
@@ -117,9 +115,7 @@ static void led(const char *arg, uint32_t now)
 	(void)now;
 	uint32_t n;
 	if (!argument(arg, 0, 1, &n)) return;
-	node.phases = 0;
-	node.led = n;
-	board_set_led(n);
+	blink_set(n);
 	ok("LED", board_led());
 }
 
@@ -135,10 +131,8 @@ static void interval(const char *arg, uint32_t now)
 static void blink(const char *arg, uint32_t now)
 {
 	uint32_t n;
-	if (!argument(arg, 1, NODE_BLINKS_MAX, &n)) return;
-	node.phases = 2 * n - 1;
-	node.phase_due = now + NODE_BLINK_MS;
-	board_set_led(!node.led);
+	if (!argument(arg, 1, BLINK_MAX, &n)) return;
+	blink_start(n, now);
 	ok("BLINK", n);
 }
 
@@ -187,7 +181,7 @@ static void reading(uint32_t now)
 	put(&o, ",\"t\":");
 	put_hundredths(&o, board_temperature());
 	put(&o, ",\"led\":");
-	put_number(&o, node.phases ? node.led : board_led());
+	put_number(&o, blink_led());
 	put(&o, ",\"up\":");
 	put_number(&o, now);
 	put(&o, "}\n");
@@ -204,7 +198,7 @@ void node_start(uint32_t now)
 	memset(&node, 0, sizeof node);
 	node.interval = NODE_INTERVAL_MS;
 	node.due = now;
-	board_set_led(0);
+	blink_set(0);
 	board_send("BOOT " NODE_NAME " " NODE_VERSION "\n");
 }
 
@@ -242,12 +236,7 @@ static uint8_t over(uint32_t now, uint32_t due)
 void node_tick(uint32_t now)
 {
 	if ((node.len || node.damaged || node.skipping) && over(now, node.heard + NODE_PAUSE_MS)) forget_line();
-	if (node.phases && over(now, node.phase_due)) {
-		node.phases--;
-		node.phase_due += NODE_BLINK_MS;
-		/* The last phase differs from what was set, so do all odd ones. */
-		board_set_led(node.phases & 1 ? !node.led : node.led);
-	}
+	blink_tick(now);
 	if (over(now, node.due)) {
 		node.due += node.interval;
 		/* What was missed is not made up for. */

@@ -1,6 +1,7 @@
-/* The reference node without its hardware: commands, answers and readings as
- * README.md describes them. The same file is compiled for the chip, where main.c
- * is the board, and for the host, where node_test.c is. */
+/* The reference node without its hardware, in two forms: node.c speaks the lines
+ * that README.md describes, announced.c the node protocol, docs/node-protocol.md.
+ * The same files are compiled for the chips, where uno.c and microbit.c are the
+ * boards, and for the host, where the tests are. */
 #ifndef NODE_H
 #define NODE_H
 
@@ -10,14 +11,13 @@
 #define NODE_VERSION "1.0.0"
 
 enum {
+	NODE_SERIAL_MAX = 32,
 	NODE_LINE_MAX = 32,       /* longest command, in bytes without its end */
 	NODE_OUT_MAX = 64,        /* longest line sent, with its end */
 	NODE_PAUSE_MS = 1000,     /* an unfinished command is given up after this */
 	NODE_INTERVAL_MS = 1000,  /* between two readings, after a start */
 	NODE_INTERVAL_MIN = 10,
 	NODE_INTERVAL_MAX = 60000,
-	NODE_BLINKS_MAX = 20,
-	NODE_BLINK_MS = 100,      /* on, and the same off */
 };
 
 /* Temperatures are hundredths of a degree Celsius; this is none. */
@@ -37,8 +37,14 @@ void node_tick(uint32_t now);
 
 /* What the board does for the node. */
 
-/* board_send sends a text of up to NODE_OUT_MAX bytes, in order and whole. */
+/* board_send sends a text of up to NODE_OUT_MAX bytes, board_write n bytes, in order
+ * and whole. */
 void board_send(const char *text);
+void board_write(const uint8_t *bytes, uint8_t n);
+
+/* board_serial writes the board's serial number, up to NODE_SERIAL_MAX of the letters
+ * and digits that the protocol allows, and returns its length, 0 if it has none. */
+uint8_t board_serial(uint8_t *out);
 
 /* board_set_led switches the LED; board_led returns the level of its pin. */
 void board_set_led(uint8_t on);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blink.h"
 #include "node.h"
 
 static char said[4096];

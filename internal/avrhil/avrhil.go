@@ -1,11 +1,13 @@
 // Package avrhil gives tests the reference node of firmware/nodes: the firmware as
 // it is shipped, on a simulated ATmega328P that runs at real speed, behind a serial
-// port that a program opens like any other. It is for tests only.
+// port that a program opens like any other; and, for what another processor makes of
+// the same sources, a BBC micro:bit in QEMU (microbit.go). It is for tests only.
 //
 // The firmware and the simulator's harness in csrc are compiled once per test
 // binary. That takes the Debian packages gcc, make, gcc-avr, avr-libc and
-// libsimavr-dev; without one of them a test is skipped, or fails where
-// GANTRY_REQUIRE_PEERS=1 is set.
+// libsimavr-dev, and for the micro:bit make, gcc-arm-none-eabi and qemu-system-arm;
+// without one of them a test is skipped, or fails where GANTRY_REQUIRE_PEERS=1 is
+// set.
 package avrhil
 
 import (
@@ -40,6 +42,9 @@ type Options struct {
 	// NoReset keeps the chip running when its port is opened. Without it, the first
 	// opening after WaitClosed has returned resets the chip.
 	NoReset bool
+	// Serial is the serial number in its EEPROM, of a board that says what it is
+	// (announced.c); "" = one that speaks lines (node.c).
+	Serial string
 }
 
 // Stats counts what has happened since the board was started, over all its resets.
@@ -83,7 +88,11 @@ func Start(t testing.TB, o Options) *Board {
 	b := &Board{t: t, path: filepath.Join(dir, "node"), answers: make(chan string, 1),
 		ended: make(chan struct{}), gone: make(chan struct{})}
 	harness, firmware := filepath.Join(dir, "avrhil"), filepath.Join(dir, "node.hex")
-	if err := errors.Join(install(harness, p.harness, 0o700), install(firmware, p.firmware, 0o600)); err != nil {
+	image := p.node
+	if o.Serial != "" {
+		image = p.announced
+	}
+	if err := errors.Join(install(harness, p.harness, 0o700), install(firmware, image, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	b.cmd = exec.Command(harness, b.path, firmware)
@@ -104,6 +113,9 @@ func Start(t testing.TB, o Options) *Board {
 	go b.listen(out)
 	t.Cleanup(b.Close)
 	b.answer("start")
+	if o.Serial != "" {
+		b.ask("serial %s", o.Serial)
+	}
 	b.SetCelsius(Room)
 	return b
 }
@@ -173,7 +185,7 @@ func (b *Board) answer(question string) string {
 }
 
 // Path returns the serial port: a link that is there while the board is plugged
-// in. It stays the same.
+// in. It stays the same until ReplugAt, beside which no other method may be called.
 func (b *Board) Path() string { return b.path }
 
 // LED reports whether the chip drives the pin of its LED high at this moment.
@@ -264,6 +276,13 @@ func (b *Board) Unplug() {
 func (b *Board) Replug() {
 	b.t.Helper()
 	b.ask("plug")
+}
+
+// ReplugAt is Replug behind another path.
+func (b *Board) ReplugAt(path string) {
+	b.t.Helper()
+	b.ask("plug %s", path)
+	b.path = path
 }
 
 // Noise disturbs the line, or stops that: each 25th byte or so gets its top bit

@@ -16,9 +16,10 @@ import (
 
 // programs are what a board is made of.
 type programs struct {
-	harness  []byte // a program for this machine
-	firmware []byte // for the chip, as Intel HEX
-	missing  string // the Debian package without which there is neither
+	harness   []byte // a program for this machine
+	node      []byte // firmware that speaks lines, as Intel HEX
+	announced []byte // firmware that says what it is
+	missing   string // the Debian package without which there is neither
 }
 
 // built builds them, once per test binary.
@@ -32,15 +33,22 @@ func need(t testing.TB) *programs {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.missing == "" {
-		return p
+	needPackage(t, p.missing)
+	return p
+}
+
+// needPackage skips the test if a Debian package is missing, or fails it if peers
+// are required.
+func needPackage(t testing.TB, missing string) {
+	t.Helper()
+	if missing == "" {
+		return
 	}
-	text := "package missing: " + p.missing
+	text := "package missing: " + missing
 	if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
 		t.Fatal(text)
 	}
 	t.Skip(text)
-	return nil
 }
 
 func build() (*programs, error) {
@@ -58,7 +66,7 @@ func build() (*programs, error) {
 	defer os.RemoveAll(dir)
 	harness := filepath.Join(dir, "avrhil")
 	for _, c := range [][]string{
-		{"make", "-s", "-C", filepath.Join(root, "firmware", "nodes"), "B=" + dir},
+		{"make", "-s", "-C", filepath.Join(root, "firmware", "nodes"), "uno", "B=" + dir},
 		{"gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", harness,
 			filepath.Join(root, "internal", "avrhil", "csrc", "avrhil.c"), "-lsimavr"},
 	} {
@@ -70,18 +78,33 @@ func build() (*programs, error) {
 	if p.harness, err = os.ReadFile(harness); err != nil {
 		return nil, err
 	}
-	p.firmware, err = os.ReadFile(filepath.Join(dir, "node.hex"))
+	if p.node, err = os.ReadFile(filepath.Join(dir, "node.hex")); err != nil {
+		return nil, err
+	}
+	p.announced, err = os.ReadFile(filepath.Join(dir, "announced.hex"))
 	return p, err
 }
 
-// missing returns the first Debian package that is not there, or "".
-func missing() string {
-	for _, c := range []struct{ tool, name string }{
-		{"gcc", "gcc"}, {"make", "make"}, {"avr-gcc", "gcc-avr"}, {"avr-objcopy", "binutils-avr"},
-	} {
-		if _, err := exec.LookPath(c.tool); err != nil {
+// tool is a program and the Debian package that it is in.
+type tool struct{ program, name string }
+
+var unoTools = []tool{{"gcc", "gcc"}, {"make", "make"}, {"avr-gcc", "gcc-avr"}, {"avr-objcopy", "binutils-avr"}}
+
+// missingTool returns the first Debian package whose program is not there, or "".
+func missingTool(tools []tool) string {
+	for _, c := range tools {
+		if _, err := exec.LookPath(c.program); err != nil {
 			return c.name
 		}
+	}
+	return ""
+}
+
+// missing returns the first Debian package that an Uno takes and that is not there,
+// or "".
+func missing() string {
+	if name := missingTool(unoTools); name != "" {
+		return name
 	}
 	for _, c := range []struct{ compiler, header, name string }{
 		{"gcc", "stdio.h", "libc6-dev"},

@@ -12,7 +12,8 @@
  *   open          0 or 1, whether a program has the terminal open
  *   adc 0 715     millivolts on an ADC pin
  *   unplug        takes the terminal and the chip's power away
- *   plug          the reverse, with a new terminal
+ *   plug [LINK]   the reverse, with a new terminal, behind another link if given
+ *   serial TEXT   writes the EEPROM, from address 0 on
  *   noise N       spoils N of 1000 bytes, both ways
  *   stat          counters
  *
@@ -31,6 +32,7 @@
 #include <unistd.h>
 
 #include <simavr/avr_adc.h>
+#include <simavr/avr_eeprom.h>
 #include <simavr/avr_ioport.h>
 #include <simavr/avr_uart.h>
 #include <simavr/sim_avr.h>
@@ -41,7 +43,7 @@
 static avr_t *avr;
 static avr_uart_t *uart;
 static avr_irq_t *uart_in;
-static const char *link_path;
+static char link_path[4096];
 static int noreset, unpowered, crashed;
 static int master = -1, was_open;
 static unsigned noise; /* of 1000 */
@@ -160,7 +162,7 @@ static void pty_open(void)
 	/* Only after it was open once does POLLHUP say that it is closed. */
 	close(open(name, O_RDWR | O_NOCTTY));
 	was_open = 0;
-	char tmp[4096];
+	char tmp[sizeof link_path + 4];
 	snprintf(tmp, sizeof tmp, "%s.new", link_path);
 	unlink(tmp);
 	if (symlink(name, tmp) || rename(tmp, link_path)) die("link");
@@ -227,8 +229,16 @@ static void command(const char *l)
 		chip_reset(1);
 		unpowered = 1;
 		puts("= ok");
-	} else if (!strcmp(l, "plug")) {
+	} else if (!strncmp(l, "serial ", 7)) {
+		uint8_t text[33];
+		memset(text, 0xFF, sizeof text);
+		memcpy(text, l + 7, strnlen(l + 7, sizeof text - 1));
+		avr_eeprom_desc_t d = {.ee = text, .offset = 0, .size = sizeof text};
+		avr_ioctl(avr, AVR_IOCTL_EEPROM_SET, &d);
+		puts("= ok");
+	} else if (!strncmp(l, "plug", 4)) {
 		if (unpowered) {
+			if (l[4] == ' ') snprintf(link_path, sizeof link_path, "%s", l + 5);
 			unpowered = 0;
 			pty_open();
 			chip_reset(1);
@@ -245,7 +255,7 @@ static void command(const char *l)
 /* commands reads what is there; it returns 0 at the end of input. */
 static int commands(void)
 {
-	static char line[256];
+	static char line[4096];
 	static size_t len;
 	struct pollfd f = {.fd = 0, .events = POLLIN};
 	if (poll(&f, 1, 0) <= 0) return 1;
@@ -288,7 +298,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: avrhil LINK NODE.hex [noreset]\n");
 		return 2;
 	}
-	link_path = argv[1];
+	snprintf(link_path, sizeof link_path, "%s", argv[1]);
 	noreset = argc == 4;
 	signal(SIGPIPE, SIG_IGN);
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -1,10 +1,12 @@
 /* The board: ATmega328P at 16 MHz (Arduino Uno). UART 115200 8N1, LED on PB5 (pin
  * 13), a TMP36 temperature sensor on ADC0 (pin A0). Titles in quotes are chapters
  * of the ATmega328P's data sheet. */
+#include <avr/eeprom.h>
 #include <avr/interrupt.h>
 #include <avr/io.h>
 #include <avr/sleep.h>
 #include <avr/wdt.h>
+#include <string.h>
 #include <util/atomic.h>
 
 #include "node.h"
@@ -73,15 +75,30 @@ static uint32_t now(void)
 }
 
 /* The line has no flow control, so there is room after 12 ms at most. */
-void board_send(const char *text)
+void board_write(const uint8_t *bytes, uint8_t n)
 {
-	for (; *text; text++) {
+	for (; n; n--) {
 		uint8_t next = (tx.head + 1) & (TX_SIZE - 1);
 		while (next == tx.tail) ;
-		tx.buf[tx.head] = *text;
+		tx.buf[tx.head] = *bytes++;
 		tx.head = next;
 		ATOMIC_BLOCK(ATOMIC_RESTORESTATE) { UCSR0B |= _BV(UDRIE0); }
 	}
+}
+
+void board_send(const char *text) { board_write((const uint8_t *)text, strlen(text)); }
+
+/* The EEPROM holds it from address 0 on, up to the first byte that is none of its
+ * characters; the chip itself has no number. */
+uint8_t board_serial(uint8_t *out)
+{
+	uint8_t n = 0;
+	for (; n < NODE_SERIAL_MAX; n++) {
+		uint8_t c = eeprom_read_byte((const uint8_t *)(uintptr_t)n);
+		if (!((c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' || c == '_' || c == '-')) break;
+		out[n] = c;
+	}
+	return n;
 }
 
 void board_set_led(uint8_t on)
