@@ -63,14 +63,16 @@ func testPluggable(t *testing.T, b pluggable) {
 	}
 	testObeys(t, s, seen, b)
 
+	mark := len(seen.all())
 	b.unplug()
-	seen.awaitNext(t, "state offline", func(e event) bool { return e.topic == "gantry.barn.state.stable.link" && e.value == "offline" })
+	seen.awaitAfter(t, mark, "state offline", func(e event) bool { return e.topic == "gantry.barn.state.stable.link" && e.value == "offline" })
 	_, err := s.Call(t.Context(), "gantry.barn.set.stable.led", wamp.CallOptions{}, wamp.Args(true))
 	if !wamp.IsError(err, wamp.ErrURIOffline) {
 		t.Errorf("set of a board that is not there = %v", err)
 	}
+	mark = len(seen.all())
 	b.plug(filepath.Join(ports, "ttyB"))
-	seen.awaitNext(t, "state online", func(e event) bool { return e.topic == "gantry.barn.state.stable.link" && e.value == "online" })
+	seen.awaitAfter(t, mark, "state online", func(e event) bool { return e.topic == "gantry.barn.state.stable.link" && e.value == "online" })
 	testObeys(t, s, seen, b)
 
 	// The file is all that the next start needs.
@@ -90,7 +92,7 @@ func testPluggable(t *testing.T, b pluggable) {
 // testObeys reads, sets and does.
 func testObeys(t *testing.T, s *client.Session, seen *ledger, b pluggable) {
 	t.Helper()
-	seen.awaitNext(t, "temperature", func(e event) bool {
+	seen.awaitAfter(t, len(seen.all()), "temperature", func(e event) bool {
 		f, _ := e.value.(float64)
 		good := e.quality == "good" && f > avrhil.Room-avrhil.Tolerance && f < avrhil.Room+avrhil.Tolerance
 		return e.topic == "gantry.barn.point.stable.temperature" && (good || !b.hot && e.quality == "bad")

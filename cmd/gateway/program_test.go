@@ -194,16 +194,11 @@ func (l *ledger) all() []event {
 // await waits for an event and returns it.
 func (l *ledger) await(t *testing.T, what string, ok func(event) bool) event {
 	t.Helper()
-	return l.awaitFrom(t, 0, what, ok)
+	return l.awaitAfter(t, 0, what, ok)
 }
 
-// awaitNext waits for an event that is still to come.
-func (l *ledger) awaitNext(t *testing.T, what string, ok func(event) bool) event {
-	t.Helper()
-	return l.awaitFrom(t, len(l.all()), what, ok)
-}
-
-func (l *ledger) awaitFrom(t *testing.T, seen int, what string, ok func(event) bool) event {
+// awaitAfter waits for an event behind the first seen ones.
+func (l *ledger) awaitAfter(t *testing.T, seen int, what string, ok func(event) bool) event {
 	t.Helper()
 	late := time.After(patience)
 	for {
