@@ -29,18 +29,18 @@ func FuzzPosts(f *testing.F) {
 		if form {
 			cfg.Hook.Form, cfg.Hook.Parse.JSON = true, false
 		}
-		p := port{mounted: make(chan struct{}, 1)}
-		d, err := driver.New(cfg, drivers.Env{Device: "dev", Mount: p.mount})
+		p := newPort(t)
+		d, err := driver.New(cfg, drivers.Env{Device: "dev", Mount: p.Mount})
 		if err != nil {
 			t.Fatal(err)
 		}
 		link := drivertest.Start(t, d)
-		p.wait(t)
+		p.Wait(t)
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest("POST", "/hook/dev", strings.NewReader(body))
 		r.URL = &url.URL{Path: "/hook/dev", RawQuery: query}
 		r.Header.Set("Authorization", "Bearer "+secret)
-		p.handler().ServeHTTP(w, r)
+		p.At("/hook/dev").ServeHTTP(w, r)
 		good := 0
 		for _, x := range link.Readings() {
 			_, number := x.Value.(float64)

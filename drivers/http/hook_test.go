@@ -11,7 +11,6 @@ import (
 	"io"
 	"log/slog"
 	nethttp "net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,56 +27,12 @@ import (
 const secret = "correct horse"
 
 // port is the gateway's port.
-type port struct {
-	*httptest.Server
-	mux     sync.Map      // path -> http.Handler
-	mounted chan struct{} // one token: a path has been mounted
-}
+type port struct{ *drivertest.Port }
 
-func newPort(t testing.TB) *port {
-	t.Helper()
-	p := &port{mounted: make(chan struct{}, 1)}
-	p.Server = httptest.NewServer(nethttp.HandlerFunc(func(w nethttp.ResponseWriter, r *nethttp.Request) {
-		if h := p.handler(); h != nil && r.URL.Path == "/hook/dev" {
-			h.ServeHTTP(w, r)
-			return
-		}
-		nethttp.NotFound(w, r)
-	}))
-	t.Cleanup(p.Close)
-	return p
-}
-
-// handler returns what is mounted at /hook/dev, nil if nothing is.
-func (p *port) handler() nethttp.Handler {
-	h, _ := p.mux.Load("/hook/dev")
-	handler, _ := h.(nethttp.Handler)
-	return handler
-}
-
-// wait returns when something is mounted.
-func (p *port) wait(t testing.TB) {
-	t.Helper()
-	select {
-	case <-p.mounted:
-	case <-time.After(drivertest.Patience):
-		t.Fatal("nothing is mounted")
-	}
-}
-
-func (p *port) mount(path string, h nethttp.Handler) (func(), error) {
-	if _, taken := p.mux.LoadOrStore(path, h); taken {
-		return nil, errors.New(path + " is taken")
-	}
-	select {
-	case p.mounted <- struct{}{}:
-	default:
-	}
-	return func() { p.mux.Delete(path) }, nil
-}
+func newPort(t testing.TB) port { return port{drivertest.NewPort(t)} }
 
 // post posts and returns the status and the answer.
-func (p *port) post(t testing.TB, method, target, body string, header map[string]string) (int, string) {
+func (p port) post(t testing.TB, method, target, body string, header map[string]string) (int, string) {
 	t.Helper()
 	req, err := nethttp.NewRequestWithContext(t.Context(), method, p.URL+target, strings.NewReader(body))
 	if err != nil {
@@ -106,11 +61,11 @@ func secretFile(t testing.TB) string {
 }
 
 // hooked runs a device that posts. SECRET in its text stands for the secret.
-func hooked(t *testing.T, p *port, text string, env drivers.Env) *drivertest.Link {
+func hooked(t *testing.T, p port, text string, env drivers.Env) *drivertest.Link {
 	t.Helper()
-	env.Device, env.Mount = "dev", p.mount
+	env.Device, env.Mount = "dev", p.Mount
 	link := drivertest.Start(t, newDriver(t, strings.ReplaceAll(text, "SECRET", secretFile(t)), "", env))
-	p.wait(t)
+	p.Wait(t)
 	return link
 }
 
@@ -145,7 +100,7 @@ func TestConformanceOfHooks(t *testing.T) {
 		})
 		t.Cleanup(func() { cancel(); posts.Wait() })
 		text := strings.ReplaceAll(hookText, "[hook]", "[hook]\nrate = 1000")
-		return newDriver(t, strings.ReplaceAll(text, "SECRET", secretFile(t)), "", drivers.Env{Device: "dev", Mount: p.mount})
+		return newDriver(t, strings.ReplaceAll(text, "SECRET", secretFile(t)), "", drivers.Env{Device: "dev", Mount: p.Mount})
 	})
 }
 
@@ -306,7 +261,7 @@ func TestHookNeedsAPortAndASecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := newPort(t)
-	d := newDriver(t, strings.ReplaceAll(hookText, "SECRET", "file:"+file), "", drivers.Env{Device: "dev", Mount: p.mount})
+	d := newDriver(t, strings.ReplaceAll(hookText, "SECRET", "file:"+file), "", drivers.Env{Device: "dev", Mount: p.Mount})
 	if err := d.Run(t.Context(), &drivertest.Link{}); err == nil || !strings.Contains(err.Error(), "8 and more") {
 		t.Errorf("an empty secret: %v", err)
 	}
@@ -319,7 +274,7 @@ func TestPolledAndPosting(t *testing.T) {
 	text := strings.Replace(plugText, "from = \"meters.0.power\"", "request = \"status\"\nfrom = \"meters.0.power\"", 1)
 	text = strings.Replace(text, "from = \"on\"", "request = \"status\"\nfrom = \"on\"", 1)
 	d := newDriver(t, strings.ReplaceAll(text+"[hook]\nsecret = \"SECRET\"\nparse = { json = true }\n[point.button]\nrequest = \"hook\"\nfrom = \"button\"\n", "SECRET", secretFile(t)),
-		dev.URL, drivers.Env{Device: "dev", Mount: p.mount})
+		dev.URL, drivers.Env{Device: "dev", Mount: p.Mount})
 	link := drivertest.Start(t, d)
 	link.WaitUp(t, 1)
 	if status, say := p.post(t, "POST", "/hook/dev", `{"button":3}`, bearer); status != 200 {

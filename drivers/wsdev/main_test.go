@@ -3,7 +3,6 @@ package wsdev_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -28,64 +27,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const token = "correct horse"
 
 // port is the gateway's port.
-type port struct {
-	*httptest.Server
-	mounted chan struct{} // one token: the path has been mounted
+type port struct{ *drivertest.Port }
 
-	mu sync.Mutex // guards h
-	h  http.Handler
-}
-
-func newPort(t testing.TB) *port {
-	t.Helper()
-	p := &port{mounted: make(chan struct{}, 1)}
-	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.mu.Lock()
-		h := p.h
-		p.mu.Unlock()
-		if h == nil || r.URL.Path != "/dev/dev" {
-			http.NotFound(w, r)
-			return
-		}
-		h.ServeHTTP(w, r)
-	}))
-	t.Cleanup(p.Close)
-	return p
-}
-
-func (p *port) mount(path string, h http.Handler) (func(), error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if path != "/dev/dev" || p.h != nil {
-		return nil, errors.New("path " + path + " is not free")
-	}
-	p.h = h
-	select {
-	case p.mounted <- struct{}{}:
-	default:
-	}
-	return func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.h = nil
-	}, nil
-}
+func newPort(t testing.TB) port { return port{drivertest.NewPort(t)} }
 
 // url returns where devices dial in.
-func (p *port) url() string { return strings.Replace(p.URL, "http", "ws", 1) + "/dev/dev" }
-
-// wait returns when devices can dial in.
-func (p *port) wait(t testing.TB) {
-	t.Helper()
-	select {
-	case <-p.mounted:
-	case <-time.After(drivertest.Patience):
-		t.Fatal("nothing is mounted")
-	}
-}
+func (p port) url() string { return strings.Replace(p.URL, "http", "ws", 1) + "/dev/dev" }
 
 // dial dials in as the device.
-func (p *port) dial(t testing.TB, header http.Header) (*websocket.Conn, error) {
+func (p port) dial(t testing.TB, header http.Header) (*websocket.Conn, error) {
 	t.Helper()
 	d := websocket.Dialer{Header: header}
 	conn, err := d.Dial(t.Context(), p.url())
@@ -184,7 +134,7 @@ func serveThermostat(t testing.TB, check func(*websocket.Handshake) error) strin
 }
 
 // dialAgain has a thermostat dial in, again and again until the test ends.
-func (p *port) dialAgain(t testing.TB) {
+func (p port) dialAgain(t testing.TB) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var device sync.WaitGroup

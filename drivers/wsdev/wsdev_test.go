@@ -58,7 +58,7 @@ func TestConformanceOfDevicesThatDialIn(t *testing.T) {
 	drivertest.Test(t, func(t *testing.T) drivers.Driver {
 		p := newPort(t)
 		p.dialAgain(t)
-		return newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.mount})
+		return newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount})
 	})
 }
 
@@ -97,7 +97,7 @@ func TestBothDirections(t *testing.T) {
 	t.Run("dialling in", func(t *testing.T) {
 		t.Parallel()
 		p := newPort(t)
-		d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.mount})
+		d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount})
 		link := drivertest.Start(t, d)
 		p.dialAgain(t)
 		exercise(t, d, link)
@@ -109,9 +109,9 @@ func TestOnlyTheDeviceGetsIn(t *testing.T) {
 	p := newPort(t)
 	var log bytes.Buffer
 	d := newDriver(t, strings.Replace(who(t, thermostatText, ""), "parse", "token_query = \"key\"\nparse", 1),
-		drivers.Env{Mount: p.mount, Log: slog.New(slog.NewTextHandler(&log, nil))})
+		drivers.Env{Mount: p.Mount, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	link := drivertest.Start(t, d)
-	p.wait(t)
+	p.Wait(t)
 	for _, header := range []http.Header{nil, {"Authorization": {"Bearer correct hors"}}, {"Authorization": {"Bearer"}}, {"Authorization": {token}}} {
 		_, err := p.dial(t, header)
 		var refused *websocket.HandshakeError
@@ -145,10 +145,10 @@ func TestTheNewestConnectionCounts(t *testing.T) {
 	p := newPort(t)
 	var mu sync.Mutex
 	var log bytes.Buffer
-	d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.mount,
+	d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount,
 		Log: slog.New(slog.NewTextHandler(writer(func(b []byte) { mu.Lock(); log.Write(b); mu.Unlock() }), nil))})
 	link := drivertest.Start(t, d)
-	p.wait(t)
+	p.Wait(t)
 	say := func(c *websocket.Conn, t string) { _ = c.Write(websocket.Text, []byte(`{"type":"state","t":`+t+`}`)) }
 	first, err := p.dial(t, bearer)
 	if err != nil {
@@ -197,12 +197,12 @@ func TestDeviceThatGoesIsLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := newPort(t)
-			d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.mount})
+			d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount})
 			for range 2 { // it may come back
 				link := &drivertest.Link{}
 				done := make(chan error, 1)
 				go func() { done <- d.Run(t.Context(), link) }()
-				p.wait(t)
+				p.Wait(t)
 				c, err := p.dial(t, bearer)
 				if err != nil {
 					t.Fatal(err)
@@ -237,11 +237,11 @@ func TestSilentDevices(t *testing.T) {
 	t.Parallel()
 	for _, keys := range []string{"idle = \"50ms\"", "ping_interval = \"20ms\"\nping_timeout = \"20ms\""} {
 		p := newPort(t)
-		d := newDriver(t, strings.Replace(who(t, thermostatText, ""), "parse", keys+"\nparse", 1), drivers.Env{Mount: p.mount})
+		d := newDriver(t, strings.Replace(who(t, thermostatText, ""), "parse", keys+"\nparse", 1), drivers.Env{Mount: p.Mount})
 		link := &drivertest.Link{}
 		done := make(chan error, 1)
 		go func() { done <- d.Run(t.Context(), link) }()
-		p.wait(t)
+		p.Wait(t)
 		if _, err := p.dial(t, bearer); err != nil { // nobody reads, so that pings are not answered
 			t.Fatal(err)
 		}
@@ -323,9 +323,9 @@ parse = { regex = '^T=(?P<t>\S+)$', ignore = ['^#'] }
 [point.t]
 from = "t"
 write = { template = "SET {value}", ack = '^OK (?P<value>\S+)$', nack = '^ERR', timeout = "10s" }
-`, ""), drivers.Env{Mount: p.mount})
+`, ""), drivers.Env{Mount: p.Mount})
 	link := drivertest.Start(t, d)
-	p.wait(t)
+	p.Wait(t)
 	dialer := websocket.Dialer{Header: bearer, Subprotocols: []string{"lines"}}
 	c, err := dialer.Dial(t.Context(), p.url())
 	if err != nil {
