@@ -2,7 +2,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export VERSION
 
-.PHONY: build run test lint cross deb firmware fuzz bench bench-peers clean
+.PHONY: build run test lint cross deb firmware fuzz bench bench-peers soak clean
 build:
 	.ci/build bin/gantry
 
@@ -33,6 +33,9 @@ bench: build
 
 bench-peers:
 	.ci/bench-peers
+
+soak:
+	.ci/soak
 
 clean:
 	rm -rf bin dist .tmp

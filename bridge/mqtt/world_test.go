@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type world struct {
 	client *mqtt.Client
 	sess   *client.Session // the test's own
 	events chan event      // of the gateway; capacity for all of a test
+	deaf   atomic.Bool     // no more events, please: there will be too many
 	stop   func()          // ends the client and waits for it
 }
 
@@ -76,7 +78,9 @@ func newWorldWith(t *testing.T, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
 			t.Errorf("%s: %v, %v", ev.Details.Topic, args, err)
 			return
 		}
-		w.events <- event{ev.Details.Topic, args[0], kwargs}
+		if !w.deaf.Load() {
+			w.events <- event{ev.Details.Topic, args[0], kwargs}
+		}
 	})
 	if err != nil {
 		t.Fatal(err)
