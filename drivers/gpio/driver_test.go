@@ -320,64 +320,6 @@ func TestBadConfigurationNamesTheKey(t *testing.T) {
 	}
 }
 
-// simulated returns a device on lines of the kernel's gpio-sim: GANTRY_0 to GANTRY_2.
-func simulated(t *testing.T) (*sim, *Driver) {
-	t.Helper()
-	s := newSim(t, "GANTRY_0", "GANTRY_1", "GANTRY_2", "GANTRY_3")
-	d, err := New(Config{Chip: s.chip, Points: map[string]PointConfig{
-		"door": {Line: "GANTRY_0"}, "energy": {Line: "GANTRY_1", Kind: "counter"},
-		"pump": {Line: "GANTRY_2", Kind: "output", ActiveLow: true}, "lamp": {Line: "GANTRY_3", Kind: "pwm"},
-	}}, drivers.Env{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, d
-}
-
-func TestConformanceOnASimulatedChip(t *testing.T) {
-	newSim(t, "GANTRY")
-	drivertest.Test(t, func(t *testing.T) drivers.Driver { _, d := simulated(t); return d })
-}
-
-// TestSimulatedChip talks to the kernel itself.
-func TestSimulatedChip(t *testing.T) {
-	s, d := simulated(t)
-	done := make(chan error, 1)
-	link := &drivertest.Link{}
-	go func() { done <- d.Run(t.Context(), link) }()
-	link.WaitReading(t, "door", 0, func(r drivers.Reading) bool { return r.Value == false })
-	s.pull(t, 0, true)
-	link.WaitReading(t, "door", 0, func(r drivers.Reading) bool { return r.Value == true && time.Since(r.Time).Abs() < time.Minute })
-	// One after the other: pulses that come faster than the kernel's thread for
-	// interrupts runs are one to it.
-	for n := range int64(50) {
-		s.pull(t, 1, true)
-		await(t, d, "energy", n+1)
-		s.pull(t, 1, false)
-	}
-	if !s.isHigh(t, 2) {
-		t.Error("the output is on at the start")
-	}
-	set(t, d, "pump", true)
-	if s.isHigh(t, 2) || get(t, d, "pump") != true {
-		t.Error("the output is off")
-	}
-	other, err := New(Config{Points: map[string]PointConfig{"x": {Line: "GANTRY_2"}}}, drivers.Env{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := other.Run(t.Context(), link); !errors.Is(err, drivers.ErrBusy) {
-		t.Errorf("a line in use: %v", err)
-	}
-	write(t, s.live, "0")
-	if _, err := d.Read(t.Context(), []string{"pump"}); !errors.Is(err, drivers.ErrOffline) {
-		t.Errorf("the chip is gone, and Read returned %v", err)
-	}
-	if err := <-done; !errors.Is(err, drivers.ErrOffline) {
-		t.Errorf("the chip is gone, and Run returned %v", err)
-	}
-}
-
 func FuzzEvents(f *testing.F) {
 	f.Add(make([]byte, 2*eventSize+1))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -231,7 +231,10 @@ func (f *fake) unplug() {
 }
 
 // sim is a chip of the kernel's gpio-sim.
-type sim struct{ chip, dir, live string }
+type sim struct{ config, dir string }
+
+// simLabel is the label of simulated chips.
+const simLabel = "pinctrl-fake"
 
 // newSim makes a chip with these lines, or skips the test.
 func newSim(t *testing.T, names ...string) *sim {
@@ -257,20 +260,28 @@ func newSim(t *testing.T, names ...string) *sim {
 		t.Cleanup(func() { os.Remove(d) })
 	}
 	write(t, filepath.Join(bank, "num_lines"), strconv.Itoa(len(names)))
-	write(t, filepath.Join(bank, "label"), "pinctrl-fake")
+	write(t, filepath.Join(bank, "label"), simLabel)
 	for i, n := range names {
 		write(t, filepath.Join(bank, "line"+strconv.Itoa(i), "name"), n)
 	}
-	live := filepath.Join(dev, "live")
-	write(t, live, "1")
+	made := &sim{config: dev}
+	made.plug(t)
 	t.Cleanup(func() {
-		if content(t, live) == "1" {
-			write(t, live, "0")
+		if content(t, filepath.Join(dev, "live")) == "1" {
+			made.unplug(t)
 		}
 	})
-	chip := content(t, filepath.Join(bank, "chip_name"))
-	return &sim{chip, filepath.Join("/sys/devices/platform", content(t, filepath.Join(dev, "dev_name")), chip), live}
+	return made
 }
+
+// plug makes the kernel have the chip, whose number may be another each time.
+func (s *sim) plug(t testing.TB) {
+	t.Helper()
+	write(t, filepath.Join(s.config, "live"), "1")
+	s.dir = filepath.Join("/sys/devices/platform", content(t, filepath.Join(s.config, "dev_name")), content(t, filepath.Join(s.config, "bank0", "chip_name")))
+}
+
+func (s *sim) unplug(t testing.TB) { t.Helper(); write(t, filepath.Join(s.config, "live"), "0") }
 
 func (s *sim) pull(t testing.TB, line int, high bool) {
 	t.Helper()

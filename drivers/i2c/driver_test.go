@@ -2,8 +2,6 @@ package i2c
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
 	"unsafe"
 
@@ -229,64 +227,4 @@ func TestKernelHeader(t *testing.T) {
 		"sizeof(struct i2c_rdwr_ioctl_data)":          unsafe.Sizeof(messages{}),
 		"offsetof(struct i2c_rdwr_ioctl_data, nmsgs)": unsafe.Offsetof(messages{}.N),
 	})
-}
-
-// TestKernelBus reads a BMP280 that the module hilbus plays as a file of registers, by
-// way of the kernel's bus, and its faults.
-func TestKernelBus(t *testing.T) {
-	const module, knobs = "/sys/devices/platform/hilbus/", "/sys/module/hilbus/parameters/"
-	buses, err := filepath.Glob(module + "i2c-*")
-	if err != nil || len(buses) == 0 {
-		t.Skip("needs a kernel with the module hilbus, and root")
-	}
-	put := func(file, text string) {
-		t.Helper()
-		if err := os.WriteFile(file, []byte(text), 0); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var chip [256]byte
-	chip[bmeID] = 0x58
-	copy(chip[bmeCalib1:], unhex("70 6b 43 67 18 fc 7d 8e 43 d6 d0 0b 27 0b 8c 00 f9 ff 8c 3c f8 c6 70 17 00 00"))
-	copy(chip[bmeData:], unhex("65 5a c0 7e ed 00 80 00"))
-	put(module+"regs76", string(chip[:]))
-	path := "/dev/" + filepath.Base(buses[0])
-	d, err := New(Config{Chip: "bmp280", Path: path}, drivers.Env{}, NewBuses())
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	link := &drivertest.Link{}
-	go func() { done <- d.Run(t.Context(), link) }()
-	link.WaitUp(t, 1)
-	want := []drivers.Reading{good("temperature", 25.08), good("pressure", 100653.27)}
-	for _, nack := range []string{"0", "1"} { // one is repeated
-		put(knobs+"i2c_nack", nack)
-		got, err := d.Read(t.Context(), []string{"temperature", "pressure"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range got {
-			got[i].Time = want[i].Time
-		}
-		if diff := cmp.Diff(want, got, near(0.01)); diff != "" {
-			t.Error(diff)
-		}
-	}
-	put(knobs+"i2c_stuck", "1")
-	_, err = d.Read(t.Context(), []string{"temperature"})
-	put(knobs+"i2c_stuck", "0")
-	if !errors.Is(err, drivers.ErrTimeout) {
-		t.Errorf("a hung bus: %v", err)
-	}
-	if err := <-done; !errors.Is(err, drivers.ErrTimeout) {
-		t.Errorf("Run returned %v", err)
-	}
-	absent, err := New(Config{Chip: "sht3x", Path: path}, drivers.Env{}, NewBuses())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := absent.Run(t.Context(), link); !errors.Is(err, drivers.ErrOffline) {
-		t.Errorf("a chip that is not there: %v", err)
-	}
 }
