@@ -47,7 +47,6 @@ module_param(w1_conversions, int, 0644);
 module_param(w1_bulk, int, 0644);
 static int tty_parity, tty_stuck;
 module_param(tty_parity, int, 0644);
-module_param(tty_stuck, int, 0644);
 
 /* ---- I2C */
 static u8 regs[2][256], regptr[2], sht_cmd[2];
@@ -342,7 +341,21 @@ static int hil_tty_write(struct tty_struct *tty, const unsigned char *b, int n)
 	tty_flip_buffer_push(&tty_prt);
 	return n;
 }
+/* The fields of the line are taken as they come. */
+static void hil_tty_termios(struct tty_struct *tty, const struct ktermios *old) {}
+/* Who waits for bytes to be sent is woken when they are. */
+static int hil_tty_set_stuck(const char *text, const struct kernel_param *p)
+{
+	int r = param_set_int(text, p);
+
+	if (!r && tty_drv)
+		tty_port_tty_wakeup(&tty_prt);
+	return r;
+}
+static const struct kernel_param_ops tty_stuck_ops = { .set = hil_tty_set_stuck, .get = param_get_int };
+module_param_cb(tty_stuck, &tty_stuck_ops, &tty_stuck, 0644);
 static const struct tty_operations tty_ops = {
+	.set_termios = hil_tty_termios,
 	.install = hil_tty_install,
 	.open = hil_tty_open,
 	.close = hil_tty_close,
