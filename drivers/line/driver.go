@@ -1,6 +1,7 @@
 package line
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -73,16 +74,22 @@ func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 	}()
 	in := d.Begin(conn, link)
 	r := serialport.NewLineReader(conn, d.cfg.Frame)
-	listen := func(ctx context.Context) error { return listen(ctx, r, in) }
+	listen := func(ctx context.Context) error { return d.listen(ctx, r, in) }
 	return in.Serve(ctx, dialog.Phases{Join: r.Join, Listen: listen, Settle: d.cfg.Settle.Std(), Up: link.Up})
 }
 
+// whyParity is the reason of a line with a byte whose parity was wrong.
+const whyParity = "parity"
+
 // listen handles lines until ctx ends or the port is lost.
-func listen(ctx context.Context, r *serialport.LineReader, in *talker.Intake) error {
+func (d *Driver) listen(ctx context.Context, r *serialport.LineReader, in *talker.Intake) error {
 	for {
 		line, err := r.Next(ctx)
 		var fe *serialport.FrameError
 		switch {
+		case err == nil && d.cfg.Line.Parity() && bytes.IndexByte(line, 0) >= 0:
+			// What is left of the line may look like another number.
+			in.Garbage(whyParity, line)
 		case err == nil:
 			in.Message(line)
 		case errors.As(err, &fe):

@@ -101,6 +101,21 @@ func TestGarbageIsCountedAndNeverAValue(t *testing.T) {
 	}
 }
 
+// The kernel gives NUL for a byte whose parity is wrong; without it, this line would
+// be one of 1.5.
+func TestParityErrorIsGarbage(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	_, link := b.start(line.Config{Line: serialport.LineConfig{Mode: "7E1"}, Parse: line.ParseConfig{Regex: `(?P<t>[0-9.]+)$`},
+		Points: map[string]line.PointConfig{"t": {From: "t"}}})
+	b.send("\x001.5\n")
+	b.send("21.5\n")
+	link.WaitReading(t, "t", 0, nil)
+	if all, g := link.Readings(), link.AllGarbage(); len(all) != 1 || all[0].Value != 21.5 || len(g) != 1 || g[0].Why != "parity" {
+		t.Errorf("readings %v, garbage %v", all, g)
+	}
+}
+
 func TestEndlessGarbageIsReportedOnce(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)

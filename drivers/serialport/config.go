@@ -82,6 +82,11 @@ func (c LineConfig) Validate() error {
 	return err
 }
 
+// Parity reports whether bytes have a parity bit, in a valid configuration. Then the
+// kernel gives NUL in the place of each byte whose parity is wrong (termios(3), INPCK
+// without IGNPAR and PARMRK).
+func (c LineConfig) Parity() bool { return c.Mode != "" && !strings.EqualFold(c.Mode[1:2], "N") }
+
 var parities = map[byte]serial.Parity{
 	'N': serial.NoParity, 'E': serial.EvenParity, 'O': serial.OddParity,
 	'M': serial.MarkParity, 'S': serial.SpaceParity,
