@@ -68,10 +68,13 @@ func TestKillNineLosesNothing(t *testing.T) {
 	}
 }
 
-func killNine(t *testing.T, commit string) {
-	hqState, state := t.TempDir(), t.TempDir()
-	hqConfig := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\ngateway.name = \"hq\"\nmqtt.listen = \"\"\n"})
-	config := writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+// hqConfig is the configuration of the other side of an uplink.
+const hqConfig = "schema = 1\ngateway.name = \"hq\"\nmqtt.listen = \"\"\n"
+
+// fieldConfig is the configuration of a gateway that sends what load publishes to
+// the gateway with the state directory hqState.
+func fieldConfig(hqState, commit string) string {
+	return fmt.Sprintf(`schema = 1
 gateway.name = "field"
 [mqtt]
 listen = "127.0.0.1:0"
@@ -85,7 +88,12 @@ type = "int"
 url = "rs+unix://%s"
 forward = ["point"]
 buffer = { commit = "%s" }
-`, filepath.Join(hqState, "gantry.sock"), commit)})
+`, filepath.Join(hqState, "gantry.sock"), commit)
+}
+
+func killNine(t *testing.T, commit string) {
+	hqState, state := t.TempDir(), t.TempDir()
+	config := writeFiles(t, map[string]string{"gantry.toml": fieldConfig(hqState, commit)})
 
 	// Round 1: nobody at the other end. Round 2: it is there.
 	var hq *program
@@ -94,7 +102,7 @@ buffer = { commit = "%s" }
 	var onDisk [3]int64 // by epoch, how many events were said to be on disk before the kill
 	for round := 1; round <= 2; round++ {
 		if round == 2 {
-			hq = startProgram(t, hqConfig, hqState)
+			hq = startProgram(t, writeFiles(t, map[string]string{"gantry.toml": hqConfig}), hqState)
 			arrived = keep(t, hq.join(), "gantry.field.", wamp.SubscribeOptions{})
 		}
 		field := startProgram(t, config, state)
@@ -116,8 +124,7 @@ buffer = { commit = "%s" }
 			if err != nil {
 				t.Fatal(err)
 			}
-			// What has been acknowledged by the other side need not be on disk.
-			onDisk[round] = max(number(t, now, "committed"), number(t, now, "acknowledged")) - base
+			onDisk[round] = safe(t, now) - base
 		}
 		field.kill()
 		cancel()
@@ -125,8 +132,23 @@ buffer = { commit = "%s" }
 		local = append(local, seen.all()...)
 	}
 
-	last := startProgram(t, config, state)
-	s := last.join()
+	drain(t, startProgram(t, config, state))
+	if compared := checkArrivals(t, allAt(t, hq, arrived), local, onDisk[1:]); compared < 1000 {
+		t.Errorf("only %d events could be compared with the source", compared)
+	}
+}
+
+// safe returns how many events of all times are safe by a status. What has been
+// acknowledged by the other side need not be on disk.
+func safe(t *testing.T, status wamp.Dict) int64 {
+	t.Helper()
+	return max(number(t, status, "committed"), number(t, status, "acknowledged"))
+}
+
+// drain waits until a gateway's uplink has nothing left to send, and stops it.
+func drain(t *testing.T, p *program) {
+	t.Helper()
+	s := p.join()
 	late := time.Now().Add(patience)
 	for {
 		now, err := queueStatus(t.Context(), s)
@@ -140,17 +162,24 @@ buffer = { commit = "%s" }
 			t.Fatalf("the queue does not drain: %v", now)
 		}
 	}
-	last.stop()
+	p.stop()
+}
+
+// allAt stops the other side and returns all that arrived there.
+func allAt(t *testing.T, hq *program, arrived *ledger) []event {
+	t.Helper()
 	// An event of the other side's own comes behind everything that arrived.
 	hq.command("publish", "gantry.field.point.test.end", "0", "q=good")
 	arrived.await(t, "end", func(e event) bool { return e.topic == "gantry.field.point.test.end" })
 	got := arrived.all()
 	hq.stop()
-	checkArrivals(t, got[:len(got)-1], local, onDisk)
+	return got[:len(got)-1]
 }
 
-// checkArrivals compares what arrived with what was seen at the source.
-func checkArrivals(t *testing.T, arrived, local []event, onDisk [3]int64) {
+// checkArrivals compares what arrived with what was seen at the source, and with how
+// much of each epoch, beginning with 1, was said to be safe. It returns how many events
+// were compared.
+func checkArrivals(t *testing.T, arrived, local []event, onDisk []int64) (compared int) {
 	t.Helper()
 	type place struct {
 		topic   string
@@ -160,16 +189,15 @@ func checkArrivals(t *testing.T, arrived, local []event, onDisk [3]int64) {
 	for _, e := range local {
 		values[place{e.topic, e.ep, e.seq}] = e.value
 	}
-	var count [3]int64
+	count := make([]int64, len(onDisk))
 	mark := map[string]place{}
 	once := map[any]bool{}
-	compared := 0
 	for _, e := range arrived {
 		at := place{e.topic, e.ep, e.seq}
-		if e.ep < 1 || e.ep > 2 {
+		if e.ep < 1 || e.ep > int64(len(onDisk)) {
 			t.Fatalf("from no epoch: %+v", e)
 		}
-		count[e.ep]++
+		count[e.ep-1]++
 		if want := mark[e.topic].seq + 1; e.ep == mark[e.topic].ep && e.seq != want || e.ep > mark[e.topic].ep && e.seq != 1 || e.ep < mark[e.topic].ep {
 			t.Errorf("%+v after epoch %d, number %d", e, mark[e.topic].ep, mark[e.topic].seq)
 		}
@@ -188,13 +216,11 @@ func checkArrivals(t *testing.T, arrived, local []event, onDisk [3]int64) {
 			}
 		}
 	}
-	for ep := 1; ep <= 2; ep++ {
-		if count[ep] < onDisk[ep] {
-			t.Errorf("epoch %d: %d arrived, %d had been acknowledged", ep, count[ep], onDisk[ep])
+	for i := range onDisk {
+		if count[i] < onDisk[i] {
+			t.Errorf("epoch %d: %d arrived, %d had been acknowledged", i+1, count[i], onDisk[i])
 		}
 	}
-	if compared < 1000 {
-		t.Errorf("only %d events could be compared with the source", compared)
-	}
-	t.Logf("acknowledged %v, arrived %v, compared with the source %d", onDisk[1:], count[1:], compared)
+	t.Logf("acknowledged %v, arrived %v, compared with the source %d", onDisk, count, compared)
+	return compared
 }
