@@ -154,7 +154,7 @@ type Reader interface {
 // Writer is implemented by drivers with writable points. The value is raw (the
 // scaling is already undone) and has been validated. It returns what the device
 // reports to have set, or the value itself where the device does not say. It is
-// only called while Run is running; ctx has a deadline.
+// only called while Run is running; ctx has a deadline and says who asked (CallerOf).
 type Writer interface {
 	Write(ctx context.Context, point string, v Value) (Value, error)
 }
@@ -171,7 +171,7 @@ type Sharer interface {
 }
 
 // Doer is implemented by drivers with actions. progress may be called any number
-// of times before Do returns; it is never nil.
+// of times before Do returns; it is never nil. ctx says who asked (CallerOf).
 type Doer interface {
 	Do(ctx context.Context, action string, args map[string]any, progress func(any)) (any, error)
 }

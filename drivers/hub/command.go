@@ -76,6 +76,12 @@ type call struct {
 	progress func(wamp.Payload) error
 }
 
+// caller returns who calls.
+func (c *call) caller() drivers.Caller {
+	by := &c.inv.Details
+	return drivers.Caller{Session: uint64(by.Caller), AuthID: by.CallerAuthID, Role: by.CallerAuthRole}
+}
+
 // get serves gantry.<gw>.get.<dev>.<point>.
 func (d *device) get(ctx context.Context, p *point, c *call) (wamp.Payload, error) {
 	if len(c.args) > 0 {
@@ -163,7 +169,7 @@ func (d *device) set(ctx context.Context, p *point, c *call) (payload wamp.Paylo
 	if err != nil {
 		return wamp.Payload{}, err
 	}
-	s, seq, err := d.command(ctx, p, value)
+	s, seq, err := d.command(drivers.WithCaller(ctx, c.caller()), p, value)
 	if err != nil {
 		return wamp.Payload{}, err
 	}
@@ -197,7 +203,7 @@ func (d *device) do(ctx context.Context, a *action, c *call) (payload wamp.Paylo
 		}
 	}
 	var out any
-	err = l.request(ctx, priority, orDefault(d.cfg.ActionTimeout, DefaultActionTimeout), func(ctx context.Context) (err error) {
+	err = l.request(drivers.WithCaller(ctx, c.caller()), priority, orDefault(d.cfg.ActionTimeout, DefaultActionTimeout), func(ctx context.Context) (err error) {
 		if priority == beside {
 			defer func() { <-l.acting }()
 		}
@@ -294,9 +300,9 @@ func (h *Hub) auditLine(verb, device, name string, c *call, start time.Time, err
 	} else if err != nil {
 		outcome = "failed"
 	}
-	by := &c.inv.Details
+	by := c.caller()
 	h.audit.Info("command", "verb", verb, "device", device, "name", name,
 		"args", clip(fmt.Sprint(c.args), 64), "kwargs", clip(fmt.Sprint(c.kwargs), 128),
-		"caller", uint64(by.Caller), "authid", by.CallerAuthID, "authrole", by.CallerAuthRole,
+		"caller", by.Session, "authid", by.AuthID, "authrole", by.Role,
 		"outcome", outcome, "took_us", h.now().Sub(start).Microseconds())
 }

@@ -543,3 +543,35 @@ func TestCommandsAreAudited(t *testing.T) {
 		}
 	})
 }
+
+func TestDriversKnowWhoAsks(t *testing.T) {
+	t.Parallel()
+	var wrote, did, secured drivers.Caller
+	drv := newScript(writable("led", drivers.Bool))
+	drv.desc.Actions = []drivers.Action{{ID: "beep"}}
+	drv.write = func(ctx context.Context, _ string, v drivers.Value) (drivers.Value, error) {
+		if v == false {
+			secured = drivers.CallerOf(ctx)
+		} else {
+			wrote = drivers.CallerOf(ctx)
+		}
+		return v, nil
+	}
+	drv.do = func(ctx context.Context, _ string, _ map[string]any, _ func(any)) (any, error) {
+		did = drivers.CallerOf(ctx)
+		return nil, nil
+	}
+	secured.AuthID = "not written"
+	run(t, []hub.Device{device("dev", drv, hub.DeviceConfig{Point: map[string]hub.PointConfig{"led": {Safe: &hub.SafeConfig{Value: false}}}})}, func(b *bench) {
+		if _, _, err := b.call("gantry.barn.set.dev.led", wamp.List{true}, nil); err != nil {
+			t.Error(err)
+		}
+		if _, _, err := b.call("gantry.barn.do.dev.beep", nil, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	anna := drivers.Caller{Session: 77, AuthID: "anna", Role: "operator"}
+	if wrote != anna || did != anna || secured != (drivers.Caller{}) {
+		t.Errorf("write by %+v, action by %+v, safe value by %+v", wrote, did, secured)
+	}
+}
