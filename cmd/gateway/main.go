@@ -7,12 +7,15 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"gantry/internal/launch"
 )
 
 // version is stamped by the build (-X main.version=...).
 var version = "dev"
 
 func main() {
+	launch.Main(os.Args)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	app := newApp(os.Stdin, os.Stdout, os.Stderr, os.Getenv)

@@ -15,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"gantry/internal/launch"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/serialize"
@@ -24,6 +25,7 @@ import (
 const asProgram = "GANTRY_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	launch.Main(os.Args)
 	if os.Getenv(asProgram) != "" {
 		main()
 	}

@@ -9,16 +9,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/program"
 	"gantry/drivers/internal/text"
-	"gantry/internal/ratelog"
 
 	"github.com/tidwall/gjson"
 )
@@ -115,13 +113,15 @@ func (d *child) serve(ctx context.Context, link drivers.Link) error {
 	defer out.Close()
 	ended := make(chan error, 1)
 	started := make(chan error, 1)
-	go func() { ended <- d.process(ctx, childIn, childOut, started) }()
+	go func() {
+		ended <- d.plan.program(d.plan.command).Serve(ctx, childIn, childOut, program.NewComplaints(d.log, d.now), started)
+	}()
 	if err := <-started; err != nil {
 		<-ended
-		return startError(d.plan.command, err)
+		return program.StartError(d.plan.command[0], err)
 	}
 	// The program may have left something behind that holds on to its output.
-	defer context.AfterFunc(ctx, func() { _ = out.SetReadDeadline(time.Now().Add(2 * grace)) })()
+	defer context.AfterFunc(ctx, func() { _ = out.SetReadDeadline(time.Now().Add(2 * program.Grace)) })()
 	r := &childRun{in: in, stop: stop, done: make(chan struct{}), waiting: map[uint64]chan said{}}
 	d.attach(r)
 	err = d.listen(r, out, link)
@@ -132,30 +132,6 @@ func (d *child) serve(ctx context.Context, link drivers.Link) error {
 		err = exit
 	}
 	return err
-}
-
-// process starts the program and waits for its end, on one thread: the program ends
-// with it.
-func (d *child) process(ctx context.Context, in, out *os.File, started chan<- error) error {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	cmd := d.plan.prepare(ctx, d.plan.command)
-	cmd.Cancel = func() error { return signal(cmd, syscall.SIGTERM) }
-	cmd.Stdin, cmd.Stdout = in, out
-	cmd.Stderr = &complaint{log: ratelog.New(d.log, time.Second, d.now)}
-	err := cmd.Start()
-	in.Close()
-	out.Close()
-	started <- err
-	if err != nil {
-		return err
-	}
-	err = cmd.Wait()
-	_ = signal(cmd, syscall.SIGKILL) // whoever has not heard
-	if err == nil {
-		return fmt.Errorf("%w: the program has ended", drivers.ErrOffline)
-	}
-	return fmt.Errorf("%w: the program has ended: %w", drivers.ErrOffline, err)
 }
 
 func (d *child) attach(r *childRun) {
@@ -273,7 +249,7 @@ func (d *child) ask(ctx context.Context, q request, progress func(any)) (any, er
 		return nil, drivers.ErrOffline
 	}
 	if err := ctx.Err(); err != nil {
-		return nil, over(err)
+		return nil, program.Over(err)
 	}
 	c := make(chan said, 1)
 	id, err := r.send(q, c)
@@ -294,7 +270,7 @@ func (d *child) ask(ctx context.Context, q request, progress func(any)) (any, er
 			delete(r.waiting, id)
 			r.mu.Unlock()
 			_, _ = r.send(request{Cancel: id}, nil) // whoever takes nothing is ended by send
-			return nil, over(ctx.Err())
+			return nil, program.Over(ctx.Err())
 		}
 	}
 }
@@ -382,29 +358,4 @@ func (d *child) Do(ctx context.Context, id string, args map[string]any, progress
 		return nil, fmt.Errorf("do %s: %w", id, err)
 	}
 	return got, nil
-}
-
-// complaint logs what the program says on standard error, now and then a line.
-type complaint struct {
-	log  *ratelog.Log
-	line []byte
-}
-
-// maxComplaint bounds a line in the log.
-const maxComplaint = 256
-
-func (c *complaint) Write(p []byte) (int, error) {
-	for _, b := range p {
-		if b != '\n' {
-			if len(c.line) < maxComplaint {
-				c.line = append(c.line, b)
-			}
-			continue
-		}
-		if len(c.line) > 0 {
-			c.log.Warn("program says", "stderr", strings.ToValidUTF8(string(c.line), "\uFFFD"))
-		}
-		c.line = c.line[:0]
-	}
-	return len(p), nil
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,7 +11,9 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/program"
 	"gantry/drivers/internal/text"
+	"gantry/internal/launch"
 )
 
 // Config is the driver's part of a device's table.
@@ -22,6 +23,7 @@ type Config struct {
 	Dir       string                  `toml:"dir"`        // working directory, relative to the configuration file; default: that file's
 	Env       map[string]string       `toml:"env"`        // environment
 	Inherit   []string                `toml:"inherit"`    // names of the gateway's own variables that are passed on; default: PATH
+	Limits    *program.LimitsConfig   `toml:"limits"`     // what it may use at most; default: what the gateway may
 	MaxOutput uint32                  `toml:"max_output"` // bytes that it may print, as child in a line; 64 to 1048576, default 65536
 	Exit      map[string]string       `toml:"exit"`       // once: exit code = "ok", or the reason why there is no value
 	Parse     text.Config             `toml:"parse"`      // once: how what it prints is taken apart
@@ -68,6 +70,7 @@ type plan struct {
 	command   command // nil if nothing is polled
 	dir       string
 	env       []string
+	limits    *launch.Limits // nil = none
 	maxOutput int
 	exit      map[int]string
 	parser    text.Parser // nil if no point has a field
@@ -113,8 +116,14 @@ func newPlan(cfg *Config, env drivers.Env) (*plan, error) {
 	if !filepath.IsAbs(p.dir) {
 		p.dir = filepath.Join(env.Dir, p.dir)
 	}
-	if err := p.environment(cfg); err != nil {
+	var err error
+	if p.env, err = program.Environment(cfg.Inherit, cfg.Env); err != nil {
 		return nil, err
+	}
+	if cfg.Limits != nil {
+		if p.limits, err = cfg.Limits.Limits("limits"); err != nil {
+			return nil, err
+		}
 	}
 	if child && (len(cfg.Exit) > 0 || cfg.Parse.Regex != "" || cfg.Parse.JSON || len(cfg.Parse.CSV) > 0) {
 		return nil, bad("mode", `exit and parse only with mode = "once"`, "does not go with exit and parse")
@@ -135,32 +144,8 @@ func newPlan(cfg *Config, env drivers.Env) (*plan, error) {
 		}
 		return p, nil
 	}
-	var err error
 	p.command, err = newCommand("command", cfg.Command, p.dir, nil)
 	return p, err
-}
-
-// environment sets what the program finds in its environment.
-func (p *plan) environment(cfg *Config) error {
-	inherit := cfg.Inherit
-	if inherit == nil {
-		inherit = []string{"PATH"}
-	}
-	for _, name := range inherit {
-		if v, ok := os.LookupEnv(name); ok {
-			p.env = append(p.env, name+"="+v)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(cfg.Env)) {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(cfg.Env[name], 0) {
-			return bad("env", "names without =", "%.40q is no name, or its value has a NUL character", name)
-		}
-		p.env = append(p.env, name+"="+cfg.Env[name])
-	}
-	if p.env == nil {
-		p.env = []string{} // nil would stand for the gateway's own
-	}
-	return nil
 }
 
 // all checks points, their fields, and actions.
@@ -260,9 +245,7 @@ func newCommand(key string, words []string, dir string, names []string) (command
 		}
 	}
 	c := slices.Clone(words)
-	if strings.ContainsRune(c[0], '/') && !filepath.IsAbs(c[0]) {
-		c[0] = filepath.Join(dir, c[0])
-	}
+	c[0] = program.Path(c[0], dir)
 	return c, nil
 }
 

@@ -212,6 +212,14 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+func TestProgramsKeepTheirLimits(t *testing.T) {
+	t.Parallel()
+	d, _ := start(t, "command = [\"/bin/sh\", \"-c\", \"ulimit -n; nice\"]\nlimits = { open_files = 9, nice = 3 }\nparse = { regex = '(?P<n>[0-9]+)\\n(?P<nice>[0-9]+)' }\n[point.n]\nfrom = \"n\"\n[point.nice]\nfrom = \"nice\"\n")
+	if diff := cmp.Diff([]any{9.0, "", 3.0, ""}, read(t, d, "n", "nice")); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestChildSpeaks(t *testing.T) {
 	t.Parallel()
 	d, link := start(t, childText)

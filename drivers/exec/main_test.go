@@ -17,12 +17,14 @@ import (
 	"gantry/drivers/drivertest"
 	driver "gantry/drivers/exec"
 	"gantry/internal/config"
+	"gantry/internal/launch"
 
 	"go.uber.org/goleak"
 )
 
 // TestMain is also the program that the tests run: EXEC_TEST says what it does.
 func TestMain(m *testing.M) {
+	launch.Main(os.Args)
 	switch os.Getenv("EXEC_TEST") {
 	case "":
 		goleak.VerifyTestMain(m)

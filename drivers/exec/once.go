@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/program"
 	"gantry/drivers/internal/text"
 	"gantry/internal/ratelog"
 )
@@ -60,7 +61,7 @@ func (d *once) Run(ctx context.Context, link drivers.Link) error {
 	}
 	if c := d.plan.command; c != nil {
 		if _, err := exec.LookPath(c[0]); err != nil {
-			return startError(c, err)
+			return program.StartError(c[0], err)
 		}
 	}
 	defer d.gate.Open(ctx)()
@@ -73,7 +74,7 @@ func (d *once) Run(ctx context.Context, link drivers.Link) error {
 func (d polled) Read(ctx context.Context, ids []string) ([]drivers.Reading, error) {
 	ctx, leave, err := d.gate.Enter(ctx)
 	if err != nil {
-		return nil, over(err)
+		return nil, program.Over(err)
 	}
 	defer leave()
 	var points []*point
@@ -143,7 +144,7 @@ func (p *plan) why(code int) string {
 func (d *once) do(ctx context.Context, c command, values map[string]string) (*result, error) {
 	ctx, leave, err := d.gate.Enter(ctx)
 	if err != nil {
-		return nil, over(err)
+		return nil, program.Over(err)
 	}
 	defer leave()
 	r, err := d.plan.run(ctx, c.fill(values))

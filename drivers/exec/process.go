@@ -8,29 +8,9 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
-	"time"
 
-	"gantry/drivers"
+	"gantry/drivers/internal/program"
 )
-
-// grace is how long a program has between being asked to end and being killed, and
-// what it has left running between that and being given up.
-const grace = time.Second
-
-// prepare returns a process that has nothing of the gateway's but what p says. It
-// leads a group, and the kernel kills it when the thread that started it ends: the
-// caller stays on that thread.
-func (p *plan) prepare(ctx context.Context, c command) *exec.Cmd {
-	cmd := exec.CommandContext(ctx, c[0], c[1:]...)
-	cmd.Dir, cmd.Env = p.dir, p.env
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	cmd.Cancel = func() error { return signal(cmd, syscall.SIGKILL) }
-	cmd.WaitDelay = grace
-	return cmd
-}
-
-// signal sends a signal to all of the process's group.
-func signal(cmd *exec.Cmd, s syscall.Signal) error { return syscall.Kill(-cmd.Process.Pid, s) }
 
 // result is what a program has done.
 type result struct {
@@ -65,23 +45,23 @@ func (b *bounded) Write(p []byte) (int, error) {
 // the error then matches drivers.ErrTimeout, or ctx's if it was cancelled.
 func (p *plan) run(ctx context.Context, c command) (*result, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, over(err)
+		return nil, program.Over(err)
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := p.prepare(ctx, c)
+	cmd := p.program(c).Prepare(ctx)
 	out, errs := &bounded{limit: p.maxOutput}, &bounded{limit: 256, cut: true}
 	cmd.Stdout, cmd.Stderr = out, errs
 	if err := cmd.Start(); err != nil {
-		return nil, startError(c, err)
+		return nil, program.StartError(c[0], err)
 	}
 	err := cmd.Wait()
-	_ = signal(cmd, syscall.SIGKILL) // what it has left behind; mostly nothing
+	_ = program.Signal(cmd, syscall.SIGKILL) // what it has left behind; mostly nothing
 	r := &result{out: out.kept, errs: strings.ToValidUTF8(strings.TrimSpace(string(errs.kept)), "\uFFFD"), code: cmd.ProcessState.ExitCode()}
 	var exit *exec.ExitError
 	switch {
 	case ctx.Err() != nil:
-		return nil, over(ctx.Err())
+		return nil, program.Over(ctx.Err())
 	case out.full:
 		return nil, fmt.Errorf("%s: %w of %d bytes", c[0], errTooMuch, p.maxOutput)
 	case err == nil, errors.As(err, &exit) && r.code >= 0, errors.Is(err, exec.ErrWaitDelay):
@@ -90,15 +70,7 @@ func (p *plan) run(ctx context.Context, c command) (*result, error) {
 	return nil, fmt.Errorf("%s: %w", c[0], err) // killed by a signal, which it names
 }
 
-// over returns the error of a request whose context has ended.
-func over(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return drivers.ErrTimeout
-	}
-	return err
-}
-
-// startError says why a program cannot be started.
-func startError(c command, err error) error {
-	return fmt.Errorf("%w: %w (check command and dir; %s has to be there and executable for the gateway's user)", drivers.ErrOffline, err, c[0])
+// program returns what runs a command.
+func (p *plan) program(c command) *program.Program {
+	return &program.Program{Command: c, Dir: p.dir, Env: p.env, Limits: p.limits}
 }
