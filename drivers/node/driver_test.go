@@ -132,6 +132,42 @@ func TestABoardThatRestartsIsAskedAgain(t *testing.T) {
 	drivertest.Start(t, h.driver(t, "1")).WaitUp(t, 1)
 }
 
+func TestABoardThatIsAnotherAfterAStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n := newNode(t, dir, "1")
+	h := search(t, dir)
+	h.candidate(t, "1")
+	n.set(func() { n.serial = "2"; n.introduce(0) })
+	h.candidate(t, "2")
+	h.await(t, "the first to be gone", func() bool { return len(h.there) == 1 })
+}
+
+// TestATalkativeBoardIsAskedAgain loses the first announcement of a board that
+// never pauses.
+func TestATalkativeBoardIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	n := newNode(t, dir, "1")
+	n.set(func() { n.dumb = 1 })
+	h := search(t, dir)
+	found := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				n.set(n.measure)
+			case <-found:
+				return
+			}
+		}
+	}()
+	defer close(found)
+	h.candidate(t, "1")
+}
+
 func TestPortsWithoutANode(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -163,8 +199,10 @@ func TestPortsWithoutANode(t *testing.T) {
 	if len(other.greeted) > 0 {
 		t.Error("a port that was not allowed has been opened")
 	}
+	// Then the other may be it.
+	before := h.candidate(t, "3").Description
 	first.unplug(t)
-	h.await(t, "no board", func() bool { return len(h.there) == 0 })
+	h.await(t, "the twin", func() bool { c, is := h.there["3"]; return is && c.Description != before })
 }
 
 func TestConfigIsChecked(t *testing.T) {

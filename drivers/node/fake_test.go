@@ -28,6 +28,7 @@ type fakeNode struct {
 	far      *os.File
 	near     *os.File
 	served   sync.WaitGroup
+	dumb     int           // hellos that it does not answer
 	deaf     int           // commands that it loses from now on, or their answers
 	mute     bool          // it says nothing
 	busy     bool          // it refuses
@@ -153,6 +154,10 @@ func (n *fakeNode) take(far *os.File, body []byte) {
 		default:
 		}
 		n.request = 0
+		if n.dumb > 0 {
+			n.dumb--
+			return
+		}
 		n.introduce(body[1])
 		n.measure()
 	case ping:

@@ -23,6 +23,7 @@ import (
 // Times of the search.
 const (
 	scanEvery  = 500 * time.Millisecond // between two looks which ports are there
+	yieldTime  = 2 * time.Second        // for another port to let go of a board
 	retryAfter = 5 * time.Second        // before a port is tried again that could not be opened or has fallen silent
 )
 
@@ -106,7 +107,8 @@ type finder struct {
 // number.
 type board struct {
 	session *session      // nil while it is not there
-	changed chan struct{} // closed when session changes
+	port    string        // that the hub knows it to be at; "" = none
+	changed chan struct{} // closed when session or port changes
 	drivers int           // that serve it or wait for it
 }
 
@@ -122,9 +124,11 @@ type stamp struct {
 	changed   syscall.Timespec
 }
 
+// stampOf returns the stamp of a port; false where there is none, or something that
+// is no device.
 func stampOf(path string) (s stamp, ok bool) {
 	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err != nil {
+	if err := syscall.Stat(path, &st); err != nil || st.Mode&syscall.S_IFMT != syscall.S_IFCHR {
 		return s, false
 	}
 	return stamp{uint64(st.Rdev), st.Ino, st.Ctim}, true
@@ -137,9 +141,9 @@ func (f *finder) Run(ctx context.Context, found drivers.Found) error {
 	tick := time.NewTicker(f.every)
 	defer tick.Stop()
 	for {
-		for _, path := range f.fresh() {
+		for path, at := range f.fresh() {
 			visits.Go(func() {
-				f.leave(path, f.visit(ctx, found, path))
+				f.leave(path, at, f.visit(ctx, found, path))
 			})
 		}
 		select {
@@ -151,7 +155,8 @@ func (f *finder) Run(ctx context.Context, found drivers.Found) error {
 }
 
 // fresh returns the ports that are to be visited now, and notes that they are.
-func (f *finder) fresh() (list []string) {
+func (f *finder) fresh() map[string]stamp {
+	list := map[string]stamp{}
 	present := f.present()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -162,18 +167,17 @@ func (f *finder) fresh() (list []string) {
 		if f.open[path] {
 			continue
 		}
-		if l, is := f.left[path]; is {
-			now, there := stampOf(path)
-			if there && now == l.stamp && (l.until.IsZero() || f.now().Before(l.until)) {
-				continue
-			}
+		at, there := stampOf(path)
+		l, left := f.left[path]
+		if !there || left && at == l.stamp && (l.until.IsZero() || f.now().Before(l.until)) {
+			continue
 		}
 		if len(f.open) >= maxPorts {
 			f.often.Warn("too many serial ports, others are not looked at", "most", maxPorts)
 			break
 		}
 		f.open[path] = true
-		list = append(list, path)
+		list[path] = at
 	}
 	return list
 }
@@ -214,8 +218,7 @@ const (
 )
 
 // leave notes that a port is not visited any more.
-func (f *finder) leave(path string, how parting) {
-	at, there := stampOf(path)
+func (f *finder) leave(path string, at stamp, how parting) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.open, path)
@@ -223,7 +226,7 @@ func (f *finder) leave(path string, how parting) {
 		how = wait
 	}
 	switch {
-	case !there || how == lost:
+	case how == lost:
 	case how == wait:
 		f.left[path] = leftPort{at, f.now().Add(retryAfter)}
 	default:
@@ -239,7 +242,15 @@ func (f *finder) visit(ctx context.Context, found drivers.Found, path string) pa
 		return silent
 	}
 	c, err := port.Open(ctx)
-	if err != nil {
+	switch {
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
+		f.often.Warn("port not opened", "port", path, "error", err)
+		return wait
+	case errors.Is(err, drivers.ErrOffline):
+		// Gone while it was opened, most likely.
+		f.log.Debug("port not opened", "port", path, "error", err)
+		return lost
+	case err != nil:
 		f.often.Warn("port not opened", "port", path, "error", err)
 		return wait
 	}
@@ -249,6 +260,14 @@ func (f *finder) visit(ctx context.Context, found drivers.Found, path string) pa
 		}
 	}()
 	l := &listener{conn: c}
+	there := "" // serial number of the board that is this port's
+	vanish := func() {
+		if there != "" {
+			f.vanish(ctx, found, there)
+		}
+		there = ""
+	}
+	defer vanish()
 	for {
 		r, desc, err := greet(ctx, l)
 		switch {
@@ -266,12 +285,18 @@ func (f *finder) visit(ctx context.Context, found drivers.Found, path string) pa
 			return silent
 		}
 		s := newSession(c, path, r, desc, f.now, f.often)
-		if !f.arrive(s) {
+		if r.serial != there {
+			vanish()
+		}
+		if !f.arrive(ctx, s) {
 			f.log.Warn("another node has the serial number too, this one is left out", "node", s.serial, "port", path)
 			return wait
 		}
+		there = s.serial
 		switch err := f.serve(ctx, found, s, l); err {
 		case errRestarted, errDead:
+			// One that starts again and again does not get all of the processor.
+			pause(ctx, restartGap)
 		default:
 			return lost
 		}
@@ -292,7 +317,7 @@ func adapter(path string) string {
 	return ""
 }
 
-// serve takes what a board says until it is lost, and reports both to the hub.
+// serve reports a board to the hub and takes what it says until it is lost.
 func (f *finder) serve(ctx context.Context, found drivers.Found, s *session, l *listener) error {
 	reporting, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -310,10 +335,16 @@ func (f *finder) serve(ctx context.Context, found drivers.Found, s *session, l *
 	s.end(err)
 	cancel()
 	report.Wait()
-	if err != errRestarted {
-		found.Vanished(ctx, "node", s.serial)
-	}
 	return err
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // candidate returns the board as the hub gets to know it.
@@ -345,27 +376,54 @@ func (f *finder) at(serial string) *board {
 	return b
 }
 
-// arrive makes s the session of its board, if that has none.
-func (f *finder) arrive(s *session) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	b := f.at(s.serial)
-	if b.session != nil {
-		return false
+// arrive makes s the session of its board. Where the board is at another port it
+// waits a little: that port may not have noticed yet that it is gone.
+func (f *finder) arrive(ctx context.Context, s *session) bool {
+	late := time.NewTimer(yieldTime)
+	defer late.Stop()
+	for {
+		f.mu.Lock()
+		b := f.at(s.serial)
+		if b.port == "" || b.port == s.path {
+			b.port = s.path
+			f.change(b, s)
+			if at, there := stampOf(s.path); there {
+				f.spoke[s.path] = at
+			}
+			f.mu.Unlock()
+			return true
+		}
+		changed := b.changed
+		f.mu.Unlock()
+		select {
+		case <-changed:
+		case <-late.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
 	}
-	f.change(b, s)
-	if at, there := stampOf(s.path); there {
-		f.spoke[s.path] = at
-	}
-	return true
 }
 
-// depart takes the session of a board away.
+// vanish reports that a board is gone, and only then lets another port have it: the
+// hub hears of both in this order.
+func (f *finder) vanish(ctx context.Context, found drivers.Found, serial string) {
+	if ctx.Err() == nil {
+		found.Vanished(ctx, "node", serial)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	b := f.at(serial)
+	b.port = ""
+	f.change(b, nil)
+	f.tidy(serial)
+}
+
+// depart takes the session of a board away; the board stays its port's.
 func (f *finder) depart(s *session) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.change(f.at(s.serial), nil)
-	f.tidy(s.serial)
 }
 
 // change tells those who wait for a board; f.mu is held.
@@ -377,7 +435,7 @@ func (f *finder) change(b *board, s *session) {
 
 // tidy forgets a board that is not there and that nobody waits for; f.mu is held.
 func (f *finder) tidy(serial string) {
-	if b := f.boards[serial]; b != nil && b.session == nil && b.drivers == 0 {
+	if b := f.boards[serial]; b != nil && b.port == "" && b.drivers == 0 {
 		delete(f.boards, serial)
 	}
 }

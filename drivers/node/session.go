@@ -15,6 +15,7 @@ import (
 
 // Times of the protocol. Source: docs/node-protocol.md, "State machine".
 const (
+	restartGap = 100 * time.Millisecond // before a node that has restarted is asked
 	helloEvery = 500 * time.Millisecond // between two questions who is there
 	greetTime  = 10 * time.Second       // then there is no node: longer than boot loaders take
 	answerTime = 500 * time.Millisecond // then a command is sent again
@@ -87,12 +88,19 @@ func greet(ctx context.Context, l *listener) (*roll, drivers.Description, error)
 	var desc drivers.Description
 	var wrong error
 	request := byte(0)
+	var asked time.Time
 	ask := func() error {
-		request = nextRequest(request)
+		request, asked = nextRequest(request), time.Now()
 		return l.conn.Write(ctx, appendFrame(nil, []byte{byte(hello), request, version}))
 	}
 	done := errors.New("announced")
 	take := func(body []byte, bad *damage) (err error) {
+		// One that never pauses is asked all the same.
+		if time.Since(asked) >= helloEvery {
+			if err := ask(); err != nil {
+				return err
+			}
+		}
 		if bad != nil {
 			return nil
 		}
