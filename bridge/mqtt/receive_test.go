@@ -252,7 +252,7 @@ func (s *picky) Publish(ctx context.Context, topic wamp.URI, opts wamp.PublishOp
 }
 
 // outbox returns a real queue for what is set aside.
-func outbox(t *testing.T) *store.Outbox {
+func outbox(t testing.TB) *store.Outbox {
 	t.Helper()
 	s, err := store.Open(store.Config{Dir: t.TempDir()})
 	if err != nil {

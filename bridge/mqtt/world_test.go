@@ -31,7 +31,7 @@ const patience = 20 * time.Second
 
 // world is a router with a realm and a client of a broker.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	router *router.Router
 	ctx    context.Context
 	tasks  sync.WaitGroup
@@ -50,13 +50,13 @@ type event struct {
 	kwargs wamp.Dict
 }
 
-func newWorld(t *testing.T, cfg mqtt.Config) *world {
+func newWorld(t testing.TB, cfg mqtt.Config) *world {
 	t.Helper()
 	return newWorldWith(t, cfg, func(*mqtt.Deps) {})
 }
 
 // newWorldWith is newWorld with other dependencies of the client.
-func newWorldWith(t *testing.T, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
+func newWorldWith(t testing.TB, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
 	t.Helper()
 	r, err := router.New(router.Config{Realms: []router.RealmConfig{{Name: "gantry"}}}, nil)
 	if err != nil {
@@ -122,7 +122,7 @@ func (w *world) another(cfg mqtt.Config, edit func(*mqtt.Deps)) {
 	}
 }
 
-func origin(t *testing.T) *bridge.Origin {
+func origin(t testing.TB) *bridge.Origin {
 	t.Helper()
 	o, err := bridge.NewOrigin(bridge.OriginConfig{Gateway: "gw", Epoch: 7})
 	if err != nil {
