@@ -81,7 +81,7 @@ var ways = []struct {
 // default.
 func toOutbox(b *testing.B, confirmed bool) *sink {
 	s := &sink{addr: mosquitto.NewBroker(b, "max_queued_messages 0", "max_inflight_messages 200").Addr}
-	box := outbox(b)
+	box := outbox(b, 1<<26)
 	keeper := make(chan wamp.Session, 1)
 	w := newWorldWith(b, benchConfig(s.addr), func(d *mqtt.Deps) {
 		var k wamp.Session

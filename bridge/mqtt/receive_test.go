@@ -251,14 +251,14 @@ func (s *picky) Publish(ctx context.Context, topic wamp.URI, opts wamp.PublishOp
 	return s.Session.Publish(ctx, topic, opts, p)
 }
 
-// outbox returns a real queue for what is set aside.
-func outbox(t testing.TB) *store.Outbox {
+// outbox returns a real queue of at most so many bytes.
+func outbox(t testing.TB, max int64) *store.Outbox {
 	t.Helper()
 	s, err := store.Open(store.Config{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := s.Outbox("parked", store.OutboxConfig{MaxBytes: 1 << 20})
+	o, err := s.Outbox("parked", store.OutboxConfig{MaxBytes: max})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestPoisonIsParked(t *testing.T) {
 	s := &picky{}
 	w := newWorldWith(t, mqtt.Config{URL: f.url(), RulesConfig: rules()}, func(d *mqtt.Deps) {
 		s.Session = d.Session
-		d.Session, d.Parked = s, outbox(t)
+		d.Session, d.Parked = s, outbox(t, 1<<20)
 	})
 	f.granted(f.accept(false))
 	f.message("sensors/poison/x", `{"t":1}`, 1, 1, false)
