@@ -8,7 +8,6 @@ import (
 	"hash/fnv"
 	"io"
 	"os"
-	"runtime/debug"
 )
 
 // errDamaged marks a file whose structure or content is not what was written.
@@ -280,17 +279,4 @@ func (c *checker) bucket(v []byte, id uint64, depth int) error {
 		}
 	}
 	return c.leaf(&inline, count, nil, nil, depth)
-}
-
-// guard runs fn, which calls into bbolt, and turns a panic, or a fault in the
-// memory map such as an unreadable sector causes, into an error.
-func guard(fn func() error) (err error) {
-	old := debug.SetPanicOnFault(true)
-	defer func() {
-		debug.SetPanicOnFault(old)
-		if r := recover(); r != nil {
-			err = damaged("%v", r)
-		}
-	}()
-	return fn()
 }

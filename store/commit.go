@@ -166,7 +166,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 		o.active.distrust()
 		o.roll()
 	}
-	seg, err := bearSegment(o.dir, o.name, 2*o.cfg.SegmentBytes, chunks)
+	seg, err := bearSegment(o.s.disk, o.dir, o.name, 2*o.cfg.SegmentBytes, chunks)
 	if err != nil {
 		return err
 	}

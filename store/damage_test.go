@@ -129,7 +129,7 @@ func TestSalvage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clear(b[:2*segPage]) // both meta pages
+	clear(b[:2*page]) // both meta pages
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -7,10 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 
 	"go.etcd.io/bbolt"
 )
@@ -18,9 +14,6 @@ import (
 const (
 	metaName   = "meta.db"
 	metaMapped = 1 << 20
-
-	// keepDamaged is how many damaged files are kept beside one that is in use.
-	keepDamaged = 4
 )
 
 var (
@@ -33,8 +26,9 @@ var (
 
 // meta is meta.db.
 type meta struct {
-	db *bbolt.DB
-	id string
+	disk *disk
+	db   *bbolt.DB
+	id   string
 }
 
 // cursor is what meta.db keeps of one outbox.
@@ -43,17 +37,13 @@ type cursor struct {
 	dropped uint64 // records dropped since the outbox was made
 }
 
-func openMeta(path string, events func(Event)) (*meta, error) {
-	m := &meta{}
+func openMeta(d *disk, path string, events func(Event)) (*meta, error) {
+	m := &meta{disk: d}
 	err := checkFile(path)
 	if err == nil {
-		err = guard(func() (err error) {
-			m.db, err = bbolt.Open(path, 0o600, options(metaMapped, false))
-			if err != nil {
-				return err
-			}
-			return m.load()
-		})
+		if m.db, err = d.open(path, metaMapped, false); err == nil {
+			err = guard(m.load)
+		}
 		if err == nil {
 			return m, nil
 		}
@@ -61,8 +51,8 @@ func openMeta(path string, events func(Event)) (*meta, error) {
 	if errors.Is(err, errDamaged) {
 		// A handle that panicked may hold bbolt's locks; it is left alone, like the
 		// file, which keeps its inode under the new name.
-		m = &meta{}
-		aside, moveErr := setAside(path)
+		m = &meta{disk: d}
+		aside, moveErr := d.setAside(path)
 		if moveErr != nil {
 			return nil, errors.Join(err, moveErr)
 		}
@@ -84,21 +74,19 @@ func (m *meta) create(path string) error {
 		return err
 	}
 	m.id = hex.EncodeToString(id)
-	return guard(func() (err error) {
-		m.db, err = bear(path, metaMapped, func(tx *bbolt.Tx) error {
-			for _, name := range [][]byte{bucketSys, bucketCursors, bucketSettings} {
-				if _, err := tx.CreateBucket(name); err != nil {
-					return err
-				}
+	var err error
+	m.db, err = m.disk.bear(path, metaMapped, func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketSys, bucketCursors, bucketSettings} {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
 			}
-			return tx.Bucket(bucketSys).Put(keyID, []byte(m.id))
-		}, func(*bbolt.Tx) error { return nil })
-		return err
-	})
+		}
+		return tx.Bucket(bucketSys).Put(keyID, []byte(m.id))
+	}, func(*bbolt.Tx) error { return nil })
+	return err
 }
 
 func (m *meta) load() error {
-	m.db.AllocSize = metaMapped
 	return m.db.View(func(tx *bbolt.Tx) error {
 		sys := tx.Bucket(bucketSys)
 		if sys == nil || tx.Bucket(bucketCursors) == nil || tx.Bucket(bucketSettings) == nil {
@@ -112,7 +100,7 @@ func (m *meta) load() error {
 }
 
 func (m *meta) update(fn func(*bbolt.Tx) error) error {
-	return full(guard(func() error { return m.db.Update(fn) }))
+	return full(m.disk.commit(m.db, fn))
 }
 
 func (m *meta) nextEpoch() (n uint64, err error) {
@@ -171,44 +159,3 @@ func (m *meta) put(key string, value []byte) error {
 }
 
 func (m *meta) close() error { return guard(m.db.Close) }
-
-// full adds ErrFull to an error that says that the disk is full.
-func full(err error) error {
-	if err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
-		// bbolt hides the cause of a failed growth behind %s.
-		strings.Contains(err.Error(), syscall.ENOSPC.Error())) {
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	}
-	return err
-}
-
-// setAside renames a damaged file to FILE.damaged-N with the next number and
-// removes all but the newest of its predecessors.
-func setAside(path string) (string, error) {
-	dir, prefix := filepath.Dir(path), ".damaged-"
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", err
-	}
-	var last uint64
-	numbers := make(map[uint64]string)
-	for _, e := range entries {
-		_, num, ok := strings.Cut(e.Name(), prefix)
-		n, err := strconv.ParseUint(num, 10, 32)
-		if !ok || err != nil {
-			continue
-		}
-		numbers[n] = filepath.Join(dir, e.Name())
-		last = max(last, n)
-	}
-	aside := fmt.Sprintf("%s%s%d", path, prefix, last+1)
-	if err := os.Rename(path, aside); err != nil {
-		return "", err
-	}
-	for n, name := range numbers {
-		if n+keepDamaged <= last+1 {
-			_ = os.Remove(name)
-		}
-	}
-	return aside, syncDir(dir)
-}

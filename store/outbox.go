@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -83,19 +81,14 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 		s: s, name: name, dir: filepath.Join(s.cfg.Dir, name), cfg: cfg, epoch: s.epoch,
 		start: time.Now(), wake: make(chan struct{}, 1), drainAt: math.MaxUint64,
 	}
-	if err := os.Mkdir(o.dir, 0o700); err == nil {
-		err = syncDir(s.cfg.Dir)
-		if err != nil {
-			return nil, err
-		}
-	} else if !errors.Is(err, os.ErrExist) {
+	if err := s.disk.mkdir(o.dir); err != nil {
 		return nil, err
 	}
 	cur, err := s.meta.cursor(name)
 	if err != nil {
 		return nil, err
 	}
-	if o.segs, err = listSegments(o.dir); err != nil {
+	if o.segs, err = listSegments(s.disk, o.dir); err != nil {
 		return nil, err
 	}
 	o.acked, o.saved, o.dropped = cur.acked, cur.acked, cur.dropped

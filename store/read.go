@@ -152,7 +152,7 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 	raw := readWhat(seg.path, o.cfg.SegmentBytes+maxTx+maxRecord)
 	seg.abandon()
 	event := Event{Kind: DamagedFile, Outbox: o.name, File: seg.path, Err: cause}
-	aside, err := setAside(seg.path)
+	aside, err := o.s.disk.setAside(seg.path)
 	if errors.Is(err, os.ErrNotExist) {
 		// Dropped meanwhile: nothing is left to repair.
 		o.replace(seg, nil)
@@ -167,7 +167,7 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 	if chunks := findChunks(raw); len(chunks) > 0 && chunks[0].first >= seg.first && err == nil {
 		event.From, event.To = chunks[0].first, chunks[len(chunks)-1].last()
 		last = event.To
-		if heir, err = bearSegment(o.dir, o.name, 0, chunks); err != nil {
+		if heir, err = bearSegment(o.s.disk, o.dir, o.name, 0, chunks); err != nil {
 			event.Err = errors.Join(cause, err)
 			heir = nil
 		} else {
@@ -215,10 +215,10 @@ func readWhat(path string, limit int64) []byte {
 	if _, err := f.ReadAt(b, 0); err == nil {
 		return b
 	}
-	for at := 0; at < len(b); at += segPage {
-		page := b[at:min(at+segPage, len(b))]
-		if _, err := f.ReadAt(page, int64(at)); err != nil {
-			clear(page)
+	for at := 0; at < len(b); at += page {
+		part := b[at:min(at+page, len(b))]
+		if _, err := f.ReadAt(part, int64(at)); err != nil {
+			clear(part)
 		}
 	}
 	return b

@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -18,10 +17,6 @@ import (
 const (
 	segPrefix = "q-"
 	segSuffix = ".db"
-	newSuffix = ".new"
-
-	segPage  = 4096
-	segAlloc = 1 << 20
 
 	// formatKey names the bucket that says what the file is. It sorts before
 	// every chunk, whose bucket is named by its first sequence number in eight
@@ -30,19 +25,10 @@ const (
 	chunkKey  = "c"
 )
 
-// options returns bbolt's options for every file of the package. The free list
-// is not written: it would be rewritten with each commit and never pays in files
-// of this size. Nothing is ever left unsynced.
-func options(mapped int64, readOnly bool) *bbolt.Options {
-	return &bbolt.Options{
-		Timeout: time.Second, PageSize: segPage, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
-		InitialMmapSize: int(mapped), ReadOnly: readOnly, NoStatistics: true,
-	}
-}
-
 // segment is one file of an outbox. It is written once in its life, by the
 // process that made it, and only read after that.
 type segment struct {
+	disk  *disk
 	first uint64 // sequence number of its first record, also in its name
 	path  string
 
@@ -63,7 +49,7 @@ func segmentPath(dir string, first uint64) string {
 
 // listSegments returns the segments in dir, oldest first, and removes files that
 // were being born when the process ended.
-func listSegments(dir string) ([]*segment, error) {
+func listSegments(d *disk, dir string) ([]*segment, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -72,7 +58,7 @@ func listSegments(dir string) ([]*segment, error) {
 	for _, e := range entries {
 		name := e.Name()
 		if strings.HasSuffix(name, newSuffix) {
-			if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			if err := d.remove(filepath.Join(dir, name)); err != nil {
 				return nil, err
 			}
 			continue
@@ -83,7 +69,7 @@ func listSegments(dir string) ([]*segment, error) {
 		if !ok || !ok2 || err != nil || len(hex) != 16 || first == 0 {
 			continue
 		}
-		s := &segment{first: first, path: filepath.Join(dir, name)}
+		s := &segment{disk: d, first: first, path: filepath.Join(dir, name)}
 		if info, err := e.Info(); err == nil {
 			s.newest, s.bytes = info.ModTime(), onDisk(info)
 		}
@@ -93,71 +79,17 @@ func listSegments(dir string) ([]*segment, error) {
 	return segs, nil
 }
 
-// onDisk returns the bytes that a file takes from the disk: bbolt grows its files
-// ahead of their content, so they have holes.
-func onDisk(info os.FileInfo) int64 {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int64(st.Blocks) * 512
-	}
-	return info.Size()
-}
-
-// bear makes a bbolt file at path with the given transactions in it. The file
-// has a temporary name until its content is safe, since a power cut while bbolt
-// initialises a file leaves one that cannot be opened. The caller closes the
-// result.
-func bear(path string, mapped int64, txs ...func(*bbolt.Tx) error) (db *bbolt.DB, err error) {
-	tmp := path + newSuffix
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	db, err = bbolt.Open(tmp, 0o600, options(mapped, false))
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			_ = db.Close()
-			_ = os.Remove(tmp)
-		}
-	}()
-	db.AllocSize = segAlloc
-	for _, fn := range txs {
-		if err := db.Update(fn); err != nil {
-			return nil, err
-		}
-	}
-	if err := db.Sync(); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(tmp, path); err != nil {
-		return nil, err
-	}
-	return db, syncDir(filepath.Dir(path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 // bearSegment makes a segment with its first chunks in it.
-func bearSegment(dir, outbox string, mapped int64, chunks []foundChunk) (*segment, error) {
-	s := &segment{first: chunks[0].first, path: segmentPath(dir, chunks[0].first), checked: true}
-	err := guard(func() (err error) {
-		s.db, err = bear(s.path, mapped, func(tx *bbolt.Tx) error {
-			b, err := tx.CreateBucket([]byte(formatKey))
-			if err != nil {
-				return err
-			}
-			return errors.Join(b.Put([]byte("format"), []byte{1}), b.Put([]byte("outbox"), []byte(outbox)))
-		}, func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
-		return err
-	})
+func bearSegment(d *disk, dir, outbox string, mapped int64, chunks []foundChunk) (*segment, error) {
+	s := &segment{disk: d, first: chunks[0].first, path: segmentPath(dir, chunks[0].first), checked: true}
+	var err error
+	s.db, err = d.bear(s.path, mapped, func(tx *bbolt.Tx) error {
+		b, err := tx.CreateBucket([]byte(formatKey))
+		if err != nil {
+			return err
+		}
+		return errors.Join(b.Put([]byte("format"), []byte{1}), b.Put([]byte("outbox"), []byte(outbox)))
+	}, func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
 	if err != nil {
 		return nil, err
 	}
@@ -183,9 +115,7 @@ func putChunks(tx *bbolt.Tx, chunks []foundChunk) error {
 
 // put commits chunks to the segment, which must be open for writing.
 func (s *segment) put(chunks []foundChunk) error {
-	err := guard(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
-	})
+	err := s.disk.commit(s.db, func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
 	s.measure()
 	return err
 }
@@ -244,10 +174,7 @@ func (s *segment) drop() error {
 	defer s.mu.Unlock()
 	s.close()
 	s.gone = true
-	if err := os.Remove(s.path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return s.disk.remove(s.path)
 }
 
 // view opens the file for reading if it is closed, after checking its structure
@@ -265,11 +192,8 @@ func (s *segment) view(fn func(*bbolt.Tx) error) (ok bool, err error) {
 			}
 			s.checked = true
 		}
-		err := guard(func() (err error) {
-			s.db, err = bbolt.Open(s.path, 0o600, options(0, true))
-			return err
-		})
-		if err != nil {
+		var err error
+		if s.db, err = s.disk.open(s.path, 0, true); err != nil {
 			return true, err
 		}
 	}

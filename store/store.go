@@ -1,12 +1,13 @@
 // Package store keeps what must survive a restart in a directory of bbolt files:
-// outboxes (bounded queues of records with a cursor), an epoch counter, and
-// small settings. It knows nothing of what it stores, and it does not log: it
+// outboxes (bounded queues of records with a cursor), tables (bounded maps), an
+// epoch counter, and small settings. It knows nothing of what it stores, and it does not log: it
 // returns errors and reports damage and loss as events.
 //
 // # Files
 //
 // DIR/lock is held by the one process that uses the directory. DIR/meta.db has
-// the cursors, the epoch and the settings. DIR/NAME/q-FIRST.db are the segments
+// the cursors, the epoch and the settings. DIR/t-NAME.db is the table NAME.
+// DIR/NAME/q-FIRST.db are the segments
 // of the outbox NAME, each named by the sequence number of its first record in
 // hexadecimal. A segment is written by one process, rolled over when it is full,
 // and unlinked whole when its last record has been acknowledged or the bound of
@@ -73,7 +74,7 @@ type EventKind uint8
 // The kinds of events.
 const (
 	// DamagedFile: a file was set aside under another name, File, and what could
-	// be read of it was saved.
+	// be read of it was kept.
 	DamagedFile EventKind = iota + 1
 	// DamagedChunk: some records of File fail their checksum and were passed over.
 	DamagedChunk
@@ -100,7 +101,8 @@ func (k EventKind) String() string {
 // Event tells of something that the operator should know.
 type Event struct {
 	Kind     EventKind
-	Outbox   string // "" for meta.db
+	Outbox   string // "" for meta.db and tables
+	Table    string // "" for meta.db and outboxes
 	File     string // path; may be empty
 	From, To uint64 // sequence numbers; 0 where they do not apply
 	Err      error  // may be nil
@@ -115,20 +117,26 @@ type Config struct {
 	Events func(Event)
 	// Now is the wall clock, for ageing only; nil is time.Now.
 	Now func() time.Time
+	// Step is called before each step that changes the directory, with the path
+	// that it changes, from any goroutine; an error is taken for the step's. It is
+	// there for tests that trace steps or fail them. nil does nothing.
+	Step func(op Op, path string) error
 }
 
 // Store is an open directory. All methods are safe for concurrent use.
 type Store struct {
 	cfg     Config
 	lock    *os.File
+	disk    *disk
 	meta    *meta
 	epoch   uint64
 	deflate deflater
 	now     func() time.Time
 	closed  atomic.Bool
 
-	mu      sync.Mutex // guards outboxes and running
+	mu      sync.Mutex // guards what follows
 	outs    map[string]*Outbox
+	tables  map[string]*Table
 	running bool
 }
 
@@ -142,7 +150,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.Mkdir(cfg.Dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, now: cfg.Now, outs: make(map[string]*Outbox)}
+	s := &Store{cfg: cfg, now: cfg.Now, disk: newDisk(cfg.Step), outs: make(map[string]*Outbox), tables: make(map[string]*Table)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -153,7 +161,7 @@ func Open(cfg Config) (*Store, error) {
 	if s.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if s.meta, err = openMeta(filepath.Join(cfg.Dir, metaName), s.cfg.Events); err != nil {
+	if s.meta, err = openMeta(s.disk, filepath.Join(cfg.Dir, metaName), s.cfg.Events); err != nil {
 		_ = s.lock.Close()
 		return nil, err
 	}
@@ -227,8 +235,8 @@ func (s *Store) Outbox(name string, cfg OutboxConfig) (*Outbox, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
-		return nil, &ConfigError{"name", fmt.Sprintf("%q is no name of an outbox", name), "1 to 64 of a-z 0-9 _ -"}
+	if err := validName(name); err != nil {
+		return nil, err
 	}
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("outbox %s: %w", name, err)
@@ -249,7 +257,15 @@ func (s *Store) Outbox(name string, cfg OutboxConfig) (*Outbox, error) {
 	return o, nil
 }
 
-// Run commits what is appended until ctx ends; then it commits the rest, saves
+func validName(name string) error {
+	if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
+		return &ConfigError{"name", fmt.Sprintf("%q is no name of an outbox or a table", name), "1 to 64 of a-z 0-9 _ -"}
+	}
+	return nil
+}
+
+// Run commits what is appended and applied until ctx ends; then it commits the
+// rest, saves
 // the cursors and returns. Records appended after that are refused with
 // ErrClosed. Run is called once.
 func (s *Store) Run(ctx context.Context) error {
@@ -258,6 +274,9 @@ func (s *Store) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, o := range s.outs {
 		g.Go(func() error { return o.run(ctx) })
+	}
+	for _, t := range s.tables {
+		g.Go(func() error { return t.run(ctx) })
 	}
 	s.mu.Unlock()
 	<-ctx.Done()
@@ -276,6 +295,9 @@ func (s *Store) Close() error {
 		o.shut(ErrClosed)
 		o.forget()
 		o.closeFiles()
+	}
+	for _, t := range s.tables {
+		t.close()
 	}
 	// Closing the lock last lets the next process in only when all is done.
 	return errors.Join(s.meta.close(), s.lock.Close())

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// rig is an open store with one outbox whose committer runs.
+// rig is an open store, mostly with one outbox, whose committers run.
 type rig struct {
 	*Store
 	o      *Outbox
@@ -38,23 +38,35 @@ type rig struct {
 
 func start(t testing.TB, dir string, cfg OutboxConfig) *rig {
 	t.Helper()
-	r := &rig{ended: make(chan error, 1)}
+	r := open(t, Config{Dir: dir})
 	var err error
-	r.Store, err = Open(Config{Dir: dir, Events: func(e Event) {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.events = append(r.events, e)
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if r.o, err = r.Outbox("up", cfg); err != nil {
 		t.Fatal(err)
 	}
+	r.run()
+	return r
+}
+
+// open opens a store whose events are kept.
+func open(t testing.TB, cfg Config) *rig {
+	t.Helper()
+	r := &rig{ended: make(chan error, 1)}
+	cfg.Events = func(e Event) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.events = append(r.events, e)
+	}
+	var err error
+	if r.Store, err = Open(cfg); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *rig) run() {
 	var ctx context.Context
 	ctx, r.cancel = context.WithCancel(context.Background())
 	go func() { r.ended <- r.Run(ctx) }()
-	return r
 }
 
 // stop ends the committer and closes the files.

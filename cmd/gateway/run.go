@@ -225,7 +225,13 @@ func (g *Gateway) tell(err error) {
 }
 
 func (g *Gateway) storeEvent(e store.Event) {
-	args := []any{"event", e.Kind.String(), "outbox", e.Outbox}
+	args := []any{"event", e.Kind.String()}
+	if e.Outbox != "" {
+		args = append(args, "outbox", e.Outbox)
+	}
+	if e.Table != "" {
+		args = append(args, "table", e.Table)
+	}
 	if e.File != "" {
 		args = append(args, "file", e.File)
 	}

@@ -1,0 +1,274 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"go.etcd.io/bbolt"
+)
+
+// Op is a step that changes the directory.
+type Op uint8
+
+// The steps. A failure of OpCommitted leaves the outcome unknown: everything is
+// written, and the caller is told that it is not.
+const (
+	OpCreate    Op = iota + 1 // a file is made under its temporary name
+	OpCommit                  // a transaction is written and synced
+	OpCommitted               // it has been
+	OpSync                    // a directory is synced
+	OpRename
+	OpRemove
+)
+
+var opNames = [...]string{"", "create", "commit", "committed", "sync", "rename", "remove"}
+
+// String returns the step in one word.
+func (o Op) String() string {
+	if int(o) < len(opNames) {
+		return opNames[o]
+	}
+	return "op " + strconv.Itoa(int(o))
+}
+
+// disk is the one way to change the directory: each file is made, written,
+// synced, renamed and removed here, and what that costs is counted.
+type disk struct {
+	step    func(Op, string) error
+	written atomic.Uint64 // bytes of pages given to the kernel
+	flushes atomic.Uint64 // syncs of files and directories
+	commits atomic.Uint64
+}
+
+func newDisk(step func(Op, string) error) *disk {
+	if step == nil {
+		step = func(Op, string) error { return nil }
+	}
+	return &disk{step: step}
+}
+
+const (
+	newSuffix = ".new"
+
+	page      = 4096
+	allocSize = 1 << 20
+
+	// keepDamaged is how many damaged files are kept beside one that is in use.
+	keepDamaged = 4
+)
+
+// options returns bbolt's options for every file of the package. The free list
+// is not written: it would be rewritten with each commit and never pays in files
+// of this size. Nothing is ever left unsynced.
+func options(mapped int64, readOnly bool) *bbolt.Options {
+	return &bbolt.Options{
+		Timeout: time.Second, PageSize: page, NoFreelistSync: true, FreelistType: bbolt.FreelistMapType,
+		InitialMmapSize: int(mapped), ReadOnly: readOnly, NoStatistics: true,
+	}
+}
+
+// open opens a file that has been checked.
+func (d *disk) open(path string, mapped int64, readOnly bool) (db *bbolt.DB, err error) {
+	err = guard(func() error {
+		db, err = bbolt.Open(path, 0o600, options(mapped, readOnly))
+		return err
+	})
+	if err == nil {
+		db.AllocSize = allocSize
+	}
+	return db, err
+}
+
+// bear makes a bbolt file at path with the given transactions in it, in place of
+// one that may be there. The file has a temporary name until its content is safe,
+// since a power cut while bbolt initialises a file leaves one that cannot be
+// opened. The caller closes the result.
+func (d *disk) bear(path string, mapped int64, txs ...func(*bbolt.Tx) error) (db *bbolt.DB, err error) {
+	tmp := path + newSuffix
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	if err := d.step(OpCreate, tmp); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			if db != nil {
+				_ = guard(db.Close)
+			}
+			_ = os.Remove(tmp)
+			db = nil
+		}
+	}()
+	if db, err = d.open(tmp, mapped, false); err != nil {
+		return nil, err
+	}
+	d.written.Add(4 * page)
+	d.flushes.Add(2) // bbolt's own at its birth, and Sync below
+	for _, fn := range txs {
+		if err := d.commit(db, fn); err != nil {
+			return nil, err
+		}
+	}
+	if err := db.Sync(); err != nil {
+		return nil, err
+	}
+	return db, d.rename(tmp, path)
+}
+
+// commit runs fn in a transaction and returns once that is on disk.
+func (d *disk) commit(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+	if err := d.step(OpCommit, db.Path()); err != nil {
+		return err
+	}
+	err := guard(func() error {
+		tx, err := db.Begin(true)
+		if err != nil {
+			return err
+		}
+		// Does nothing after Commit.
+		defer func() { _ = tx.Rollback() }()
+		size := fileSize(db.Path())
+		if err := fn(tx); err != nil {
+			return err
+		}
+		if err := tx.Commit(); err != nil {
+			return err
+		}
+		stats := tx.Stats()
+		d.written.Add(uint64(stats.GetPageAlloc()) + page) // and the meta page
+		d.commits.Add(1)
+		d.flushes.Add(2)
+		if fileSize(db.Path()) != size {
+			d.flushes.Add(1)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return d.step(OpCommitted, db.Path())
+}
+
+func fileSize(path string) int64 {
+	info, err := os.Stat(path)
+	if err != nil {
+		return 0
+	}
+	return info.Size()
+}
+
+// rename renames a file within its directory, durably.
+func (d *disk) rename(from, to string) error {
+	if err := d.step(OpRename, to); err != nil {
+		return err
+	}
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	return d.syncDir(filepath.Dir(to))
+}
+
+func (d *disk) remove(path string) error {
+	if err := d.step(OpRemove, path); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (d *disk) syncDir(dir string) error {
+	if err := d.step(OpSync, dir); err != nil {
+		return err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	d.flushes.Add(1)
+	return f.Sync()
+}
+
+// mkdir makes a directory, durably; it may be there already.
+func (d *disk) mkdir(path string) error {
+	if err := os.Mkdir(path, 0o700); errors.Is(err, os.ErrExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return d.syncDir(filepath.Dir(path))
+}
+
+// setAside renames a damaged file to FILE.damaged-N with the next number and
+// removes all but the newest of its predecessors.
+func (d *disk) setAside(path string) (string, error) {
+	dir, prefix := filepath.Dir(path), ".damaged-"
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	var last uint64
+	numbers := make(map[uint64]string)
+	for _, e := range entries {
+		_, num, ok := strings.Cut(e.Name(), prefix)
+		n, err := strconv.ParseUint(num, 10, 32)
+		if !ok || err != nil {
+			continue
+		}
+		numbers[n] = filepath.Join(dir, e.Name())
+		last = max(last, n)
+	}
+	aside := fmt.Sprintf("%s%s%d", path, prefix, last+1)
+	if err := d.rename(path, aside); err != nil {
+		return "", err
+	}
+	for n, name := range numbers {
+		if n+keepDamaged <= last+1 {
+			_ = d.remove(name)
+		}
+	}
+	return aside, nil
+}
+
+// onDisk returns the bytes that a file takes from the disk: bbolt grows its files
+// ahead of their content, so they have holes.
+func onDisk(info os.FileInfo) int64 {
+	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+		return int64(st.Blocks) * 512
+	}
+	return info.Size()
+}
+
+// full adds ErrFull to an error that says that the disk is full.
+func full(err error) error {
+	if err != nil && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) ||
+		// bbolt hides the cause of a failed growth behind %s.
+		strings.Contains(err.Error(), syscall.ENOSPC.Error())) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
+}
+
+// guard runs fn, which calls into bbolt, and turns a panic, or a fault in the
+// memory map such as an unreadable sector causes, into an error.
+func guard(fn func() error) (err error) {
+	old := debug.SetPanicOnFault(true)
+	defer func() {
+		debug.SetPanicOnFault(old)
+		if r := recover(); r != nil {
+			err = damaged("%v", r)
+		}
+	}()
+	return fn()
+}
