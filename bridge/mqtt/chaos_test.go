@@ -131,7 +131,7 @@ func chaosTime(t *testing.T) time.Duration {
 	if testing.Short() {
 		return 7 * time.Second
 	}
-	return 20 * time.Second
+	return 14 * time.Second
 }
 
 // TestNothingIsLost kills the broker every 3 s and loses PUBACKs. Readings go to a

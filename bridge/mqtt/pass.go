@@ -83,8 +83,8 @@ func (c *Client) passIn(ctx context.Context, kept kept, m bridge.Message) error 
 		c.refuse("a retained message does not pass, as its rule says", m.Topic)
 		return nil
 	}
-	uri := wamp.URI(r.Prefix) + bridge.URIFromTopic(m.Topic)
-	if len(uri) > wamp.MaxURILength || reserved(string(uri)) {
+	uri, ok := r.target(m.Topic)
+	if !ok {
 		c.refuse("a message does not pass, as its URI is too long or reserved", m.Topic)
 		return nil
 	}

@@ -77,3 +77,35 @@ func passages(cfg []Pass, key string) (all []passage, err error) {
 func reserved(uri string) bool {
 	return strings.HasPrefix(uri, "gantry.") || strings.HasPrefix(uri, "wamp.")
 }
+
+// target returns where a message goes in the realm; ok is false for a URI that is too
+// long or reserved.
+func (p *passage) target(topic string) (uri wamp.URI, ok bool) {
+	uri = wamp.URI(p.Prefix) + bridge.URIFromTopic(topic)
+	return uri, len(uri) <= wamp.MaxURILength && !reserved(string(uri))
+}
+
+// Explain tells what the rules of Pass make of a message from the broker. It is for a
+// valid configuration.
+func (c Config) Explain(m bridge.Message) (out []bridge.Finding) {
+	all, _ := passages(c.Pass, "pass")
+	for i := range all {
+		p := &all[i]
+		f := bridge.Finding{Rule: fmt.Sprintf("pass[%d]", i)}
+		uri, ok := p.target(m.Topic)
+		switch {
+		case !p.in:
+			f.Refused = "it lets events out, and no messages in"
+		case !p.filter.Matches(m.Topic):
+			f.Refused = "the topic is not covered by " + p.Topic
+		case m.Retained && p.IgnoreRetained:
+			f.Refused = "it was retained, and the rule ignores those"
+		case !ok:
+			f.Refused = "the URI " + string(uri) + " is too long or reserved; a prefix helps against the latter"
+		default:
+			f.Readings = []bridge.Reading{{Topic: uri, Payload: bridge.PayloadFromMQTT(m.Payload)}}
+		}
+		out = append(out, f)
+	}
+	return out
+}

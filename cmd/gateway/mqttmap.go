@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"gantry/bridge"
+	"gantry/bridge/mqtt"
 	"gantry/internal/config"
 )
 
@@ -77,16 +78,17 @@ const maxMapPayload = 16 << 20
 type ruleSet struct {
 	where string
 	rules bridge.RulesConfig
+	pass  mqtt.Config // of a broker
 }
 
 // ruleSets returns the rules of a configuration, the listener's first.
 func ruleSets(cfg *config.Config, only string) (sets []ruleSet, err error) {
 	if only == "" || only == "mqtt" {
-		sets = append(sets, ruleSet{"mqtt", cfg.MQTT.RulesConfig})
+		sets = append(sets, ruleSet{where: "mqtt", rules: cfg.MQTT.RulesConfig})
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Brokers)) {
 		if only == "" || only == name {
-			sets = append(sets, ruleSet{"broker." + name, cfg.Brokers[name].RulesConfig})
+			sets = append(sets, ruleSet{"broker." + name, cfg.Brokers[name].RulesConfig, cfg.Brokers[name]})
 		}
 	}
 	if len(sets) == 0 {
@@ -110,7 +112,7 @@ func (a *app) mapMessage(cfg *config.Config, only string, m bridge.Message, asJS
 		if err != nil {
 			return err
 		}
-		for _, f := range r.Explain(m) {
+		for _, f := range append(r.Explain(m), set.pass.Explain(m)...) {
 			rules++
 			taken = taken || f.Refused == ""
 			if err := a.writeFinding(set.where, f, asJSON); err != nil {
