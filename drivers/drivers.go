@@ -188,6 +188,9 @@ type Env struct {
 	// they are: that is up to h. The paths are "/hook/DEVICE" and "/dev/DEVICE". It is
 	// nil where there is no port, such as when a configuration is checked.
 	Mount func(path string, h http.Handler) (unmount func(), err error)
+	// Programs are the way to programs that serve devices. It is nil where there is no
+	// router, such as when a configuration is checked.
+	Programs Programs
 }
 
 // Kind is one family of drivers, listed in cmd/gateway/kinds.go.

@@ -62,6 +62,9 @@ func (g *Gateway) newAuthenticator() (router.Authenticator, error) {
 		cfg.Find = g.finder.find
 		g.finder.procedure, g.finder.timeout = wamp.URI(g.cfg.Login.Find), cmp.Or(g.cfg.Login.FindTimeout, 5*time.Second)
 	}
+	if len(programRoles(g.cfg)) > 0 {
+		cfg.Find = g.programs.before(cfg.Find)
+	}
 	if len(principals) > 0 || cfg.Find != nil {
 		decoy, err := decoySecret(g.state)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"strings"
 	"sync/atomic"
@@ -17,13 +18,15 @@ import (
 	"gantry/wamp/transport"
 )
 
-// newPolicy makes the policy of the configured roles; nil, which is no policy,
+// newPolicy makes the policy of the configured roles and of the programs of devices; nil, which is no policy,
 // when there are none.
 func newPolicy(cfg *config.Config, ask router.DynamicAuthorizer) (*router.Policy, error) {
 	if len(cfg.Roles) == 0 {
 		return nil, nil
 	}
-	return router.NewPolicy(router.PolicyConfig{Roles: cfg.Roles, Ask: ask})
+	roles := programRoles(cfg)
+	maps.Copy(roles, cfg.Roles)
+	return router.NewPolicy(router.PolicyConfig{Roles: roles, Ask: ask})
 }
 
 // authorizer asks the procedures that decide for roles. Its session is one of the

@@ -22,6 +22,7 @@ import (
 	"gantry/store"
 	"gantry/systemd"
 	"gantry/wamp"
+	"gantry/wamp/auth"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
 	"gantry/wamp/serialize"
@@ -65,6 +66,7 @@ type Gateway struct {
 	devices []hub.Device
 	sources []hub.Source // of devices that appear by themselves
 
+	programs   *programs
 	authorizer authorizer
 	finder     finder
 	histories  []*historyLog
@@ -96,6 +98,7 @@ func NewGateway(o Options) (*Gateway, error) {
 	if g.state == "" {
 		return nil, errors.New("no state directory is given")
 	}
+	g.programs = &programs{g: g, tickets: map[string]*auth.Principal{}}
 	if err := g.newRouter(); err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func NewGateway(o Options) (*Gateway, error) {
 		}
 	}
 	for i := range g.cfg.Devices {
-		dev, err := g.cfg.Devices[i].Build(drivers.Env{Log: g.log, Now: time.Now, Mount: g.routes.mount})
+		dev, err := g.cfg.Devices[i].Build(drivers.Env{Log: g.log, Now: time.Now, Mount: g.routes.mount, Programs: g.programs})
 		if err != nil {
 			return nil, fmt.Errorf("device %s: %w", g.cfg.Devices[i].Name, err)
 		}
@@ -134,6 +137,10 @@ func (g *Gateway) newRouter() error {
 	if err != nil {
 		return err
 	}
+	authorize, err := boxed(g.cfg)
+	if err != nil {
+		return err
+	}
 	login, err := g.newAuthenticator()
 	if err != nil {
 		return err
@@ -144,7 +151,7 @@ func (g *Gateway) newRouter() error {
 		// The configuration has checked the policy.
 		overflow, _ := wamp.ParseOverflow(rules.Overflow)
 		return router.RealmConfig{
-			Name: name, Policy: policy, StrictURIs: rules.StrictURIs, StrictRequestIDs: rules.StrictRequestIDs,
+			Name: name, Policy: policy, Authorize: authorize, StrictURIs: rules.StrictURIs, StrictRequestIDs: rules.StrictRequestIDs,
 			Overflow: overflow, RetainedTTL: rules.RetainedTTL,
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
 			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes, MaxStreams: l.Streams,
