@@ -154,6 +154,9 @@ func (d *driver) serve(ctx context.Context, link drivers.Link) error {
 	if err == nil {
 		err = errors.New("the program has ended the run")
 	}
+	if errors.Is(err, drivers.ErrOffline) {
+		return err
+	}
 	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
 }
 
