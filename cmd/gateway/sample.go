@@ -89,7 +89,11 @@ func shellWord(s string) string {
 // that the first simple rule turns into readings, or else any.
 func sampleMessage(rules []bridge.MapConfig) (topic, message string) {
 	for i := range rules {
-		if message, ok := samplePayload(&rules[i]); ok {
+		m := &rules[i]
+		if m.Regex != "" || m.Each != "" || len(m.Fields)+len(m.GoodIf)+len(m.BadIf) > 0 || m.Time != "" {
+			continue
+		}
+		if message, ok := samplePayload(m); ok {
 			return sampleTopic(rules[i].Topic), message
 		}
 	}

@@ -39,6 +39,10 @@ func TestSampleMessageFitsTheRule(t *testing.T) {
 			t.Errorf("%s %s: %d readings, want %d", topic, message, readings, want)
 		}
 	}
+	involved := bridge.MapConfig{Topic: "a/#", Device: "a", Each: "l.#", Points: map[string]any{"t": "t"}}
+	if topic, _ := sampleMessage([]bridge.MapConfig{involved, {Topic: "b", Device: "b", Point: "p"}}); topic != "b" {
+		t.Errorf("%q is a sample of a rule that needs more", topic)
+	}
 	if topic, message := sampleMessage(nil); bridge.CheckTopic(topic) != nil || message == "" {
 		t.Errorf("%q %q", topic, message)
 	}
