@@ -222,7 +222,7 @@ url = "ws://x/ws"
 	want := []string{
 		`gantry.toml:3: mqtt.listen: 0.0.0.0:1883 is reachable from other machines, and whoever reaches it controls every device; allowed: 127.0.0.1, [::1] or localhost; or, where everybody on the network is trusted, anonymous = "any" in [listen]`,
 		`gantry.toml:4: mqtt.max_packet: is 1; allowed: 128 to 16777216`,
-		`gantry.toml:11: mqtt.map[1].device: the topic has no level {roam}; allowed: the names of levels of the topic`,
+		`gantry.toml:11: mqtt.map[1].device: there is no {roam}; allowed: the names of levels of the topic, groups of regex, fields, and key with each`,
 		`gantry.toml:14: uplink.hq.url: "http://x" is no address of a router; allowed: such as "wss://host/ws", "rs://host:port" or "rs+unix:///path"`,
 		`gantry.toml:15: uplink.hq.forward[1]: is "everything"; allowed: point, batch, state, alarm, job`,
 		`gantry.toml:17: uplink.hq.buffer.max_bytes: is 5; allowed: bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)`,
@@ -353,7 +353,7 @@ ca = "ca.pem"
 topic = "a/{room}"
 device = "x"
 point = "t"
-qos = 2
+qos = 3
 [[broker.b.command]]
 procedure = "set.lamp"
 [broker."B 1"]
@@ -369,9 +369,9 @@ pasword = "env:X"
 		`gantry.toml:7: broker.b.keep_alive: is 1.5s; allowed: whole seconds from 1s to 1h`,
 		`gantry.toml:8: broker.b.tls: is there for a connection without TLS; allowed: tls only with ssl, mqtts and wss`,
 		`gantry.toml:9: broker.b.tls.ca: "ca.pem" is a relative path; allowed: an absolute path`,
-		`gantry.toml:14: broker.b.map[0].qos: is 2; allowed: 0 or 1`,
+		`gantry.toml:14: broker.b.map[0].qos: is 3; allowed: 0, 1 or 2`,
 		`gantry.toml:17: broker."B 1": "B 1" is no name; allowed: 1 to 64 of a-z 0-9 _`,
-		`gantry.toml:22: broker.c.pasword: unknown key, did you mean password?; allowed: client_id, command, keep_alive, map, max_packet, password, persistent, tls, url, user`,
+		`gantry.toml:22: broker.c.pasword: unknown key, did you mean password?; allowed: client_id, command, in_flight, keep_alive, map, max_packet, no_probe, pass, password, persistent, probe, probe_topic, status, tls, url, user`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
