@@ -22,7 +22,7 @@ var suites = []suite{
 	{"i2c", "./drivers/i2c", "KernelBus"},
 	{"onewire", "./drivers/onewire", "KernelBus"},
 	{"serialport", "./drivers/serialport", "KernelPort"},
-	{"board", "./drivers/board", "."},
+	{"board", "./drivers/board", "Conformance|ThisMachine"},
 	{"gateway", "./cmd/gateway", "KernelPort"},
 }
 
@@ -36,8 +36,11 @@ func (r *run) environment() string {
 	return fmt.Sprintf("GANTRY_GUEST_USB=10.0.2.2:%d GANTRY_GUEST_UART=10.0.2.2:%d", r.m.usb, r.m.uart)
 }
 
-// verdict is a line of testing's own by which a test ends.
-var verdict = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
+// verdict is a line of testing's own by which a test ends, and note what a test logs.
+var (
+	verdict = regexp.MustCompile(`^\s*--- (PASS|FAIL|SKIP): (\S+) \(([0-9.]+)s\)`)
+	note    = regexp.MustCompile(`^\s+\w+_test\.go:\d+: (.*)`)
+)
 
 // run runs the tests in the guest and notes each.
 func (s suite) run(ctx context.Context, r *run) {
@@ -60,20 +63,30 @@ func (s suite) run(ctx context.Context, r *run) {
 	}
 }
 
-// collect notes the tests that end in the output and returns all of it.
+// collect notes the tests that end in the output and returns all of it. What was
+// logged is told with the test as a whole: it comes before its cases do.
 func (r *run) collect(name string, out io.Reader) string {
 	var said strings.Builder
+	var notes []string
 	lines := bufio.NewScanner(out)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
 		said.WriteString(lines.Text() + "\n")
+		if m := note.FindStringSubmatch(lines.Text()); m != nil {
+			notes = append(notes, m[1])
+		}
 		m := verdict.FindStringSubmatch(lines.Text())
 		if m == nil {
 			continue
 		}
 		took, _ := time.ParseDuration(m[3] + "s")
 		v := map[string]outcome{"PASS": passed, "FAIL": failed, "SKIP": skipped}[m[1]]
-		r.table.add(name, m[2], v, took)
+		test := strings.ReplaceAll(m[2], "_", " ")
+		if !strings.Contains(test, "/") && notes != nil {
+			test += ": " + strings.Join(notes, "; ")
+			notes = nil
+		}
+		r.table.add(name, test, v, took)
 	}
 	return said.String()
 }

@@ -71,10 +71,14 @@ func (t *table) err() error {
 	return nil
 }
 
-// print prints the table as docs/testing.md has it.
+// print prints the table as docs/testing.md has it: the suite that all drivers pass is
+// one line.
 func (t *table) print(w io.Writer, arch string, took time.Duration) {
 	fmt.Fprintf(w, "\n%s, %s, %.0f s in all\n\n| room | test | seconds | |\n|---|---|---|---|\n", time.Now().UTC().Format(time.DateOnly), arch, took.Seconds())
 	for _, r := range t.rows {
-		fmt.Fprintf(w, "| %s | %s | %.2f | %s |\n", r.room, strings.ReplaceAll(r.test, "_", " "), r.took.Seconds(), r.outcome)
+		if strings.HasPrefix(r.test, "TestConformance") && strings.Contains(r.test, "/") && r.outcome != failed {
+			continue
+		}
+		fmt.Fprintf(w, "| %s | %s | %.2f | %s |\n", r.room, r.test, r.took.Seconds(), r.outcome)
 	}
 }
