@@ -232,3 +232,25 @@ func (p *program) command(args ...string) string {
 	}
 	return out.String()
 }
+
+// TestABadDeviceStopsItselfOnly has one device file in order and two that are not.
+func TestABadDeviceStopsItselfOnly(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, writeFiles(t, map[string]string{
+		"gantry.toml":         "schema = 1\ngateway.name = \"shed\"\nmqtt.listen = \"\"\n",
+		"devices.d/good.toml": "[device.good]\ndriver = \"sim\"\n[device.good.point.t]\nkind = \"drift\"\n",
+		"devices.d/bad.toml":  "[device.bad]\ndriver = \"sim\"\n[device.bad.point.t]\nkind = \"drift\"\nwindow = { every = \"1s\", of = \"median\" }\n",
+		"devices.d/none.toml": "[device.none\n",
+	}), t.TempDir())
+	for _, want := range []string{"bad.toml:5: device.bad.point.t.window.of: is", "allowed:", "all", "none.toml:1: expected"} {
+		p.out.await(t, want)
+	}
+	s := p.join()
+	keep(t, s, "gantry.shed.state.", wamp.SubscribeOptions{GetRetained: true}).await(t, "the good one", func(e event) bool {
+		return e.topic == "gantry.shed.state.good.link" && e.value == "online"
+	})
+	if got, err := s.Call(t.Context(), "gantry.shed.get.bad.t", wamp.CallOptions{}, wamp.Payload{}); !wamp.IsError(err, wamp.ErrURINoSuchProcedure) {
+		t.Errorf("a device that does not run: %v, %v", got, err)
+	}
+	p.stop()
+}

@@ -142,7 +142,8 @@ type PointConfig struct {
 type WindowConfig struct {
 	// Every is the length of the window. 0 = off.
 	Every drivers.Duration `toml:"every"`
-	// Of says what its value is: "mean", "min" or "max".
+	// Of says what its value is: "mean", "min", "max", or "all" for the mean with the
+	// other two beside it.
 	Of string `toml:"of"`
 }
 

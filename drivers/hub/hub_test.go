@@ -499,3 +499,25 @@ func TestFlappingDeviceIsReportedInOrder(t *testing.T) {
 		}
 	})
 }
+
+func TestAWindowGivesMeanAndRange(t *testing.T) {
+	t.Parallel()
+	drv := newScript(float("t"))
+	cfg := hub.DeviceConfig{Point: map[string]hub.PointConfig{"t": {Scale: ptr(10.0), Deadband: 5, Window: hub.WindowConfig{Every: dur(10), Of: "all"}}}}
+	run(t, []hub.Device{device("dev", drv, cfg)}, func(b *bench) {
+		for _, window := range [][]float64{{1, 2, 6}, {3, 3, 3}, {3, 3, 3}, {0, 3, 6}} {
+			for _, v := range window {
+				drv.send(good("t", v))
+			}
+			b.pass(11 * time.Second)
+		}
+		var got [][3]any
+		for _, e := range b.point("t") {
+			got = append(got, [3]any{e.kwargs["min"], e.value, e.kwargs["max"]})
+		}
+		// The third is no news; the last is for its range.
+		if d := cmp.Diff([][3]any{{10.0, 30.0, 60.0}, {30.0, 30.0, 30.0}, {0.0, 30.0, 60.0}}, got); d != "" {
+			t.Errorf("(-want +got):\n%s", d)
+		}
+	})
+}

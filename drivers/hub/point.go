@@ -94,20 +94,20 @@ func (p *point) accept(s filter.Sample, now time.Time, force bool) bool {
 	case p.deadband == 0 && p.maxSilence == 0:
 		return true
 	}
-	return p.moved(s.Value)
+	return p.moved(s.Value, p.sent.Value) || p.moved(s.Least, p.sent.Least) || p.moved(s.Most, p.sent.Most)
 }
 
-// moved reports whether v is far enough from the last published value. A value
+// moved reports whether v is far enough from what was last published. A value
 // exactly one deadband away is, whatever the rounding of the subtraction.
-func (p *point) moved(v drivers.Value) bool {
+func (p *point) moved(v, sent drivers.Value) bool {
 	if p.deadband > 0 {
 		a, aok := transform.Number(v)
-		b, bok := transform.Number(p.sent.Value)
+		b, bok := transform.Number(sent)
 		if aok && bok {
 			return math.Abs(a-b) >= p.deadband*(1-1e-9)
 		}
 	}
-	return !transform.Same(v, p.sent.Value)
+	return !transform.Same(v, sent)
 }
 
 // published notes that s went out, or that it did not.
@@ -191,6 +191,9 @@ func (p *point) envelope(s *filter.Sample, clk any, size int) wamp.Dict {
 	}
 	if p.unit != "" {
 		d["unit"] = p.unit
+	}
+	if s.Least != nil {
+		d["min"], d["max"] = s.Least, s.Most
 	}
 	d["clk"] = clk
 	return d

@@ -25,6 +25,8 @@ type Sample struct {
 	Quality drivers.Quality
 	Why     string // reason where Quality is not Good
 	TS      int64  // when it was measured: microseconds UTC
+	// Least and Most are those of a window that gives them, in Value's type; else nil.
+	Least, Most drivers.Value
 }
 
 // usable reports whether s has a value that was measured.
@@ -38,7 +40,8 @@ type Config struct {
 	// when it came. 0 = off.
 	Debounce time.Duration
 	// Window makes one value of all that come in that time. 0 = off. Of says which:
-	// "mean" (rounded on an int point), "min" or "max".
+	// "mean" (rounded on an int point), "min", "max", or "all": the mean, with Least
+	// and Most.
 	Window time.Duration
 	Of     string
 	// Throttle is the shortest time between two values; the newest one waits. 0 = off.
@@ -61,8 +64,8 @@ func (c *Config) Validate(typ drivers.Type) error {
 		return bad("window", "only on float and int points", "the point's values are %s", typ)
 	case c.Window == 0 && c.Of != "":
 		return bad("window.every", "a duration above 0", "is missing")
-	case c.Window != 0 && c.Of != "mean" && c.Of != "min" && c.Of != "max":
-		return bad("window.of", `"mean", "min", "max"`, "is %.16q", c.Of)
+	case c.Window != 0 && c.Of != "mean" && c.Of != "min" && c.Of != "max" && c.Of != "all":
+		return bad("window.of", `"mean", "min", "max", "all"`, "is %.16q", c.Of)
 	}
 	return nil
 }
@@ -290,6 +293,9 @@ func (w *window) due(now time.Time) (Sample, bool) {
 		s.Value = mean
 		if _, whole := w.least.Value.(int64); whole {
 			s.Value = int64(math.Round(mean))
+		}
+		if w.of == "all" {
+			s.Least, s.Most = w.least.Value, w.most.Value
 		}
 	}
 	return s, true
