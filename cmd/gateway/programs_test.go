@@ -192,3 +192,53 @@ args = { how = { type = "text" }, uri = { type = "text" } }
 		}
 	}
 }
+
+// TestDriverThatRunsElsewhere serves a device by a session that the gateway has not
+// started: it comes, goes and comes again.
+func TestDriverThatRunsElsewhere(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, writeFiles(t, map[string]string{
+		"gantry.toml":         "schema = 1\ngateway.name = \"shed\"\nmqtt.listen = \"\"\n",
+		"devices.d/lamp.toml": "[device.lamp]\ndriver = \"external\"\nevery = \"0s\"\nretry = { min = \"50ms\", max = \"200ms\" }\n[device.lamp.point.on]\ntype = \"bool\"\nwritable = true\n",
+	}), t.TempDir())
+	s := p.join()
+	seen := keep(t, s, "gantry.shed.state.", wamp.SubscribeOptions{GetRetained: true})
+	state := func(want string, after int64) int64 {
+		t.Helper()
+		return seen.await(t, "lamp "+want, func(e event) bool { return e.value == want && e.seq > after }).seq
+	}
+	at := state("offline", 0)
+	if _, err := called(t, s, "gantry.shed.set.lamp.on", wamp.List{true}, nil); !wamp.IsError(err, wamp.ErrURIOffline) {
+		t.Errorf("before it is there: %v", err)
+	}
+	for range 2 {
+		far := p.join()
+		for verb, serve := range map[string]wamp.InvocationHandler{
+			"write": func(_ context.Context, inv *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
+				args, kwargs, err := serialize.Values(inv.Payload)
+				if caller, _ := kwargs["caller"].(wamp.Dict); err != nil || len(args) != 2 || caller["authrole"] != "anonymous" {
+					t.Errorf("write %v, %v, %v", args, kwargs, err)
+				}
+				return wamp.Args(args[1]), nil
+			},
+			"run": func(ctx context.Context, _ *wamp.Invocation, progress func(wamp.Payload) error) (wamp.Payload, error) {
+				if err := progress(wamp.Args(wamp.Dict{"up": true})); err != nil {
+					t.Error(err)
+				}
+				<-ctx.Done()
+				return wamp.Payload{}, ctx.Err()
+			},
+		} {
+			if _, err := far.Register(t.Context(), wamp.URI("gantry.shed.driver.lamp."+verb), wamp.RegisterOptions{}, serve); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at = state("online", at)
+		if got, err := called(t, s, "gantry.shed.set.lamp.on", wamp.List{true}, nil); got != true || err != nil {
+			t.Errorf("%v, %v", got, err)
+		}
+		far.Close()
+		at = state("offline", at)
+	}
+	p.stop()
+}
