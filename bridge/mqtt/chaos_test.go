@@ -87,35 +87,41 @@ func (p *proxy) serve(c net.Conn) {
 const streams = 4
 
 // rewind is how many messages the publisher sends again after it lost the broker,
-// which may have lost what it acknowledged last: it is killed, and saves a moment
-// after it acknowledges.
+// which may have lost what it acknowledged last: it is killed, and saves after some
+// changes. Saving after each would take it more time than it gets.
 const rewind = 400
 
+// pace is the time between two messages.
+const pace = 2 * time.Millisecond
+
 // publisher sends numbered messages, waits for each acknowledgement, and goes on
-// after each loss of the broker.
-func publisher(ctx context.Context, addr string) (sent int) {
-	for next := 0; ctx.Err() == nil; next = max(0, next-rewind) {
-		opts := paho.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("publisher").SetAutoReconnect(false).
-			SetConnectTimeout(time.Second).SetWriteTimeout(time.Second)
+// after each loss of the broker. When stop ends it sends the last ones again, as the
+// broker may have been killed just then, and returns how many there are.
+func publisher(t testing.TB, stop context.Context, addr string) (sent int) {
+	tick := time.NewTicker(pace)
+	defer tick.Stop()
+	opts := paho.NewClientOptions().AddBroker("tcp://" + addr).SetClientID("publisher").SetAutoReconnect(false).
+		SetConnectTimeout(time.Second).SetWriteTimeout(time.Second)
+	for next := 0; ; next = max(0, next-rewind) {
+		last := stop.Err() != nil
 		c := paho.NewClient(opts)
-		if t := c.Connect(); !t.WaitTimeout(2*time.Second) || t.Error() != nil {
-			select {
-			case <-time.After(20 * time.Millisecond):
-			case <-ctx.Done():
+		if token := c.Connect(); token.WaitTimeout(2*time.Second) && token.Error() == nil {
+			for last && next < sent || !last && stop.Err() == nil {
+				token := c.Publish(fmt.Sprintf("chaos/s%d", next%streams), 1, false, fmt.Sprint(next/streams))
+				if !token.WaitTimeout(2*time.Second) || token.Error() != nil {
+					break
+				}
+				next++
+				sent = max(sent, next)
+				<-tick.C
 			}
-			continue
-		}
-		for ctx.Err() == nil {
-			t := c.Publish(fmt.Sprintf("chaos/s%d", next%streams), 1, false, fmt.Sprint(next/streams))
-			if !t.WaitTimeout(2*time.Second) || t.Error() != nil {
-				break
-			}
-			next++
-			sent = max(sent, next)
 		}
 		c.Disconnect(0)
+		if last && next == sent || t.Context().Err() != nil {
+			return sent
+		}
+		<-tick.C
 	}
-	return sent
 }
 
 // chaosTime is how long the broker is killed again and again.
@@ -142,7 +148,7 @@ func TestNothingIsLost(t *testing.T) {
 	// Where messages in flight are limited, Mosquitto lets some overtake those that had to
 	// wait.
 	b := mosquitto.NewBroker(t, "max_inflight_messages 0", "persistence true", "persistence_location "+t.TempDir()+"/",
-		"autosave_on_changes true", "autosave_interval 1", "max_queued_messages 0")
+		"autosave_on_changes true", "autosave_interval 100", "max_queued_messages 0")
 	p := newProxy(t, b.Addr)
 	box := outbox(t, 1<<30) // for all copies of the longest run
 	var keeper *client.Session
@@ -172,7 +178,7 @@ func TestNothingIsLost(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), chaosTime(t))
 	defer cancel()
 	sent := make(chan int, 1)
-	go func() { sent <- publisher(ctx, b.Addr) }()
+	go func() { sent <- publisher(t, ctx, b.Addr) }()
 	kills := 0
 	for tick := time.NewTicker(3 * time.Second); ctx.Err() == nil; {
 		select {

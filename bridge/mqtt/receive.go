@@ -71,7 +71,9 @@ func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) e
 		}
 	})
 	if ended != nil {
-		c.dropped.Add(1)
+		if m.QoS == 0 { // any other comes again
+			c.dropped.Add(1)
+		}
 		return ended
 	}
 	if refused != nil {
