@@ -145,3 +145,26 @@ func BenchmarkDrain(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "readings/s")
 }
+
+// BenchmarkReady opens a store with a million readings that wait, and reads the
+// first one.
+func BenchmarkReady(b *testing.B) {
+	dir := b.TempDir()
+	cfg := OutboxConfig{MaxBytes: 1 << 30}
+	r := start(b, dir, cfg)
+	for i := range 1_000_000 {
+		if _, err := r.o.Enqueue(b.Context(), reading(i), false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	r.stop(b)
+	for b.Loop() {
+		r := start(b, dir, cfg)
+		if err := r.o.Read(b.Context(), 0, 1, func(_, _ uint64, _ []byte, _ uint64) {}); err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		r.stop(b)
+		b.StartTimer()
+	}
+}

@@ -63,9 +63,10 @@ func (h *chunkHead) last() uint64 { return h.first + uint64(h.count) - 1 }
 // deflater compresses chunks, one at a time, since a compressor takes over half
 // a megabyte.
 type deflater struct {
-	mu  sync.Mutex
-	w   *flate.Writer
-	out bytes.Buffer
+	level int // of compress/flate; 0 is flate.BestSpeed
+	mu    sync.Mutex
+	w     *flate.Writer
+	out   bytes.Buffer
 }
 
 // deflate returns src compressed in a new slice, nil when that does not save a
@@ -75,8 +76,12 @@ func (d *deflater) deflate(src []byte) []byte {
 	defer d.mu.Unlock()
 	d.out.Reset()
 	if d.w == nil {
+		level := d.level
+		if level == 0 {
+			level = flate.BestSpeed
+		}
 		// The level is valid, the only error there is.
-		d.w, _ = flate.NewWriter(&d.out, flate.BestSpeed)
+		d.w, _ = flate.NewWriter(&d.out, level)
 	} else {
 		d.w.Reset(&d.out)
 	}

@@ -151,7 +151,10 @@ func (o *Outbox) write(chunks []foundChunk) error {
 }
 
 func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
-	if o.active != nil && (o.active.bytes+size > o.cfg.SegmentBytes ||
+	if err := o.s.disk.room(o.dir, size); err != nil {
+		return err
+	}
+	if o.active != nil && (o.active.bytes.Load()+size > o.cfg.SegmentBytes ||
 		o.cfg.MaxAge > 0 && o.now()-o.activeAt > o.cfg.MaxAge/4) {
 		o.roll()
 	}
@@ -166,7 +169,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 		o.active.distrust()
 		o.roll()
 	}
-	seg, err := bearSegment(o.s.disk, o.dir, o.name, 2*o.cfg.SegmentBytes, chunks)
+	seg, err := bearSegment(o.s.disk, segmentPath(o.dir, chunks[0].first), o.name, 2*o.cfg.SegmentBytes, chunks)
 	if err != nil {
 		return err
 	}
@@ -182,6 +185,10 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 func (o *Outbox) roll() {
 	if o.active != nil {
 		o.active.seal()
+		select {
+		case o.toPack <- o.active:
+		default: // files fill faster than they are packed
+		}
 		o.active = nil
 	}
 }
@@ -241,7 +248,7 @@ func (o *Outbox) answer(seq uint64, e *entry, err error) {
 // total returns the bytes of the files on disk.
 func (o *Outbox) total() (n int64) {
 	for _, s := range o.list() {
-		n += s.bytes
+		n += s.bytes.Load()
 	}
 	return n
 }
@@ -310,7 +317,7 @@ func (o *Outbox) sweep() {
 			end = segs[1].first - 1
 		}
 		// The file being written stays until it is worth a new one.
-		small := segs[0] == o.active && o.active.bytes < o.cfg.SegmentBytes/4
+		small := segs[0] == o.active && o.active.bytes.Load() < o.cfg.SegmentBytes/4
 		drained := o.acked >= end && !small
 		safe := o.saved >= min(end, o.durable)
 		if !small {

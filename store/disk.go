@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 )
 
 // Op is a step that changes the directory.
@@ -43,20 +44,44 @@ func (o Op) String() string {
 // synced, renamed and removed here, and what that costs is counted.
 type disk struct {
 	step    func(Op, string) error
+	minFree int64
 	written atomic.Uint64 // bytes of pages given to the kernel
 	flushes atomic.Uint64 // syncs of files and directories
 	commits atomic.Uint64
 }
 
-func newDisk(step func(Op, string) error) *disk {
+func newDisk(step func(Op, string) error, minFree int64) *disk {
 	if step == nil {
 		step = func(Op, string) error { return nil }
 	}
-	return &disk{step: step}
+	return &disk{step: step, minFree: minFree}
+}
+
+// room returns ErrFull when size more bytes at path would leave the system less
+// than minFree, 0 for the default, or a twentieth of a small file system.
+func (d *disk) room(path string, size int64) error {
+	if d.minFree < 0 {
+		return nil
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return nil // then the write itself says what is wrong
+	}
+	unit := uint64(fs.Bsize)
+	keep := uint64(d.minFree)
+	if keep == 0 {
+		keep = min(defaultMinFree, fs.Blocks*unit/20)
+	}
+	if fs.Bavail*unit < keep+uint64(size) {
+		return fmt.Errorf("%w: %d bytes are free, of which %d are kept for the system", ErrFull, fs.Bavail*unit, keep)
+	}
+	return nil
 }
 
 const (
 	newSuffix = ".new"
+
+	defaultMinFree = 64 << 20
 
 	page      = 4096
 	allocSize = 1 << 20

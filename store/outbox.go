@@ -31,6 +31,10 @@ type Outbox struct {
 	// pending hint is as good as many. Never closed.
 	wake chan struct{}
 
+	// toPack takes segments from the committer to the packer. Capacity 1: one may
+	// wait, more are not packed. Never closed.
+	toPack chan *segment
+
 	mu       sync.Mutex // guards what follows
 	ram      []entry    // the newest records, consecutive, from ram[head]
 	head     int
@@ -79,7 +83,7 @@ type entry struct {
 func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 	o := &Outbox{
 		s: s, name: name, dir: filepath.Join(s.cfg.Dir, name), cfg: cfg, epoch: s.epoch,
-		start: time.Now(), wake: make(chan struct{}, 1), drainAt: math.MaxUint64,
+		start: time.Now(), wake: make(chan struct{}, 1), toPack: make(chan *segment, 1), drainAt: math.MaxUint64,
 	}
 	if err := s.disk.mkdir(o.dir); err != nil {
 		return nil, err
@@ -96,7 +100,7 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 	o.next = max(o.acked, last) + 1
 	o.settled, o.durable = o.next-1, last
 	for _, seg := range o.segs {
-		o.disk += seg.bytes
+		o.disk += seg.bytes.Load()
 	}
 	return o, nil
 }

@@ -167,7 +167,7 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 	if chunks := findChunks(raw); len(chunks) > 0 && chunks[0].first >= seg.first && err == nil {
 		event.From, event.To = chunks[0].first, chunks[len(chunks)-1].last()
 		last = event.To
-		if heir, err = bearSegment(o.s.disk, o.dir, o.name, 0, chunks); err != nil {
+		if heir, err = bearSegment(o.s.disk, segmentPath(o.dir, chunks[0].first), o.name, 0, chunks); err != nil {
 			event.Err = errors.Join(cause, err)
 			heir = nil
 		} else {

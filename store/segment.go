@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -38,9 +39,8 @@ type segment struct {
 	checked bool       // the structure has been verified, or this process wrote the file
 	gone    bool       // unlinked
 
-	// Only the outbox's committer touches these.
-	bytes  int64     // on disk
-	newest time.Time // when it was last written
+	bytes  atomic.Int64 // on disk
+	newest time.Time    // when it was last written; only the outbox's committer touches it
 }
 
 func segmentPath(dir string, first uint64) string {
@@ -71,7 +71,8 @@ func listSegments(d *disk, dir string) ([]*segment, error) {
 		}
 		s := &segment{disk: d, first: first, path: filepath.Join(dir, name)}
 		if info, err := e.Info(); err == nil {
-			s.newest, s.bytes = info.ModTime(), onDisk(info)
+			s.newest = info.ModTime()
+			s.bytes.Store(onDisk(info))
 		}
 		segs = append(segs, s)
 	}
@@ -79,9 +80,10 @@ func listSegments(d *disk, dir string) ([]*segment, error) {
 	return segs, nil
 }
 
-// bearSegment makes a segment with its first chunks in it.
-func bearSegment(d *disk, dir, outbox string, mapped int64, chunks []foundChunk) (*segment, error) {
-	s := &segment{disk: d, first: chunks[0].first, path: segmentPath(dir, chunks[0].first), checked: true}
+// bearSegment makes a segment with its first chunks in it, in place of one that
+// may be there.
+func bearSegment(d *disk, path, outbox string, mapped int64, chunks []foundChunk) (*segment, error) {
+	s := &segment{disk: d, first: chunks[0].first, path: path, checked: true}
 	var err error
 	s.db, err = d.bear(s.path, mapped, func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucket([]byte(formatKey))
@@ -123,7 +125,7 @@ func (s *segment) put(chunks []foundChunk) error {
 // measure notes how large the segment is.
 func (s *segment) measure() {
 	if info, err := os.Stat(s.path); err == nil {
-		s.bytes = onDisk(info)
+		s.bytes.Store(onDisk(info))
 	}
 }
 

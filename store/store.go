@@ -117,6 +117,10 @@ type Config struct {
 	Events func(Event)
 	// Now is the wall clock, for ageing only; nil is time.Now.
 	Now func() time.Time
+	// MinFree is how many bytes of the file system the store leaves free for the
+	// rest of the system. 0 is 64 MiB, or a twentieth of a file system where that
+	// is less; negative leaves none.
+	MinFree int64
 	// Step is called before each step that changes the directory, with the path
 	// that it changes, from any goroutine; an error is taken for the step's. It is
 	// there for tests that trace steps or fail them. nil does nothing.
@@ -150,7 +154,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.Mkdir(cfg.Dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, now: cfg.Now, disk: newDisk(cfg.Step), outs: make(map[string]*Outbox), tables: make(map[string]*Table)}
+	s := &Store{cfg: cfg, now: cfg.Now, disk: newDisk(cfg.Step, cfg.MinFree), outs: make(map[string]*Outbox), tables: make(map[string]*Table)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -257,6 +261,12 @@ func (s *Store) Outbox(name string, cfg OutboxConfig) (*Outbox, error) {
 	return o, nil
 }
 
+// Costs returns what the store has cost the disk since Open: bytes of pages given
+// to the kernel, syncs, and transactions.
+func (s *Store) Costs() (written, flushes, commits uint64) {
+	return s.disk.written.Load(), s.disk.flushes.Load(), s.disk.commits.Load()
+}
+
 func validName(name string) error {
 	if name == "" || len(name) > 64 || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-") != "" {
 		return &ConfigError{"name", fmt.Sprintf("%q is no name of an outbox or a table", name), "1 to 64 of a-z 0-9 _ -"}
@@ -265,8 +275,7 @@ func validName(name string) error {
 }
 
 // Run commits what is appended and applied until ctx ends; then it commits the
-// rest, saves
-// the cursors and returns. Records appended after that are refused with
+// rest, saves the cursors and returns. What comes after that is refused with
 // ErrClosed. Run is called once.
 func (s *Store) Run(ctx context.Context) error {
 	s.mu.Lock()
@@ -274,6 +283,7 @@ func (s *Store) Run(ctx context.Context) error {
 	var g errgroup.Group
 	for _, o := range s.outs {
 		g.Go(func() error { return o.run(ctx) })
+		g.Go(func() error { return o.packer(ctx) })
 	}
 	for _, t := range s.tables {
 		g.Go(func() error { return t.run(ctx) })

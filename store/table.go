@@ -33,6 +33,7 @@ const (
 	// MaxKey is the longest key of a table in bytes.
 	MaxKey = 4096
 
+	tablePrefix = "t-"
 	tableSum    = 4 // CRC32C over key and value, little-endian, in front of each value
 	tableSlack  = 4 << 20
 	tableMapped = 1 << 20
@@ -133,7 +134,7 @@ func (s *Store) Table(name string, cfg TableConfig) (*Table, error) {
 		return nil, fmt.Errorf("table %s: already open", name)
 	}
 	t := &Table{
-		disk: s.disk, name: name, path: filepath.Join(s.cfg.Dir, "t-"+name+segSuffix), cfg: cfg.withDefaults(),
+		disk: s.disk, name: name, path: filepath.Join(s.cfg.Dir, tablePrefix+name+segSuffix), cfg: cfg.withDefaults(),
 		events: s.cfg.Events, wake: make(chan struct{}, 1),
 	}
 	if err := t.load(); err != nil {
@@ -421,6 +422,17 @@ func (t *Table) write(batch []*tableTx, entries *int, size *int64) error {
 		*entries, *size = t.entries, t.bytes
 		t.mu.Unlock()
 		t.distrusted = false
+	}
+	grows := int64(0)
+	for _, req := range batch {
+		for _, c := range req.changes {
+			grows += int64(len(c.Value))
+		}
+	}
+	if grows > 0 {
+		if err := t.disk.room(filepath.Dir(t.path), grows); err != nil {
+			return err
+		}
 	}
 	err := t.disk.commit(t.db, func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketTable)

@@ -146,7 +146,7 @@ func TestTableModel(t *testing.T) {
 			r := startTable(t, dir, TableConfig{}, step)
 			defer func() { r.stop(t) }()
 			model := make(map[string]string)
-			for range 300 {
+			for range 100 {
 				changes := randomChanges(rnd)
 				switch rnd.IntN(10) {
 				case 0:
@@ -226,7 +226,7 @@ func TestDamagedTable(t *testing.T) {
 		}
 	}
 	r.stop(t)
-	rounds := 100
+	rounds := 40
 	if testing.Short() {
 		rounds = 20
 	}

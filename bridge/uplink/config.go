@@ -59,6 +59,9 @@ type Buffer struct {
 	// power cut loses at most that second. "class", the default, is confirmed for
 	// everything but point and batch.
 	Commit string `toml:"commit"`
+	// WearSaver lets sampled events wait five seconds for their commit, which
+	// spares the disk; a power cut loses at most those.
+	WearSaver bool `toml:"wear_saver"`
 }
 
 // The choices of the configuration.

@@ -73,6 +73,7 @@ func (g *Gateway) metrics() []byte {
 	g.deviceMetrics(m)
 	g.brokerMetrics(m)
 	g.uplinkMetrics(m)
+	g.storeMetrics(m)
 	m.process()
 	return m.b.Bytes()
 }

@@ -37,7 +37,7 @@ var onFull = map[string]store.Policy{"drop-oldest": store.DropOldest, "reject-ne
 func (r *run) outboxes() error {
 	for _, name := range slices.Sorted(maps.Keys(r.cfg.Uplinks)) {
 		b := r.cfg.Uplinks[name].WithDefaults().Buffer
-		queue, err := r.store.Outbox(name, store.OutboxConfig{MaxBytes: b.MaxBytes, MaxAge: b.MaxAge, OnFull: onFull[b.OnFull]})
+		queue, err := r.store.Outbox(name, store.OutboxConfig{MaxBytes: b.MaxBytes, MaxAge: b.MaxAge, OnFull: onFull[b.OnFull], WearSaver: b.WearSaver})
 		if err != nil {
 			return err
 		}
@@ -217,6 +217,18 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 			m.value(v, "uplink", u.Name())
 		}
 	}
+}
+
+// storeMetrics writes what the store has cost the disk.
+func (g *Gateway) storeMetrics(m *metrics) {
+	st := g.stored.Load()
+	if st == nil {
+		return
+	}
+	written, flushes, commits := st.Costs()
+	m.one("gantry_store_written_bytes_total", counter, "Bytes of pages that the store has written.", float64(written))
+	m.one("gantry_store_flushes_total", counter, "Syncs of the store's files and directories.", float64(flushes))
+	m.one("gantry_store_commits_total", counter, "Transactions of the store.", float64(commits))
 }
 
 // startBrokers joins the external MQTT brokers to the realm.

@@ -77,6 +77,7 @@ type Gateway struct {
 	addrs Addresses                        // written before ready is closed
 
 	brokers atomic.Pointer[[]*mqtt.Client] // nil until Run has made them
+	stored  atomic.Pointer[store.Store]    // nil until Run has opened it
 }
 
 // Addresses are where a running gateway listens. Empty = off.
@@ -201,6 +202,7 @@ func (g *Gateway) Run(outer context.Context) error {
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
+	g.stored.Store(st)
 	r := &run{
 		Gateway: g, store: st,
 		keep:  newStage(ctx, "store", fail, g.log),
