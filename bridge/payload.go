@@ -204,3 +204,27 @@ func single(b []byte) bool {
 	}
 	return true
 }
+
+// Arguments returns the payload of a call by a message whose payload is p: an object
+// with nothing but args (an array) and kwargs (an object) stands for those, as
+// AppendMQTT writes them; anything else is the only argument.
+func Arguments(p wamp.Payload) wamp.Payload {
+	raw, kwargs := p.Raw()
+	if len(raw) < 2 || len(kwargs) > 0 {
+		return p
+	}
+	var m struct {
+		Args   json.RawMessage `json:"args"`
+		Kwargs json.RawMessage `json:"kwargs"`
+	}
+	d := json.NewDecoder(bytes.NewReader(raw[1 : len(raw)-1]))
+	d.DisallowUnknownFields()
+	if d.Decode(&m) != nil || m.Args == nil && m.Kwargs == nil ||
+		m.Args != nil && m.Args[0] != '[' || m.Kwargs != nil && m.Kwargs[0] != '{' {
+		return p
+	}
+	if m.Args == nil {
+		m.Args = json.RawMessage("[]")
+	}
+	return wamp.RawPayload(wamp.JSON, m.Args, m.Kwargs)
+}

@@ -243,6 +243,11 @@ type EventDetails struct {
 	Retained          bool
 	Trustlevel        *uint32
 	Passthru          *Passthru
+	// From is the publisher's session, disclosed or not, and Kept says that the event
+	// was published to be retained. Both are set where the realm is to tell them, for
+	// transports in the router's own process that map other protocols, and never sent.
+	From ID
+	Kept bool
 }
 
 // Event is a publication on its way to a subscriber:

@@ -107,8 +107,16 @@ type PeerInfo struct {
 	TLS *tls.ConnectionState
 	// Cookie names the browser that the connection is from, by its cookie's hash;
 	// "" where it has none.
-	Cookie  string
-	MaxSend int // largest message in bytes that the other side takes; 0 = no limit
+	Cookie string
+	// Restored is who the other side is, where a session of that identity is taken up
+	// again after a restart of the router's own process; nil for all others.
+	Restored *Restored
+	MaxSend  int // largest message in bytes that the other side takes; 0 = no limit
+}
+
+// Restored is the identity with which a session had joined before.
+type Restored struct {
+	AuthID, AuthRole, AuthMethod string
 }
 
 // Peer is one end of a connection that carries WAMP messages, in either

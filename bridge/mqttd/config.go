@@ -26,12 +26,21 @@ type Config struct {
 	// QueueBytes is how much may wait to be sent to one client. A single larger
 	// message passes when nothing else waits. Default 256 KiB.
 	QueueBytes int `toml:"queue_bytes"`
-	// InFlight is how many messages at QoS 1 one client may leave unacknowledged
+	// InFlight is how many messages at QoS 1 and 2 one client may leave unacknowledged
 	// before the next ones wait in its queue. Default 20.
 	InFlight int `toml:"in_flight"`
 	// MaxFilters is how many topic filters one client may hold; others are
 	// refused in SUBACK. Default 256.
 	MaxFilters int `toml:"max_filters"`
+	// MaxSessions is how many sessions there may be, those without a connection
+	// included. Default 1024.
+	MaxSessions int `toml:"max_sessions"`
+	// SessionExpiry is the longest that a session is kept without a connection, and how
+	// long that of a client of MQTT 3.1.1 is. Default 168 h.
+	SessionExpiry time.Duration `toml:"session_expiry"`
+	// KeepAlive is the longest silence that a client of MQTT 5 is told to observe.
+	// 0 = as long as the client wishes.
+	KeepAlive time.Duration `toml:"keep_alive"`
 	// ConnectTimeout is the longest wait for CONNECT. Default 5 s.
 	ConnectTimeout time.Duration `toml:"connect_timeout"`
 	// WriteTimeout is how long a client may take nothing that was sent to it.
@@ -55,6 +64,8 @@ func (c Config) withDefaults() Config {
 	set(&c.QueueBytes, 256<<10)
 	set(&c.InFlight, 20)
 	set(&c.MaxFilters, 256)
+	set(&c.MaxSessions, 1024)
+	set(&c.SessionExpiry, 7*24*time.Hour)
 	set(&c.ConnectTimeout, 5*time.Second)
 	set(&c.WriteTimeout, 10*time.Second)
 	return c
@@ -83,6 +94,7 @@ func (c Config) Validate() error {
 		{"queue_bytes", c.QueueBytes, 1024, maxQueue},
 		{"in_flight", c.InFlight, 1, 65535},
 		{"max_filters", c.MaxFilters, 1, 10000},
+		{"max_sessions", c.MaxSessions, 1, 65536},
 	} {
 		if f.v < f.least || f.v > f.top {
 			return &bridge.ConfigError{Key: f.key, Text: fmt.Sprintf("is %d", f.v), Allowed: fmt.Sprintf("%d to %d", f.least, f.top)}
@@ -95,6 +107,12 @@ func (c Config) Validate() error {
 		if f.v < 100*time.Millisecond || f.v > 5*time.Minute {
 			return &bridge.ConfigError{Key: f.key, Text: "is " + f.v.String(), Allowed: "100ms to 5m"}
 		}
+	}
+	if c.SessionExpiry < time.Second || c.SessionExpiry > 10*365*24*time.Hour {
+		return &bridge.ConfigError{Key: "session_expiry", Text: "is " + c.SessionExpiry.String(), Allowed: "1s to 87600h"}
+	}
+	if c.KeepAlive != 0 && (c.KeepAlive < time.Second || c.KeepAlive > 65535*time.Second) {
+		return &bridge.ConfigError{Key: "keep_alive", Text: "is " + c.KeepAlive.String(), Allowed: "0 (none), or 1s to 65535s"}
 	}
 	return nil
 }

@@ -1,9 +1,10 @@
-// Package mqttd is the gateway's MQTT 3.1.1 listener: another transport of the
+// Package mqttd is the gateway's listener for MQTT 3.1, 3.1.1 and 5: another transport of the
 // WAMP router. An MQTT client is a session of the realm. Its connection implements
 // wamp.Peer towards the router, so that there is one table of subscriptions, one
 // store of last values and one permission model for both protocols:
 //
-//	CONNECT            HELLO (authmethod anonymous; authid: user name or client id)
+//	CONNECT            HELLO (ticket with a password, tls with a client certificate,
+//	                   else anonymous; authid: user name or client id)
 //	CONNACK            WELCOME or ABORT
 //	PUBLISH            PUBLISH, acknowledged for QoS 1 and 2, retained with retain
 //	SUBSCRIBE          SUBSCRIBE with the last values, one or two for each filter
@@ -14,20 +15,26 @@
 //
 // # What of MQTT is there
 //
-// QoS 0 and 1 in both directions; QoS 2 when publishing, with its handshake, while
-// subscriptions are granted QoS 1 at most; retained messages, wills, wildcards,
-// take-over of a client id, keep-alive. Protocol levels 4 (3.1.1) and 3 (3.1) are
-// served alike; others, MQTT 5 included, get CONNACK 1.
+// QoS 0 to 2 in both directions, retained messages, wills with delay, wildcards, shared
+// subscriptions, subscription identifiers and options, take-over of a client id,
+// keep-alive; of MQTT 5 session and message expiry, topic aliases both ways, receive
+// maximum, maximum packet size, assigned client ids, request and response, user
+// properties, reason codes. Not extended authentication (AUTH).
 //
-// Sessions are not kept: CONNECT without the clean session flag is accepted and
-// answered with session present = 0, and the subscriptions end with the
-// connection.
+// A session that its client wants kept (without clean session, or with an expiry) stays
+// in the realm while nobody is connected: it subscribes, and what is published above
+// QoS 0 waits in it. With a Table it survives the end of the process: what a client has
+// been sent an acknowledgement for is on disk by then, where a kept session waits for it.
+//
+// A PUBLISH with a response topic is a CALL where a procedure of that name is registered.
+// The result is published to the response topic, with the correlation data; an error as
+// well, with its URI as the user property "error", progressive results with "progress".
 //
 // # Where it differs
 //
-// WAMP events carry no QoS, so a subscription granted QoS 1 receives everything at
-// QoS 1, also what was published at QoS 0. A PUBLISH that the router refuses is
-// acknowledged all the same, as MQTT 3.1.1 has no negative answer
+// WAMP events carry no QoS, so a subscription receives everything at the QoS that it was
+// granted, also what was published at a lower one. A PUBLISH that the router refuses is
+// acknowledged all the same in MQTT 3.1.1, which has no negative answer
 // (MQTT-3.3.5-2), and counted. A message for which several filters of a client
 // match comes once for each WAMP pattern behind them, at the highest QoS of those
 // filters (MQTT-3.3.5-1 allows copies).
@@ -36,7 +43,7 @@
 //
 // Nothing that a client sends or leaves undone grows memory without bound: see
 // Config. Messages at QoS 0 that do not fit a slow client's queue are the router's
-// to keep or drop, and it counts them; a client that falls behind at QoS 1 is
-// disconnected. A client that does not read its answers is not read from until it
+// to keep or drop, and it counts them; a client that falls behind above QoS 0
+// is disconnected. A client that does not read its answers is not read from until it
 // does.
 package mqttd

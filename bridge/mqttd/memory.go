@@ -13,24 +13,24 @@ var errMemory = errors.New("the large packets that arrive take all memory meant 
 
 // claim takes the memory for a packet of n bytes that arrives. The connection of
 // one that finds none ends: its client comes again.
-func (c *conn) claim(n int) error {
+func (l *link) claim(n int) error {
 	if n <= share {
 		return nil
 	}
-	n = c.srv.memory.Arriving.Fit(n)
-	if !c.srv.memory.Arriving.Try(n) {
+	n = l.srv.memory.Arriving.Fit(n)
+	if !l.srv.memory.Arriving.Try(n) {
 		return errMemory
 	}
-	c.claimed = n
+	l.claimed = n
 	return nil
 }
 
 // unclaim gives back the memory of a packet that has been handled.
-func (c *conn) unclaim() {
-	if c.claimed > 0 {
-		c.srv.memory.Arriving.Give(c.claimed)
-		c.claimed = 0
-		c.body = nil
+func (l *link) unclaim() {
+	if l.claimed > 0 {
+		l.srv.memory.Arriving.Give(l.claimed)
+		l.claimed = 0
+		l.body = nil
 	}
 }
 

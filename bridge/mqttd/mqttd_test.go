@@ -27,7 +27,7 @@ func TestConnect(t *testing.T) {
 	}{
 		{"3.1.1", nil, packets.Accepted},
 		{"3.1", func(p *packets.ConnectPacket) { p.ProtocolName, p.ProtocolVersion = "MQIsdp", 3 }, packets.Accepted},
-		{"5", func(p *packets.ConnectPacket) { p.ProtocolVersion = 5 }, packets.ErrRefusedBadProtocolVersion},
+		{"6", func(p *packets.ConnectPacket) { p.ProtocolVersion = 6 }, packets.ErrRefusedBadProtocolVersion},
 		{"3.1.1 of a bridge", func(p *packets.ConnectPacket) { p.ProtocolVersion = 0x84 }, packets.ErrRefusedBadProtocolVersion},
 		{"3.1 with another level", func(p *packets.ConnectPacket) { p.ProtocolName = "MQIsdp" }, packets.ErrRefusedBadProtocolVersion},
 		{"no id, clean", func(p *packets.ConnectPacket) { p.ClientIdentifier = "" }, packets.Accepted},
@@ -116,7 +116,7 @@ func TestPublishAndSubscribe(t *testing.T) {
 	w := newWorld(t, mqttd.Config{}, false)
 	m := w.mqtt()
 	m.connect("c", nil)
-	if codes := m.subscribe(1, 2, "a/+", "b/#", "+/x/#", "bad/#/x", "forbidden/x", "#"); string(codes) != "\x01\x01\x01\x80\x80\x01" {
+	if codes := m.subscribe(1, 1, "a/+", "b/#", "+/x/#", "bad/#/x", "forbidden/x", "#"); string(codes) != "\x01\x01\x01\x80\x80\x01" {
 		t.Errorf("granted % x", codes)
 	}
 	unsubscribe := packets.NewControlPacket(packets.Unsubscribe).(*packets.UnsubscribePacket)

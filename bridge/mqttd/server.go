@@ -15,8 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
-
 	"gantry/bridge/internal/packet"
 	"gantry/internal/anteroom"
 	"gantry/internal/budget"
@@ -26,26 +24,30 @@ import (
 
 // Server takes MQTT connections and hands each to the router as a peer.
 type Server struct {
-	cfg    Config
-	accept func(ctx context.Context, p wamp.Peer)
-	log    *slog.Logger
-	rare   *ratelog.Log
-	slots  chan struct{} // capacity MaxConnections: one token for each connection
-	stats  counters
+	cfg   Config
+	admit func(ctx context.Context, p wamp.Peer) (serve func())
+	log   *slog.Logger
+	rare  *ratelog.Log
+	slots chan struct{} // capacity MaxConnections: one token for each connection
+	stats counters
 
 	anteroom *anteroom.Room // those who have not been welcomed
 	memory   *budget.Budget
 
+	journal  *journal
+	shares   *shares
+	restored sync.WaitGroup // sessions from before this run
+
 	mu      sync.Mutex // guards clients
-	clients map[string]*conn
+	clients map[string]*client
 }
 
-// New validates cfg and returns a server that listens to nothing yet. accept
-// serves one peer and blocks until it has left, as the router's Accept does; it
+// New validates cfg and returns a server that listens to nothing yet. admit takes one
+// peer through its login and returns what serves it, as the router's Admit does; that
 // must close the peer or leave it open, not keep it. memory bounds what is on its
 // way for all clients together, besides 16 KiB of each, and may be shared; nil is
 // one of the server's own. A nil log discards. The error is a *bridge.ConfigError.
-func New(cfg Config, memory *budget.Budget, accept func(ctx context.Context, p wamp.Peer), log *slog.Logger) (*Server, error) {
+func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wamp.Peer) (serve func()), log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -56,10 +58,11 @@ func New(cfg Config, memory *budget.Budget, accept func(ctx context.Context, p w
 	if memory == nil {
 		memory = budget.New(0)
 	}
+	rare := ratelog.New(log, 0, nil)
 	return &Server{
-		cfg: cfg, accept: accept, log: log, rare: ratelog.New(log, 0, nil),
+		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), shares: newShares(),
 		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory,
-		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*conn{},
+		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*client{},
 	}, nil
 }
 
@@ -101,7 +104,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		v := s.receive(nc)
 		active.Go(func() {
 			defer v.done()
-			s.serve(ctx, nc, v)
+			s.serve(ctx, nc, v, &active)
 		})
 	}
 }
@@ -171,71 +174,114 @@ func (v *visit) done() {
 }
 
 // serve handles one connection until it has ended.
-func (s *Server) serve(ctx context.Context, nc net.Conn, v *visit) {
+func (s *Server) serve(ctx context.Context, nc net.Conn, v *visit, sessions *sync.WaitGroup) {
 	s.stats.connections.Add(1)
-	defer func() { _ = nc.Close() }()
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		// A client without keep-alive that is gone is noticed all the same.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3})
 	}
 	m := &meter{Conn: nc}
-	c := &conn{
-		srv: s, nc: m, meter: m, visit: v, info: describe(nc), r: bufio.NewReaderSize(m, 1024),
-		changed: make(chan struct{}, 1), kick: make(chan struct{}, 1), written: make(chan struct{}), gone: make(chan struct{}),
-		session: newSession(&s.cfg, s.memory),
+	l := &link{
+		srv: s, nc: m, meter: m, visit: v, r: bufio.NewReaderSize(m, 1024),
+		kick: make(chan struct{}, 1), written: make(chan struct{}),
 	}
-	c.log = s.log.With("remote", c.info.Remote)
 	unwatch := context.AfterFunc(ctx, func() { _ = nc.Close() })
-	p, code, err := s.connect(c)
-	if !unwatch() || err != nil || code != packets.Accepted {
+	p, code, err := s.connect(l)
+	if !unwatch() || err != nil || code != 0 {
 		if ctx.Err() == nil && !v.evicted() {
 			why := err
 			if why == nil {
 				why = fmt.Errorf("return code %d", code)
 			}
-			s.refuse(&s.stats.rejected, "mqtt connection refused: no valid CONNECT", nc, "something connects that does not speak MQTT 3.1.1", why)
+			s.refuse(&s.stats.rejected, "mqtt connection refused: no valid CONNECT", nc, "something connects that does not speak MQTT 3.1.1 or 5", why)
 		}
 		if err == nil {
-			answer(nc, code)
+			answer(nc, l.version, code)
 		}
+		_ = nc.Close()
 		return
 	}
-	id := p.ClientIdentifier
-	anonymous := id == ""
-	if anonymous {
-		id = "auto-" + rand.Text()[:16]
-	}
-	c.log = c.log.With("client", id)
-	c.join(p, id)
-	if !anonymous {
-		if !s.claim(ctx, id, c) {
-			answer(nc, packets.ErrRefusedServerUnavailable)
-			return
-		}
-		defer s.release(id, c)
-	}
-	s.run(ctx, c)
+	s.join(ctx, l, p, sessions)
 }
 
-// run serves a connection whose CONNECT is valid.
-func (s *Server) run(ctx context.Context, c *conn) {
+// join has the client of a valid CONNECT join the realm, or go on with a session that
+// it has there.
+func (s *Server) join(ctx context.Context, l *link, p *packet.Connect, sessions *sync.WaitGroup) {
+	id := p.ClientID
+	if id == "" {
+		id = "auto-" + rand.Text()[:16]
+	}
+	c := s.newClient(id, p.Version, describe(l.nc.(*meter).Conn))
+	c.log = s.log.With("remote", c.info.Remote, "client", id)
+	c.hello = c.helloOf(p)
+	unwatch := context.AfterFunc(ctx, func() { _ = l.nc.Close(); _ = c.Close() })
+	defer unwatch()
+	serve := s.admit(ctx, c)
+	if serve == nil {
+		s.turnAway(c, l, p)
+		_ = l.nc.Close()
+		return
+	}
+	old, ok := s.claim(ctx, id, c, p.Clean)
+	switch {
+	case !ok:
+		answer(l.nc, p.Version, connackCode(p.Version, ""))
+		_ = c.Close()
+		serve()
+		_ = l.nc.Close()
+	case old != nil:
+		_ = c.Close()
+		serve()
+		old.attach(l, p, true)
+		<-l.written
+	default:
+		c.attach(l, p, false)
+		sessions.Go(func() { s.live(ctx, c, serve) })
+		<-l.written
+		if !c.stays() {
+			<-c.gone
+		}
+	}
+}
+
+// turnAway tells a client that the router has refused it.
+func (s *Server) turnAway(c *client, l *link, p *packet.Connect) {
+	c.mu.Lock()
+	reason := c.refusal
+	c.mu.Unlock()
+	if reason == "" {
+		return
+	}
+	answer(l.nc, p.Version, connackCode(p.Version, reason))
+	s.stats.notAdmitted.Add(1)
+	s.rare.Info("mqtt client refused", "remote", c.info.Remote, "reason", string(reason))
+}
+
+func (s *Server) newClient(id string, version byte, info wamp.PeerInfo) *client {
+	return &client{
+		srv: s, info: info, log: s.log.With("client", id), changed: make(chan struct{}, 1), gone: make(chan struct{}),
+		session: newSession(&s.cfg, id, version, s.memory, s.shares, s.journal),
+	}
+}
+
+// live handles a session until it has left the realm.
+func (s *Server) live(ctx context.Context, c *client, serve func()) {
 	c.log.Debug("mqtt client connected")
-	var writer sync.WaitGroup
-	writer.Go(c.write)
-	defer func() {
-		writer.Wait()
-		c.unclaim()
-		c.session.unbook(true)
-	}()
-	defer func() { _ = c.Close() }()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	s.accept(ctx, c)
+	serve()
+	_ = c.Close()
 	c.mu.Lock()
 	why := c.failed
+	if ctx.Err() == nil && !c.dismissed {
+		c.session.erase()
+	}
+	c.session.unbook(true)
 	c.mu.Unlock()
+	s.shares.depart(c.session)
+	s.release(c.session.id, c)
 	switch {
-	case why == nil || errors.Is(why, io.EOF):
+	case why == nil || errors.Is(why, io.EOF) || errors.Is(why, errExpired):
 		c.log.Debug("mqtt client gone")
 	case errors.Is(why, errSlow):
 		s.rare.Warn("mqtt client disconnected", "remote", c.info.Remote, "reason", why, "hint", "raise mqtt.queue_bytes, or subscribe to less")
@@ -262,25 +308,25 @@ func describe(nc net.Conn) wamp.PeerInfo {
 }
 
 // answer sends a CONNACK to a client that will not be served.
-func answer(nc net.Conn, code byte) {
+func answer(nc net.Conn, version, code byte) {
 	_ = nc.SetWriteDeadline(time.Now().Add(linger))
-	_, _ = nc.Write(packet.AppendConnack(nil, code)) // the connection ends in any case
+	_, _ = nc.Write(packet.AppendConnack(nil, version, false, code, nil)) // the connection ends in any case
 }
 
 // connect reads CONNECT. A code other than 0 is to be answered; an error ends the
 // connection without one (MQTT-3.1.0-1, MQTT-3.1.4-1).
-func (s *Server) connect(c *conn) (p *packets.ConnectPacket, code byte, err error) {
-	if err := c.nc.SetReadDeadline(time.Now().Add(s.cfg.ConnectTimeout)); err != nil {
+func (s *Server) connect(l *link) (p *packet.Connect, code byte, err error) {
+	if err := l.nc.SetReadDeadline(time.Now().Add(s.cfg.ConnectTimeout)); err != nil {
 		return nil, 0, err
 	}
-	first, err := c.r.ReadByte()
+	first, err := l.r.ReadByte()
 	if err != nil {
 		return nil, 0, err
 	}
-	if first != packets.Connect<<4 {
+	if first != packet.TypeConnect<<4 {
 		return nil, 0, errors.New("the first packet is not CONNECT")
 	}
-	f, err := packet.Read(c.r, first, min(s.cfg.MaxPacket, maxConnect), nil, nil)
+	f, err := packet.Read(l.r, first, min(s.cfg.MaxPacket, maxConnect), nil, nil)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -288,18 +334,29 @@ func (s *Server) connect(c *conn) (p *packets.ConnectPacket, code byte, err erro
 	switch {
 	case !ok, name != "MQTT" && name != "MQIsdp":
 		return nil, 0, errors.New("not MQTT") // MQTT-3.1.2-1
-	case name == "MQTT" && level != 4, name == "MQIsdp" && level != 3:
-		return nil, packets.ErrRefusedBadProtocolVersion, nil // MQTT-3.1.2-2
+	case name == "MQTT" && level != packet.V311 && level != packet.V5, name == "MQIsdp" && level != packet.V31:
+		return nil, packet.OldBadProtocol, nil // MQTT-3.1.2-2
 	}
-	decoded, err := packet.Decode(f)
+	l.version = level
+	decoded, err := packet.Decode(f, level)
 	if err != nil {
+		if form := (*packet.FormError)(nil); level == packet.V5 && errors.As(err, &form) {
+			answer(l.nc, level, form.Code) // MQTT-3.1.4-2 lets it
+		}
 		return nil, 0, err
 	}
-	p = decoded.(*packets.ConnectPacket)
-	if len(p.ClientIdentifier) > maxClientID || p.ClientIdentifier == "" && !p.CleanSession {
-		return nil, packets.ErrRefusedIDRejected, nil // MQTT-3.1.3-8
+	p = decoded.(*packet.Connect)
+	bad := len(p.ClientID) > maxClientID || level != packet.V5 && p.ClientID == "" && !p.Clean
+	_, extended := p.Properties.Text(packet.AuthMethod)
+	switch {
+	case bad && level == packet.V5:
+		return nil, packet.BadClientID, nil
+	case bad:
+		return nil, packet.OldBadClientID, nil // MQTT-3.1.3-8
+	case extended:
+		return nil, packet.BadAuthMethod, nil
 	}
-	return p, packets.Accepted, nil
+	return p, 0, nil
 }
 
 // maxConnect is the largest CONNECT taken, in bytes: a will is part of it.
@@ -308,34 +365,104 @@ const maxConnect = 128 << 10
 // maxClientID is the longest client identifier taken, in bytes.
 const maxClientID = 256
 
-// claim makes c the connection of a client id. An older one is disconnected
-// (MQTT-3.1.4-2) and waited for, so that its will comes before anything that the
-// new one sends. It reports false if the older one does not end in time.
-func (s *Server) claim(ctx context.Context, id string, c *conn) bool {
+// claim makes c the session of a client id, unless old is to be gone on with. An older
+// one that is not is ended (MQTT-3.1.4-3) and waited for, so that its will comes before
+// anything that the new one sends. It reports false if the older one does not end in
+// time.
+func (s *Server) claim(ctx context.Context, id string, c *client, clean bool) (old *client, ok bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.ConnectTimeout)
 	defer cancel()
 	for {
 		s.mu.Lock()
 		old := s.clients[id]
 		if old == nil {
-			s.clients[id] = c
+			full := len(s.clients) >= s.cfg.MaxSessions
+			if !full {
+				s.clients[id] = c
+			}
 			s.mu.Unlock()
-			return true
+			return nil, !full
 		}
 		s.mu.Unlock()
-		old.fail(errTakenOver)
+		if !clean && old.resumes(c.who) {
+			old.displace()
+			return old, true
+		}
+		old.end(errTakenOver)
 		select {
 		case <-old.gone:
 		case <-ctx.Done():
-			return false
+			return nil, false
 		}
 	}
 }
 
 // release gives a client id free.
-func (s *Server) release(id string, c *conn) {
+func (s *Server) release(id string, c *client) {
 	s.mu.Lock()
-	delete(s.clients, id)
+	if s.clients[id] == c {
+		delete(s.clients, id)
+	}
 	s.mu.Unlock()
 	close(c.gone)
+}
+
+// Restore takes up the sessions that table holds, from a run before. It is called once,
+// before Run and Serve, while the router runs; the end of ctx ends them. Without it no session survives a restart.
+// Sessions that cannot be restored are dropped, and told in the log.
+func (s *Server) Restore(ctx context.Context, table Table) error {
+	all, err := load(table)
+	if err != nil {
+		return fmt.Errorf("mqtt sessions: %w", err)
+	}
+	s.journal.table = table
+	for id, st := range all {
+		if st.record.Expiry == 0 { // what is left of a session that has ended
+			for _, d := range st.messages {
+				s.journal.add(Change{Key: messageKey(id, d.seq)})
+			}
+			for _, n := range st.received {
+				s.journal.add(Change{Key: receivedKey(id, n)})
+			}
+			continue
+		}
+		s.revive(ctx, id, st)
+	}
+	return nil
+}
+
+// revive has a session join the realm again, with nobody connected.
+func (s *Server) revive(ctx context.Context, id string, st *stored) {
+	who := st.record.Who
+	c := s.newClient(id, st.record.Version, wamp.PeerInfo{Transport: "mqtt", Remote: "restored", Local: true, Restored: &who})
+	c.hello = c.helloOf(&packet.Connect{Version: st.record.Version, ClientID: id})
+	c.session.restore(st)
+	c.session.online = false
+	c.expiry = st.record.Expiry
+	serve := s.admit(ctx, c)
+	if serve == nil {
+		s.rare.Warn("mqtt session dropped: it may not join any more", "client", id, "reason", string(c.refusal))
+		c.session.erase()
+		return
+	}
+	c.who = who
+	left := c.expiry
+	if st.record.Left != 0 {
+		left = max(time.Second, left-time.Since(time.UnixMicro(st.record.Left)))
+	}
+	c.mu.Lock()
+	c.ending = time.AfterFunc(left, func() { c.expire(nil) })
+	c.mu.Unlock()
+	s.mu.Lock()
+	s.clients[id] = c
+	s.mu.Unlock()
+	s.restored.Go(func() { s.live(ctx, c, serve) })
+}
+
+// Run brings the sessions to disk until ctx ends, and waits for those that Restore has
+// taken up, whose own context has to end before. Without Restore it does nothing else.
+func (s *Server) Run(ctx context.Context) error {
+	s.journal.run(ctx)
+	s.restored.Wait()
+	return nil
 }

@@ -18,6 +18,7 @@ type counters struct {
 // count books why a connection was cut.
 func (n *counters) count(why error) {
 	var form *packet.FormError
+	var reason *reasonError
 	switch {
 	case errors.Is(why, errTakenOver):
 		n.takenOver.Add(1)
@@ -28,7 +29,7 @@ func (n *counters) count(why error) {
 	case errors.Is(why, errMemory):
 		n.memory.Add(1)
 	case errors.As(why, &form), errors.Is(why, packet.ErrTooLarge), errors.Is(why, errConnect),
-		errors.Is(why, errUnexpected):
+		errors.Is(why, errUnexpected), errors.As(why, &reason):
 		n.malformed.Add(1)
 	}
 }

@@ -50,24 +50,30 @@ func (l *pipes) Addr() net.Addr { return nil }
 
 func newWorld(t testing.TB, cfg mqttd.Config, inMemory bool) *world {
 	t.Helper()
-	return newWorldWith(t, cfg, nil, inMemory)
+	return newWorldWith(t, cfg, nil, inMemory, nil)
+}
+
+// newWorldOn is newWorld with sessions that survive.
+func newWorldOn(t testing.TB, cfg mqttd.Config, disk mqttd.Table) *world {
+	t.Helper()
+	return newWorldWith(t, cfg, nil, false, disk)
 }
 
 // newWorldWith is newWorld where the packets on their way have a budget.
-func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemory bool) *world {
+func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemory bool, disk mqttd.Table) *world {
 	t.Helper()
 	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: true})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r, err := router.New(router.Config{
-		Realms:       []router.RealmConfig{{Name: "gantry", StrictRequestIDs: true, Authorize: authorize, Overflow: wamp.OverflowDropNewest}},
+		Realms:       []router.RealmConfig{{Name: "gantry", StrictRequestIDs: true, Authorize: authorize, Overflow: wamp.OverflowDropNewest, TellOrigin: true}},
 		Authenticate: login,
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := mqttd.New(cfg, memory, r.Accept, nil)
+	s, err := mqttd.New(cfg, memory, r.Admit, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,12 +102,18 @@ func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemor
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	w.ctx = ctx
-	done := make(chan error, 2)
+	done := make(chan error, 3)
 	go func() { done <- r.Run(ctx) }()
+	if disk != nil {
+		if err := s.Restore(ctx, disk); err != nil {
+			t.Fatal(err)
+		}
+	}
+	go func() { done <- s.Run(ctx) }()
 	go func() { done <- s.Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
-		for range 2 {
+		for range 3 {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}

@@ -110,7 +110,7 @@ func NewGateway(o Options) (*Gateway, error) {
 	}
 	var err error
 	if g.cfg.MQTT.Listen != "" {
-		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Accept, g.log.With("room", "mqttd"))
+		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Admit, g.log.With("room", "mqttd"))
 		if err != nil {
 			return nil, err
 		}
@@ -153,7 +153,7 @@ func (g *Gateway) newRouter() error {
 		overflow, _ := wamp.ParseOverflow(rules.Overflow)
 		return router.RealmConfig{
 			Name: name, Policy: policy, Authorize: authorize, StrictURIs: rules.StrictURIs, StrictRequestIDs: rules.StrictRequestIDs,
-			Overflow: overflow, RetainedTTL: rules.RetainedTTL,
+			Overflow: overflow, RetainedTTL: rules.RetainedTTL, TellOrigin: g.cfg.MQTT.Listen != "",
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
 			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes, MaxStreams: l.Streams,
 			MaxBacklogBytes: l.BacklogBytes, MaxBacklogSum: l.BacklogTotalBytes,

@@ -330,6 +330,9 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	details := wamp.EventDetails{Passthru: m.Options.Passthru}
 	if s != nil {
 		details.Trustlevel = s.identity.TrustLevel
+		if b.cfg.TellOrigin {
+			details.From, details.Kept = s.id, m.Options.Retain
+		}
 	}
 	if m.Options.DiscloseMe && s != nil {
 		details.Publisher = s.id

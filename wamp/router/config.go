@@ -75,6 +75,9 @@ type RealmConfig struct {
 	MaxBacklogBytes int
 	// MaxBacklogSum bounds them for all such subscribers together. Default 8 MiB.
 	MaxBacklogSum int
+	// TellOrigin fills in EventDetails.From and Kept, for transports of other protocols
+	// in this process.
+	TellOrigin bool
 	// RetainedTTL is how long a last value is kept. 0 = until it is replaced.
 	RetainedTTL time.Duration
 	// History says of which topics the events are kept.

@@ -161,6 +161,10 @@ func (a *authenticator) identify(ctx context.Context, l *Login) (Identity, *wamp
 		}
 		return id, nil
 	}
+	if r := l.Peer.Restored; r != nil {
+		// It has proved who it is, or nothing is known of it, as before the restart.
+		return Identity{AuthID: r.AuthID, AuthRole: r.AuthRole, AuthMethod: r.AuthMethod, AuthProvider: "static"}, nil
+	}
 	offered := textsOf(details["authmethods"])
 	if len(offered) == 0 {
 		offered = []string{methodAnonymous}

@@ -1,53 +1,108 @@
 package packet
 
-import (
-	"encoding/binary"
+import "encoding/binary"
 
-	"github.com/eclipse/paho.mqtt.golang/packets"
-)
-
-// AppendPublish appends a PUBLISH. topic has at most 65,535 bytes; id is ignored
-// at QoS 0. idAt is the index of the identifier in the result, for SetID.
-func AppendPublish(dst []byte, topic string, qos byte, retain bool, id uint16, payload []byte) (_ []byte, idAt int) {
-	first := byte(packets.Publish<<4) | qos<<1
-	if retain {
+// AppendPublish appends a PUBLISH of the given version. Its topic has at most 65,535
+// bytes. idAt is the index of the identifier in the result, for SetID; at QoS 0 there
+// is none.
+func AppendPublish(dst []byte, version byte, p *Publish) (_ []byte, idAt int) {
+	first := byte(TypePublish<<4) | p.QoS<<1
+	if p.Retain {
 		first |= 1
 	}
-	n := 2 + len(topic) + len(payload)
-	if qos > 0 {
+	if p.Dup {
+		first |= dup
+	}
+	n := 2 + len(p.Topic) + len(p.Payload)
+	if p.QoS > 0 {
 		n += 2
 	}
-	dst = appendLength(append(dst, first), n)
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(topic)))
-	dst = append(dst, topic...)
-	idAt = len(dst)
-	if qos > 0 {
-		dst = binary.BigEndian.AppendUint16(dst, id)
+	if version == V5 {
+		n += propertiesSize(p.Properties)
 	}
-	return append(dst, payload...), idAt
+	dst = appendLength(append(dst, first), n)
+	dst = appendText(dst, p.Topic)
+	idAt = len(dst)
+	if p.QoS > 0 {
+		dst = binary.BigEndian.AppendUint16(dst, p.ID)
+	}
+	if version == V5 {
+		dst = appendProperties(dst, p.Properties)
+	}
+	return append(dst, p.Payload...), idAt
 }
 
-// SetID writes the identifier of a PUBLISH at QoS 1 that AppendPublish made.
-func SetID(b []byte, idAt int, id uint16) { binary.BigEndian.PutUint16(b[idAt:], id) }
+const dup = 1 << 3
 
-// AppendAck appends a packet whose body is an identifier and codes: PUBACK,
-// PUBREC, PUBREL, PUBCOMP, SUBACK, UNSUBACK.
-func AppendAck(dst []byte, packetType byte, id uint16, codes ...byte) []byte {
+// PublishSize is how many bytes AppendPublish appends.
+func PublishSize(version byte, p *Publish) int {
+	n := 2 + len(p.Topic) + len(p.Payload)
+	if p.QoS > 0 {
+		n += 2
+	}
+	if version == V5 {
+		n += propertiesSize(p.Properties)
+	}
+	return 1 + lengthSize(n) + n
+}
+
+func propertiesSize(list Properties) int {
+	n := 0
+	for i := range list {
+		n += list[i].size()
+	}
+	return lengthSize(n) + n
+}
+
+// AppendAck appends PUBACK, PUBREC, PUBREL or PUBCOMP. code is for MQTT 5 alone.
+func AppendAck(dst []byte, version, packetType byte, id uint16, code byte) []byte {
 	first := packetType << 4
-	if packetType == packets.Pubrel {
+	if packetType == TypePubrel {
 		first |= 2
 	}
-	dst = appendLength(append(dst, first), 2+len(codes))
-	return append(binary.BigEndian.AppendUint16(dst, id), codes...)
+	if version == V5 && code != 0 {
+		return append(binary.BigEndian.AppendUint16(append(dst, first, 3), id), code)
+	}
+	return binary.BigEndian.AppendUint16(append(dst, first, 2), id)
 }
 
-// AppendConnack appends a CONNACK without a session present.
-func AppendConnack(dst []byte, code byte) []byte {
-	return append(dst, packets.Connack<<4, 2, 0, code)
+// AppendCodes appends a SUBACK or UNSUBACK. The codes are left out in the UNSUBACK of
+// MQTT 3.1.1, which has none.
+func AppendCodes(dst []byte, version, packetType byte, id uint16, codes []byte) []byte {
+	n := 2 + len(codes)
+	switch {
+	case version == V5:
+		n++
+	case packetType == TypeUnsuback:
+		n, codes = 2, nil
+	}
+	dst = binary.BigEndian.AppendUint16(appendLength(append(dst, packetType<<4), n), id)
+	if version == V5 {
+		dst = append(dst, 0)
+	}
+	return append(dst, codes...)
+}
+
+// AppendConnack appends a CONNACK. list is for MQTT 5 alone.
+func AppendConnack(dst []byte, version byte, present bool, code byte, list Properties) []byte {
+	flags := byte(0)
+	if present {
+		flags = 1
+	}
+	if version != V5 {
+		return append(dst, TypeConnack<<4, 2, flags, code)
+	}
+	dst = appendLength(append(dst, TypeConnack<<4), 2+propertiesSize(list))
+	return appendProperties(append(dst, flags, code), list)
+}
+
+// AppendDisconnect appends a DISCONNECT of MQTT 5.
+func AppendDisconnect(dst []byte, code byte) []byte {
+	return append(dst, TypeDisconnect<<4, 1, code)
 }
 
 // AppendPingresp appends a PINGRESP.
-func AppendPingresp(dst []byte) []byte { return append(dst, packets.Pingresp<<4, 0) }
+func AppendPingresp(dst []byte) []byte { return append(dst, TypePingresp<<4, 0) }
 
 // AppendFrame appends a packet as it was read.
 func AppendFrame(dst []byte, f Frame) []byte {
@@ -61,3 +116,6 @@ func appendLength(dst []byte, n int) []byte {
 	}
 	return append(dst, byte(n))
 }
+
+// SetID writes the identifier of a PUBLISH above QoS 0 that AppendPublish made.
+func SetID(b []byte, idAt int, id uint16) { binary.BigEndian.PutUint16(b[idAt:], id) }

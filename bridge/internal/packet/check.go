@@ -4,16 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"unicode/utf8"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // checkFlags refuses unknown types and reserved flags that are not as the
 // standard fixes them (MQTT-2.2.2-1, MQTT-2.2.2-2).
-func checkFlags(first byte) error {
+func checkFlags(first, version byte) error {
 	var want byte
 	switch first >> 4 {
-	case packets.Publish:
+	case TypePublish:
 		if first&0x06 == 0x06 {
 			return malformed("PUBLISH has QoS 3") // MQTT-3.3.1-4
 		}
@@ -21,10 +19,14 @@ func checkFlags(first byte) error {
 			return malformed("PUBLISH at QoS 0 has DUP set") // MQTT-3.3.1-2
 		}
 		return nil
-	case packets.Pubrel, packets.Subscribe, packets.Unsubscribe:
+	case TypePubrel, TypeSubscribe, TypeUnsubscribe:
 		want = 2
-	case 0, 15:
-		return malformed("packet type %d is reserved", first>>4)
+	case 0:
+		return malformed("packet type 0 is reserved")
+	case TypeAuth:
+		if version != V5 {
+			return malformed("packet type 15 is reserved")
+		}
 	}
 	if first&0x0f != want {
 		return malformed("%s has the flags %d", Frame{First: first}.Name(), first&0x0f)
@@ -32,42 +34,29 @@ func checkFlags(first byte) error {
 	return nil
 }
 
-// Check reports whether f is a well-formed packet of MQTT 3.1 or 3.1.1: nil or a
-// *FormError. Every length inside is proven to be there, and nothing is behind.
+// Check reports whether f is a well-formed packet of MQTT 3.1 or 3.1.1, of a client or
+// of a server: nil or a *FormError. Every length inside is proven to be there, and
+// nothing is behind.
 func Check(f Frame) error {
-	if err := checkFlags(f.First); err != nil {
-		return err
-	}
 	c := cursor{b: f.Body}
 	switch f.Type() {
-	case packets.Connect:
-		c.connect()
-	case packets.Connack:
+	case TypeConnack:
 		c.take(2)
-	case packets.Publish:
-		c.publish(f.First >> 1 & 3)
-	case packets.Puback, packets.Pubrec, packets.Pubrel, packets.Pubcomp, packets.Unsuback:
-		c.id()
-	case packets.Subscribe:
-		c.id()
-		for first := true; first || len(c.b) > 0; first = false {
-			c.filter()
-			if b := c.take(1); len(b) == 1 && b[0] > 2 {
-				c.fail("a requested QoS is above 2") // MQTT-3.8.3-4
-			}
-		}
-	case packets.Suback:
+	case TypeSuback:
 		c.id()
 		for _, code := range c.take(max(1, len(c.b))) {
 			if code > 2 && code != 0x80 {
 				c.fail("a return code is none") // MQTT-3.9.3-2
 			}
 		}
-	case packets.Unsubscribe:
+	case TypeUnsuback:
 		c.id()
-		for first := true; first || len(c.b) > 0; first = false {
-			c.filter()
-		}
+	default:
+		_, err := Decode(f, V311)
+		return err
+	}
+	if err := checkFlags(f.First, V311); err != nil {
+		return err
 	}
 	if len(c.b) > 0 && c.err == nil {
 		c.fail("bytes behind the end")
@@ -96,15 +85,20 @@ type cursor struct {
 	err error
 }
 
-func (c *cursor) fail(text string) {
+func (c *cursor) fail(text string) { c.failWith(text, MalformedPacket) }
+
+// failProtocol tells of what is well formed and not allowed.
+func (c *cursor) failProtocol(text string) { c.failWith(text, ProtocolError) }
+
+func (c *cursor) failWith(text string, code byte) {
 	if c.err == nil {
-		c.err = &FormError{Text: text}
+		c.err = &FormError{Text: text, Code: code}
 	}
 	c.b = nil
 }
 
 func (c *cursor) take(n int) []byte {
-	if len(c.b) < n {
+	if len(c.b) < n || c.err != nil {
 		c.fail("ends too early")
 		return nil
 	}
@@ -130,74 +124,34 @@ func (c *cursor) text() []byte {
 	return b
 }
 
-// topic takes a topic name: at least one character, no wildcards
-// (MQTT-3.3.2-2, MQTT-4.7.1-1, MQTT-4.7.3-1).
-func (c *cursor) topic() {
+// topic takes a topic name: at least one character, unless there may be an alias, and
+// no wildcards (MQTT-3.3.2-2, MQTT-4.7.1-1, MQTT-4.7.3-1).
+func (c *cursor) topic(alias bool) string {
 	b := c.text()
-	if c.err == nil && (len(b) == 0 || bytes.ContainsAny(b, "+#")) {
+	if c.err == nil && (len(b) == 0 && !alias || bytes.ContainsAny(b, "+#")) {
 		c.fail("a topic name is empty or has wildcards")
 	}
+	return string(b)
 }
 
 // filter takes a topic filter. Where its wildcards stand is not a matter of form.
-func (c *cursor) filter() {
-	if b := c.text(); c.err == nil && len(b) == 0 {
+func (c *cursor) filter() string {
+	b := c.text()
+	if c.err == nil && len(b) == 0 {
 		c.fail("a topic filter is empty")
 	}
+	return string(b)
 }
 
 // id takes a packet identifier, which is never 0 (MQTT-2.3.1-1).
-func (c *cursor) id() {
-	if b := c.take(2); b != nil && b[0]|b[1] == 0 {
+func (c *cursor) id() uint16 {
+	b := c.take(2)
+	if b == nil {
+		return 0
+	}
+	id := binary.BigEndian.Uint16(b)
+	if id == 0 {
 		c.fail("the packet identifier is 0")
 	}
-}
-
-func (c *cursor) publish(qos byte) {
-	c.topic()
-	if qos > 0 {
-		c.id()
-	}
-	c.b = nil
-}
-
-// connect walks over CONNECT (3.1).
-func (c *cursor) connect() {
-	c.text()
-	c.take(1)
-	flags := c.take(1)
-	c.take(2)
-	if c.err != nil {
-		return
-	}
-	const (
-		reserved = 1 << 0
-		will     = 1 << 2
-		willQoS  = 3 << 3
-		retain   = 1 << 5
-		password = 1 << 6
-		user     = 1 << 7
-	)
-	switch f := flags[0]; {
-	case f&reserved != 0: // MQTT-3.1.2-3
-		c.fail("the reserved flag is set")
-	case f&will == 0 && f&(willQoS|retain) != 0: // MQTT-3.1.2-13, MQTT-3.1.2-15
-		c.fail("will flags without a will")
-	case f&willQoS == willQoS: // MQTT-3.1.2-14
-		c.fail("the will has QoS 3")
-	case f&user == 0 && f&password != 0: // MQTT-3.1.2-22
-		c.fail("a password without a user name")
-	default:
-		c.text() // client identifier
-		if f&will != 0 {
-			c.topic()
-			c.bytes()
-		}
-		if f&user != 0 {
-			c.text()
-		}
-		if f&password != 0 {
-			c.bytes()
-		}
-	}
+	return id
 }

@@ -1,26 +1,23 @@
-// Package packet reads MQTT 3.1.1 control packets from peers that are not
-// trusted. Sizes are checked before memory is reserved and the form of a packet
-// before it is handed to the codec of the paho library, which believes the
-// lengths it is told.
+// Package packet reads and writes the control packets of MQTT 3.1, 3.1.1 and 5, with
+// peers that are not trusted: sizes are checked before memory is reserved, every
+// length inside a packet before it is believed.
 //
-// Source: MQTT Version 3.1.1, OASIS Standard; the rules are cited by their
-// number there, as MQTT-2.2.2-1.
+// Sources: MQTT Version 3.1.1 and MQTT Version 5.0, OASIS Standards; the rules are
+// cited by their numbers there, as MQTT-2.2.2-1.
 package packet
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-
-	"github.com/eclipse/paho.mqtt.golang/packets"
 )
 
 // FormError tells of bytes that are no MQTT packet or break a rule that the
 // packet's form is bound to.
 type FormError struct {
 	Text string // what is wrong
+	Code byte   // reason code of MQTT 5
 }
 
 // Error returns the text.
@@ -31,7 +28,7 @@ func (e *FormError) Error() string { return "malformed packet: " + e.Text }
 var ErrTooLarge = errors.New("packet is larger than allowed")
 
 func malformed(format string, args ...any) error {
-	return &FormError{Text: fmt.Sprintf(format, args...)}
+	return &FormError{Text: fmt.Sprintf(format, args...), Code: MalformedPacket}
 }
 
 // Frame is one packet that has been read but not decoded.
@@ -40,15 +37,17 @@ type Frame struct {
 	Body  []byte // variable header and payload
 }
 
-// Type returns the packet's type, one of the constants of package packets.
+// Type returns the packet's type, one of the constants TypeConnect to TypeAuth.
 func (f Frame) Type() byte { return f.First >> 4 }
 
 // Name returns the type's name, for messages.
 func (f Frame) Name() string {
-	if n, ok := packets.PacketNames[f.Type()]; ok {
-		return n
-	}
-	return fmt.Sprintf("packet type %d", f.Type())
+	return packetNames[f.Type()]
+}
+
+var packetNames = [16]string{
+	"packet type 0", "CONNECT", "CONNACK", "PUBLISH", "PUBACK", "PUBREC", "PUBREL", "PUBCOMP", "SUBSCRIBE", "SUBACK",
+	"UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP", "DISCONNECT", "AUTH",
 }
 
 // firstChunk is how much memory a peer gets on its word alone; more is reserved
@@ -65,7 +64,7 @@ func Read(r *bufio.Reader, first byte, limit int, buf []byte, claim func(n int) 
 	if err != nil {
 		return Frame{}, err
 	}
-	if err := checkFlags(first); err != nil {
+	if err := checkFlags(first, V5); err != nil {
 		return Frame{}, err
 	}
 	if n > limit {
@@ -110,30 +109,4 @@ func readLength(r *bufio.Reader) (int, error) {
 		}
 	}
 	return 0, malformed("the remaining length has more than 4 bytes")
-}
-
-// Decode checks f and decodes it with the codec of paho. The result shares no
-// memory with f. The error is a *FormError.
-func Decode(f Frame) (_ packets.ControlPacket, err error) {
-	if err := Check(f); err != nil {
-		return nil, err
-	}
-	// The codec was not written for hostile input. What Check has let through
-	// should not trip it; if it does, the one connection ends.
-	defer func() {
-		if r := recover(); r != nil {
-			err = malformed("%s: %v", f.Name(), r)
-		}
-	}()
-	p, err := packets.NewControlPacketWithHeader(packets.FixedHeader{
-		MessageType: f.Type(), Dup: f.First&8 != 0, Qos: f.First >> 1 & 3, Retain: f.First&1 != 0,
-		RemainingLength: len(f.Body),
-	})
-	if err != nil {
-		return nil, malformed("%v", err)
-	}
-	if err := p.Unpack(bytes.NewBuffer(f.Body)); err != nil {
-		return nil, malformed("%s: %v", f.Name(), err)
-	}
-	return p, nil
 }
