@@ -39,10 +39,29 @@ type Config struct {
 	// set, do, sys, later. Default get, set, do. Whoever may call them there can
 	// do what they do here.
 	Serve []string `toml:"serve"`
-	// Window is how many publications may wait for their answer. Default 256.
+	// Include lists patterns of the topics that go up, without "gantry.<gateway>.":
+	// "point.meter.power", and "point.meter." or "point..power" where an empty part
+	// stands for any one. None: all of the classes.
+	Include []string `toml:"include"`
+	// Exclude lists patterns of topics that do not.
+	Exclude []string `toml:"exclude"`
+	// Sample thins topics out. The first pattern that matches counts.
+	Sample []Sample `toml:"sample"`
+	// Rate bounds what is sent.
+	Rate Rate `toml:"rate"`
+	// NoLive: newest values do not go past the queue while that takes long.
+	NoLive bool `toml:"no_live"`
+	// Window is how many events may wait for their answer. Default 256.
 	Window int `toml:"window"`
 	// Buffer is the queue on disk.
 	Buffer Buffer `toml:"buffer"`
+}
+
+// Rate is the table [uplink.NAME.rate]. 0 = no limit.
+type Rate struct {
+	// Events in a second, and Bytes of stored events in a second.
+	Events int `toml:"events"`
+	Bytes  int `toml:"bytes"`
 }
 
 // Buffer is the table [uplink.NAME.buffer].
@@ -129,6 +148,9 @@ func (c Config) Validate() error {
 		oneOf(fmt.Sprintf("serve[%d]", i), class, serveClasses)
 		check(!slices.Contains(c.Serve[:i], class), fmt.Sprintf("serve[%d]", i), "is there twice", "each class once")
 	}
+	errs = append(errs, c.checkFilter()...)
+	check(c.Rate.Events >= 0 && c.Rate.Events <= maxRate, "rate.events", fmt.Sprintf("is %d", c.Rate.Events), "0 (no limit) to 1000000000")
+	check(c.Rate.Bytes >= 0 && c.Rate.Bytes <= maxRate, "rate.bytes", fmt.Sprintf("is %d", c.Rate.Bytes), "0 (no limit) to 1000000000")
 	check(c.Window >= 1 && c.Window <= 10_000, "window", fmt.Sprintf("is %d", c.Window), "1 to 10000")
 	check(c.Buffer.MaxBytes >= 1<<20 && c.Buffer.MaxBytes <= 1<<40, "buffer.max_bytes",
 		fmt.Sprintf("is %d", c.Buffer.MaxBytes), "bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)")
@@ -136,6 +158,39 @@ func (c Config) Validate() error {
 	oneOf("buffer.on_full", c.Buffer.OnFull, onFull)
 	oneOf("buffer.commit", c.Buffer.Commit, commits)
 	return errors.Join(errs...)
+}
+
+const (
+	maxRate     = 1_000_000_000
+	maxPatterns = 256
+)
+
+// checkFilter checks Include, Exclude and Sample.
+func (c *Config) checkFilter() (errs []error) {
+	bad := func(key, text, allowed string) {
+		errs = append(errs, &bridge.ConfigError{Key: key, Text: text, Allowed: allowed})
+	}
+	pattern := func(key, p string) {
+		if p == "" || strings.HasPrefix(p, "gantry.") || !wamp.URI("gantry.gw."+p).Valid(false, wamp.MatchWildcard) {
+			bad(key, fmt.Sprintf("%.80q is no pattern", p), `a topic behind "gantry.<gateway>.", such as "point.meter." or "point..power"`)
+		}
+	}
+	for i, p := range c.Include {
+		pattern(fmt.Sprintf("include[%d]", i), p)
+	}
+	for i, p := range c.Exclude {
+		pattern(fmt.Sprintf("exclude[%d]", i), p)
+	}
+	for i, s := range c.Sample {
+		pattern(fmt.Sprintf("sample[%d].topic", i), s.Topic)
+		if s.Every < time.Millisecond || s.Every > 24*time.Hour {
+			bad(fmt.Sprintf("sample[%d].every", i), "is "+s.Every.String(), "1ms to 24h")
+		}
+	}
+	if n := len(c.Include) + len(c.Exclude) + len(c.Sample); n > maxPatterns {
+		bad("include", fmt.Sprintf("makes %d patterns with exclude and sample", n), fmt.Sprintf("%d at most", maxPatterns))
+	}
+	return errs
 }
 
 func checkURL(s string, check func(ok bool, key, text, allowed string)) {

@@ -1,18 +1,20 @@
-// Package uplink carries a gateway's events to another WAMP router and serves
-// the gateway's procedures there, under the same names.
+// Package uplink carries a gateway's events to a far world and lets the far world
+// call the gateway's procedures, under the same names.
 //
-// An [Uplink] is a component with two sessions. On the local one it subscribes
-// to the chosen event classes and puts every event into a durable queue; a
-// reconnecting client sends them from there, in order, each as an acknowledged
-// publication, and moves the queue's cursor as the answers come. Whatever the
-// far router has not acknowledged is sent again. Every publication carries
-// wamp.Once with an identity that no two records share, so a Gantry router
-// routes it once; another router sees some events twice after a lost
-// connection, and receivers know them by the envelope's ep and seq.
+// An [Uplink] subscribes to the chosen event classes in the gateway's own realm,
+// filters them, and puts every event into a durable queue. Connections to the far
+// world come from a [Sink], of which there is one for each kind: the packages below
+// this one. Over each connection the events are sent in order, a window of them at a
+// time; as the answers come the queue's cursor moves. Whatever has not been
+// acknowledged is sent again over the next connection. The window shrinks when
+// answers take longer, so that a slow line has no long queues in its buffers.
 //
-// A publication that the far router refuses is tried again at the end of the
-// queue, and after five tries set aside in a queue of dead letters. "Not
-// connected" is no refusal.
+// While the queue is long the newest value of each point goes ahead of it, beside
+// the stream: without numbers, so that it disturbs neither order nor marks.
+//
+// An event that the far world refuses is tried again at the end of the queue, and
+// after five tries set aside in a queue of dead letters. "Not connected" is no
+// refusal.
 //
 // Only names of this gateway travel, "gantry.<gateway>.", in one direction for
 // each kind: events up, calls down. So two gateways with uplinks to each other

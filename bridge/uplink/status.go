@@ -22,6 +22,9 @@ func StatusProcedure(gateway string) wamp.URI {
 //	dead_letters        events that were refused for good
 //	stored, sent        events since the start, into the queue and acknowledged
 //	replayed            of those sent, the ones older than the connection
+//	live                newest values that went past the queue
+//	filtered            events that the filters left out
+//	connections         connections made
 //	refused, unfit      refusals by the far router; events that could not be stored
 //	lost                events lost from the queue, as the far side was told
 func (u *Uplink) Status() wamp.Dict {
@@ -29,6 +32,7 @@ func (u *Uplink) Status() wamp.Dict {
 	d := wamp.Dict{
 		"connected": now.State == bridge.Online, "since": now.Since.UnixMicro(),
 		"stored": u.stored.Load(), "sent": u.sent.Load(), "replayed": u.replayed.Load(),
+		"live": u.live.Load(), "filtered": u.filtered.Load(), "connections": u.connections.Load(),
 		"refused": u.refused.Load(), "unfit": u.unfit.Load(), "lost": u.lost.Load(),
 	}
 	if now.State != bridge.Online {

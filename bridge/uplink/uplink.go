@@ -13,8 +13,6 @@ import (
 	"gantry/bridge"
 	"gantry/internal/ratelog"
 	"gantry/wamp"
-	"gantry/wamp/client"
-	"gantry/wamp/serialize"
 )
 
 // Queue is the durable queue between the two sessions. Records are numbered 1,
@@ -53,28 +51,30 @@ type Deps struct {
 	// should be the uplink's alone: while the queue makes it wait, the session
 	// reads nothing, and the router in turn slows the publishers down.
 	Local wamp.Session
-	// Dial connects to Config.URL with Config.Serializer.
-	Dial func(ctx context.Context) (wamp.Peer, error)
-	// Session says how to join there; Config.Realm, if set, has precedence.
-	Session client.SessionConfig
+	// Sink is the far world.
+	Sink Sink
 	// Queue and DeadLetters keep the events.
 	Queue       Queue
 	DeadLetters DeadLetters
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
+	// Random returns numbers in [0,1), for the waits between connections; nil is
+	// math/rand/v2.
+	Random func() float64
 }
 
-// Uplink is one way to a far router. Its methods are safe for concurrent use.
+// Uplink is one way to a far world. Its methods are safe for concurrent use.
 type Uplink struct {
 	name   string
 	cfg    Config
 	deps   Deps
 	log    *slog.Logger
-	client *client.Client
 	ready  chan struct{} // closed by Run once no event is missed any more
-	next   atomic.Pointer[departure]
+	filter *filter
+	limit  *limiter
+	lane   *lane
 
-	stored, sent, replayed, refused, unfit, lost atomic.Uint64
+	connections, stored, filtered, sent, replayed, live, refused, unfit, lost atomic.Uint64
 
 	link *bridge.Link // the far connection
 
@@ -90,8 +90,8 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	if !bridge.ValidName(name) {
 		return nil, &bridge.ConfigError{Key: "name", Text: fmt.Sprintf("%.80q is no name", name), Allowed: "1 to 64 of a-z 0-9 _"}
 	}
-	if deps.Origin == nil || deps.Local == nil || deps.Dial == nil || deps.Queue == nil || deps.DeadLetters == nil {
-		return nil, errors.New("uplink: origin, local session, dial function and queues are required")
+	if deps.Origin == nil || deps.Local == nil || deps.Sink == nil || deps.Queue == nil || deps.DeadLetters == nil {
+		return nil, errors.New("uplink: origin, local session, sink and queues are required")
 	}
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -99,19 +99,13 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	if deps.Now == nil {
 		deps.Now = time.Now
 	}
-	if cfg.Realm != "" {
-		deps.Session.Realm = wamp.URI(cfg.Realm)
-	}
-	u := &Uplink{
-		name: name, cfg: cfg.WithDefaults(), deps: deps, log: log.With("uplink", name),
-		ready: make(chan struct{}), rare: ratelog.New(log.With("uplink", name), time.Minute, deps.Now), link: bridge.NewLink(deps.Now),
-	}
-	var err error
-	u.client, err = client.New(client.Config{Dial: u.dial, Session: deps.Session, OnState: u.onState}, u.log)
-	if err != nil {
-		return nil, fmt.Errorf("uplink %s: %w", name, err)
-	}
-	return u, nil
+	log = log.With("uplink", name)
+	cfg = cfg.WithDefaults()
+	return &Uplink{
+		name: name, cfg: cfg, deps: deps, log: log, ready: make(chan struct{}),
+		filter: newFilter(cfg, wamp.URI("gantry."+deps.Origin.Gateway()+".")), limit: newLimiter(cfg.Rate), lane: newLane(),
+		rare: ratelog.New(log, time.Minute, deps.Now), link: bridge.NewLink(deps.Now),
+	}, nil
 }
 
 // Name returns the uplink's name.
@@ -134,7 +128,7 @@ func (u *Uplink) topic(class, name string) wamp.URI {
 // closeTimeout bounds the parting words to the local router.
 const closeTimeout = time.Second
 
-// Run forwards events and serves procedures until ctx ends; then it returns nil.
+// Run forwards events until ctx ends; then it returns nil.
 // It returns an error when the local session refuses it or ends. It may be
 // called once.
 func (u *Uplink) Run(ctx context.Context) error {
@@ -145,15 +139,11 @@ func (u *Uplink) Run(ctx context.Context) error {
 		defer cancel()
 		leave(lctx)
 	}()
-	if err == nil {
-		err = u.serve(ctx)
-	}
 	if err != nil {
 		return fmt.Errorf("uplink %s: %w", u.name, err)
 	}
 	close(u.ready)
-	g.Go(func() error { return u.client.Run(ctx) })
-	g.Go(func() error { return u.send(ctx) })
+	g.Go(func() error { return u.connect(ctx) })
 	g.Go(func() error { return u.announce(ctx) })
 	g.Go(func() error {
 		select {
@@ -166,71 +156,8 @@ func (u *Uplink) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
-// subscribe begins to store events. leave ends what it has begun.
-func (u *Uplink) subscribe(ctx context.Context) (leave func(context.Context), err error) {
-	var undo []func(context.Context) error
-	leave = func(ctx context.Context) {
-		for _, f := range undo {
-			// The session may be gone, and the subscriptions with it.
-			_ = f(ctx)
-		}
-	}
-	for _, class := range u.cfg.Forward {
-		// What was published before, by devices that started first, is kept by the
-		// local router at least in its last value.
-		opts := wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: retained(class)}
-		f, err := u.deps.Local.Subscribe(ctx, u.prefix(class), opts, u.storer(ctx, class))
-		if err != nil {
-			return leave, err
-		}
-		undo = append(undo, f)
-	}
-	return leave, nil
-}
-
-// storer returns the handler that puts the events of a class into the queue. It
-// blocks while the queue has no room; the local router then stops reading from
-// those who publish.
-func (u *Uplink) storer(ctx context.Context, class string) wamp.EventHandler {
-	prefix, urgent, retain := u.prefix(class), u.cfg.Buffer.confirmed(class), retained(class)
-	var buf []byte // the handler runs in one goroutine, and the queue copies
-	return func(ev *wamp.Event) {
-		if !prefix.Matches(wamp.MatchPrefix, ev.Details.Topic) {
-			return
-		}
-		r := record{topic: ev.Details.Topic, retain: retain, payload: ev.Payload, passthru: ev.Details.Passthru}
-		if r.payload.Format() == wamp.NoFormat {
-			var err error
-			if r.payload, err = serialize.Encode(wamp.CBOR, ev.Payload); err != nil {
-				u.unfit.Add(1)
-				u.complain("an event cannot be stored", "topic", string(r.topic), "error", err)
-				return
-			}
-		}
-		buf = r.append(buf[:0])
-		if _, err := u.deps.Queue.Enqueue(ctx, buf, urgent); err == nil {
-			u.stored.Add(1)
-		} else if ctx.Err() == nil {
-			u.unfit.Add(1)
-			u.complain("an event was not stored", "topic", string(r.topic), "error", err)
-		}
-	}
-}
-
 // complain writes a warning, the same one at most once a minute.
 func (u *Uplink) complain(text string, args ...any) { u.rare.Warn(text, args...) }
-
-// onState is told by the client of every change.
-func (u *Uplink) onState(online bool, err error) {
-	switch {
-	case online:
-		u.link.Set(bridge.Online, "")
-	case err != nil:
-		u.link.Set(bridge.Offline, err.Error())
-	default:
-		u.link.Set(bridge.Offline, "connection lost")
-	}
-}
 
 // announce publishes the state of the link locally, as a state event of the
 // device "uplink_<name>".

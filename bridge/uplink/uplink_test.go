@@ -16,6 +16,7 @@ import (
 
 	"gantry/bridge"
 	"gantry/bridge/uplink"
+	"gantry/bridge/uplink/wamplink"
 	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/client"
@@ -171,10 +172,14 @@ func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Con
 	if cfg.URL == "" {
 		cfg.URL = "ws://far/ws"
 	}
-	s.up, err = uplink.New("hq", cfg, uplink.Deps{
-		Origin: origin, Local: s.own, Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"},
-		Queue: s.queue, DeadLetters: s.dead,
+	sink, err := wamplink.New(wamplink.Config{
+		Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"}, Stream: "g1/" + s.queue.ID(),
+		Commands: uplink.NewCommands("g1", cfg.WithDefaults().Serve, s.own),
 	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.up, err = uplink.New("hq", cfg, uplink.Deps{Origin: origin, Local: s.own, Sink: sink, Queue: s.queue, DeadLetters: s.dead}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,19 +6,35 @@ import (
 	"time"
 )
 
-// maxInFlight bounds the bytes of records that wait for their answer; a single
-// larger record travels alone.
-const maxInFlight = 4 << 20
+const (
+	// minInFlight and maxInFlight bound the bytes of records that wait for their
+	// answer; a single larger record travels alone.
+	minInFlight = 4 << 10
+	maxInFlight = 4 << 20
+	// queueing is how much longer than the quickest answer of late one may take
+	// before less is sent at a time: what waits in the buffers of a slow link delays
+	// everything behind it.
+	queueing = 300 * time.Millisecond
+	// memory is for how long the quickest answer is remembered: the way may have
+	// become another.
+	memory = 30 * time.Second
+)
 
-// window keeps the records that have been sent and not been answered, in the
-// order of the queue.
+// window keeps the records that have been sent and not been answered, in the order
+// of the queue. How many bytes they may have depends on how fast the answers come.
 type window struct {
-	max int
+	max int // records
 
 	mu      sync.Mutex // guards what follows
 	flights []flight
 	bytes   int
+	limit   int           // of bytes
 	room    chan struct{} // closed when there is more room; nil while nobody waits
+
+	quickest time.Duration // answer since noted
+	noted    time.Time
+	shrunk   uint64    // the last record on its way when the limit was lowered
+	moved    time.Time // when the last answer came, or the window was made
 }
 
 type flight struct {
@@ -28,11 +44,16 @@ type flight struct {
 	done bool
 }
 
-// add enters a record once there is room, or returns ctx's error.
-func (w *window) add(ctx context.Context, seq uint64, size int) error {
+func newWindow(records int) *window {
+	return &window{max: records, limit: minInFlight, moved: time.Now()}
+}
+
+// add enters the first records of a batch, at least one, as soon as there is room,
+// and returns how many; or ctx's error.
+func (w *window) add(ctx context.Context, batch []item) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.flights) > 0 && (len(w.flights) >= w.max || w.bytes+size > maxInFlight) {
+	for len(w.flights) > 0 && !w.fits(batch[0].size()) {
 		if w.room == nil {
 			w.room = make(chan struct{})
 		}
@@ -44,13 +65,19 @@ func (w *window) add(ctx context.Context, seq uint64, size int) error {
 		}
 		w.mu.Lock()
 		if err := ctx.Err(); err != nil {
-			return err
+			return 0, err
 		}
 	}
-	w.flights = append(w.flights, flight{seq: seq, size: size, sent: time.Now()})
-	w.bytes += size
-	return nil
+	now, n := time.Now(), 0
+	for n == 0 || n < len(batch) && w.fits(batch[n].size()) {
+		w.flights = append(w.flights, flight{seq: batch[n].seq, size: batch[n].size(), sent: now})
+		w.bytes += batch[n].size()
+		n++
+	}
+	return n, nil
 }
+
+func (w *window) fits(size int) bool { return len(w.flights) < w.max && w.bytes+size <= w.limit }
 
 // done notes that a record has been dealt with. cursor is the last record before
 // which there is none that has not, if that is a new one, else 0.
@@ -60,7 +87,10 @@ func (w *window) done(seq uint64) (cursor uint64) {
 	n := 0
 	for i := range w.flights {
 		f := &w.flights[i]
-		f.done = f.done || f.seq == seq
+		if f.seq == seq && !f.done {
+			f.done = true
+			w.adapt(f)
+		}
 		if f.done && n == i {
 			n++
 			cursor = f.seq
@@ -78,6 +108,25 @@ func (w *window) done(seq uint64) (cursor uint64) {
 	return cursor
 }
 
+// adapt learns from the time that an answer took: the limit doubles in the time of
+// one answer while the way is free, and shrinks, once for all that was on its way, as
+// soon as records wait in buffers. mu is held.
+func (w *window) adapt(f *flight) {
+	now := time.Now()
+	took := now.Sub(f.sent)
+	w.moved = now
+	if w.quickest == 0 || took < w.quickest || now.Sub(w.noted) > memory {
+		w.quickest, w.noted = max(took, 1), now
+	}
+	switch {
+	case took <= w.quickest+queueing/2:
+		w.limit = min(w.limit+f.size, maxInFlight)
+	case took > w.quickest+queueing && f.seq > w.shrunk:
+		w.limit = max(w.limit/2, minInFlight)
+		w.shrunk = w.flights[len(w.flights)-1].seq
+	}
+}
+
 // oldest returns how long the first record has been waiting, 0 when none is.
 func (w *window) oldest() time.Duration {
 	w.mu.Lock()
@@ -86,4 +135,11 @@ func (w *window) oldest() time.Duration {
 		return 0
 	}
 	return time.Since(w.flights[0].sent)
+}
+
+// idle returns how long ago the last answer came.
+func (w *window) idle() time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return time.Since(w.moved)
 }

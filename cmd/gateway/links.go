@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 
 	"gantry/bridge"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/uplink"
+	"gantry/bridge/uplink/wamplink"
 	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/auth"
@@ -75,23 +77,8 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 		if q.session, err = r.join(ctx, "uplink_"+q.name, transport.PipeConfig{Lossless: true}); err != nil {
 			return err
 		}
-		dial := transport.DialConfig{Formats: []wamp.Format{formats[cfg.Serializer]}}
-		if dial.TLS, err = trust(cfg.CA); err != nil {
+		if err := r.newUplink(q, cfg, origin); err != nil {
 			return fmt.Errorf("uplink %s: %w", q.name, err)
-		}
-		proofs, err := uplinkProofs(cfg)
-		if err != nil {
-			return fmt.Errorf("uplink %s: %w", q.name, err)
-		}
-		q.uplink, err = uplink.New(q.name, cfg, uplink.Deps{
-			Origin:  origin,
-			Local:   q.session,
-			Dial:    func(ctx context.Context) (wamp.Peer, error) { return transport.Dial(ctx, cfg.URL, dial) },
-			Session: client.SessionConfig{Realm: r.realm(), AuthID: r.cfg.Gateway.Name, Auth: proofs},
-			Queue:   q.outbox, DeadLetters: q.dead,
-		}, r.log.With("room", "uplink"))
-		if err != nil {
-			return err
 		}
 		r.back.run("uplink "+q.name, q.uplink.Run)
 		select {
@@ -111,6 +98,41 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 	}
 	_, err = uplink.ServeStatus(ctx, s, r.cfg.Gateway.Name, all)
 	return err
+}
+
+// newUplink makes an uplink with the sink of its kind.
+func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) error {
+	log := r.log.With("room", "uplink")
+	sink, err := r.wampSink(q, cfg, uplink.NewCommands(r.cfg.Gateway.Name, cfg.Serve, q.session), log)
+	if err != nil {
+		return err
+	}
+	q.uplink, err = uplink.New(q.name, cfg, uplink.Deps{
+		Origin: origin, Local: q.session, Sink: sink, Queue: q.outbox, DeadLetters: q.dead,
+	}, log)
+	return err
+}
+
+func (r *run) wampSink(q *queued, cfg uplink.Config, commands *uplink.Commands, log *slog.Logger) (uplink.Sink, error) {
+	dial := transport.DialConfig{Formats: []wamp.Format{formats[cfg.Serializer]}}
+	var err error
+	if dial.TLS, err = trust(cfg.CA); err != nil {
+		return nil, err
+	}
+	proofs, err := uplinkProofs(cfg)
+	if err != nil {
+		return nil, err
+	}
+	realm := r.realm()
+	if cfg.Realm != "" {
+		realm = wamp.URI(cfg.Realm)
+	}
+	return wamplink.New(wamplink.Config{
+		Dial:     func(ctx context.Context) (wamp.Peer, error) { return transport.Dial(ctx, cfg.URL, dial) },
+		Session:  client.SessionConfig{Realm: realm, AuthID: r.cfg.Gateway.Name, Auth: proofs, Log: log},
+		Stream:   r.cfg.Gateway.Name + "/" + q.outbox.ID(),
+		Commands: commands,
+	}, log.With("uplink", q.name))
 }
 
 // uplinkProofs returns what an uplink logs in with; nil for an anonymous one.
@@ -198,6 +220,9 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 		{"stored", "gantry_uplink_stored_total", counter, "Events put into the queue."},
 		{"sent", "gantry_uplink_sent_total", counter, "Events acknowledged by the far router."},
 		{"replayed", "gantry_uplink_replayed_total", counter, "Events sent that were older than the connection."},
+		{"live", "gantry_uplink_live_total", counter, "Newest values sent past the queue."},
+		{"filtered", "gantry_uplink_filtered_total", counter, "Events that the filters left out."},
+		{"connections", "gantry_uplink_connections_total", counter, "Connections made."},
 		{"refused", "gantry_uplink_refused_total", counter, "Refusals by the far router."},
 		{"unfit", "gantry_uplink_unfit_total", counter, "Events that could not be stored."},
 		{"dropped", "gantry_uplink_dropped_total", counter, "Events dropped because the queue was full or too old."},

@@ -297,6 +297,17 @@ func (s *Session) PublishAcknowledged(ctx context.Context, topic wamp.URI, opts 
 	return ack.Publication, nil
 }
 
+// PublishLater publishes with opts.Acknowledge and returns when the message has been
+// handed to the connection. answered is called with nil or the router's error when
+// the answer comes, by the goroutine that reads, so it must not block; it is not
+// called when the session ends before, or when PublishLater returns an error.
+func (s *Session) PublishLater(ctx context.Context, topic wamp.URI, opts wamp.PublishOptions, p wamp.Payload, answered func(error)) error {
+	opts.Acknowledge = true
+	r := &request{onReply: func(m wamp.Message) { answered(wrap("publish", topic, s.replyError(m))) }}
+	_, err := s.send(ctx, r, &wamp.Publish{Options: opts, Topic: topic, Payload: p})
+	return wrap("publish", topic, err)
+}
+
 func wrap(op string, uri wamp.URI, err error) error {
 	if err == nil {
 		return nil

@@ -1,0 +1,226 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"gantry/bridge"
+	"gantry/internal/backoff"
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+const (
+	// connectTimeout bounds one attempt to connect.
+	connectTimeout = 20 * time.Second
+	// stable is how long a connection must last for the next attempt to be quick
+	// again.
+	stable = time.Minute
+	// ackTimeout is how long an event may wait for its answer before the connection
+	// is given up.
+	ackTimeout = 30 * time.Second
+	// readLimit is how many records are taken from the queue at a time.
+	readLimit = 256
+)
+
+var errStuck = errors.New("the far side does not acknowledge")
+
+// connect makes one connection after the other and empties the queue over them.
+func (u *Uplink) connect(ctx context.Context) error {
+	wait := backoff.New(backoff.Config{Min: time.Second, Max: time.Minute}, u.deps.Random)
+	for {
+		began := time.Now()
+		err := u.once(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if before, _ := u.link.State(); before.State != bridge.Offline || before.Reason != err.Error() {
+			u.log.Warn("not connected; trying again", "error", err)
+		}
+		u.link.Set(bridge.Offline, err.Error())
+		if time.Since(began) >= stable {
+			wait.Reset()
+		}
+		if wait.Wait(ctx) != nil {
+			return nil
+		}
+	}
+}
+
+// once makes a connection and uses it until it ends. It returns why it did.
+func (u *Uplink) once(ctx context.Context) error {
+	cctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	c, err := u.deps.Sink.Connect(cctx)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	u.connections.Add(1)
+	u.link.Set(bridge.Online, "")
+	u.log.Info("connected")
+	return u.drain(ctx, c)
+}
+
+// item is what Read hands out.
+type item struct {
+	epoch, seq uint64
+	record     []byte
+	lost       uint64
+}
+
+func (it *item) size() int { return len(it.record) }
+
+// drain sends what is in the queue and what comes, until the connection ends or
+// does not answer. It returns why it ended.
+func (u *Uplink) drain(outer context.Context, c Conn) error {
+	ctx, end := context.WithCancelCause(outer)
+	w := newWindow(u.cfg.Window)
+	counters := u.deps.Queue.Counters()
+	after, history := counters["acknowledged"], mark{counters["appended"], time.Now()}
+	u.lane.position.Store(after)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer end(nil)
+	tasks.Go(func() { end(watch(ctx, c, w)) })
+	if !u.cfg.NoLive {
+		tasks.Go(func() { u.overtake(ctx, c, w, history) })
+	}
+	for ctx.Err() == nil {
+		var batch []item
+		err := u.deps.Queue.Read(ctx, after, readLimit, func(epoch, seq uint64, b []byte, lost uint64) {
+			batch = append(batch, item{epoch, seq, b, lost})
+			after = seq
+		})
+		if err != nil && ctx.Err() == nil {
+			u.complain("the queue cannot be read", "error", err)
+			return err
+		}
+		for len(batch) > 0 && ctx.Err() == nil {
+			n, err := u.send(ctx, c, w, batch, history.seq, end)
+			if err != nil {
+				end(err)
+			}
+			batch = batch[n:]
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// watch returns when the connection ends, or leaves an event unanswered for too
+// long, and why.
+func watch(ctx context.Context, c Conn, w *window) error {
+	tick := time.NewTicker(ackTimeout / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.Done():
+			if err := c.Err(); err != nil {
+				return err
+			}
+			return wamp.ErrClosed
+		case <-tick.C:
+			if w.oldest() > ackTimeout {
+				return errStuck
+			}
+		}
+	}
+}
+
+// send sends the first items of a batch, as many as the window takes, and returns
+// how many.
+func (u *Uplink) send(ctx context.Context, c Conn, w *window, batch []item, history uint64, end context.CancelCauseFunc) (int, error) {
+	if err := u.limit.wait(ctx); err != nil {
+		return 0, err
+	}
+	if u.limit.set() {
+		batch = batch[:1]
+	}
+	n, err := w.add(ctx, batch)
+	if err != nil {
+		return 0, err
+	}
+	records := make([]record, 0, n)
+	events := make([]Event, 0, n)
+	for _, it := range batch[:n] {
+		u.limit.take(it.size())
+		r, ok := u.unpack(it)
+		if err := u.hold(ctx, &r); err != nil {
+			return 0, err
+		}
+		if !ok {
+			u.dispose(ctx, w, it.seq, u.bury(ctx, it.record))
+			continue
+		}
+		e := Event{
+			Topic: r.topic, Epoch: it.epoch, Seq: it.seq, Retain: r.retain, Replay: it.seq <= history,
+			Payload: r.payload, Passthru: r.passthru,
+		}
+		if e.Replay {
+			e.Payload = withReplay(e.Payload)
+		}
+		records, events = append(records, r), append(events, e)
+	}
+	u.lane.position.Store(batch[n-1].seq)
+	if len(events) == 0 {
+		return n, nil
+	}
+	return n, c.Send(ctx, events, func(i int, err error) {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := u.settle(ctx, w, &events[i], &records[i], err); err != nil {
+			end(err)
+		}
+	})
+}
+
+// settle deals with the answer to an event.
+func (u *Uplink) settle(ctx context.Context, w *window, e *Event, r *record, answer error) error {
+	if answer == nil {
+		u.sent.Add(1)
+		if e.Replay {
+			u.replayed.Add(1)
+		}
+		u.dispose(ctx, w, e.Seq, nil)
+		return nil
+	}
+	u.refused.Add(1)
+	u.complain("the far side refuses an event", "topic", string(r.topic), "error", answer)
+	err := u.again(ctx, *r, answer)
+	u.dispose(ctx, w, e.Seq, err)
+	return err
+}
+
+// unpack returns the event of an item; ok is false for one that cannot be read.
+func (u *Uplink) unpack(it item) (r record, ok bool) {
+	if it.lost == 0 {
+		r, err := parseRecord(it.record)
+		return r, err == nil
+	}
+	// The receivers learn of the hole where it is.
+	u.lost.Add(it.lost)
+	u.log.Warn("events were lost from the queue", "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost)
+	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, wamp.Dict{
+		"ts": u.deps.Now().UnixMicro(), "from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost,
+	}))
+	return record{topic: u.topic("alarm", "gap"), payload: p}, err == nil
+}
+
+// dispose moves the cursor past a record that has been dealt with. With an error
+// it has not been, and the next connection gets it again.
+func (u *Uplink) dispose(ctx context.Context, w *window, seq uint64, err error) {
+	if err != nil {
+		u.complain("a refused event could not be kept", "error", err)
+		return
+	}
+	if cursor := w.done(seq); cursor != 0 {
+		if err := u.deps.Queue.Ack(ctx, cursor); err != nil {
+			u.complain("the cursor could not be moved", "error", err)
+		}
+	}
+}

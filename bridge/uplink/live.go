@@ -1,0 +1,210 @@
+package uplink
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+const (
+	// behind is how old the next record of the queue must be for live values to go
+	// past it.
+	behind = 3 * time.Second
+	// alive is how long ago an answer must have come: a connection that is stuck is
+	// not made better by more.
+	alive = 2 * time.Second
+	// liveTick is how often that is looked at.
+	liveTick = 250 * time.Millisecond
+	// liveTopics bounds the topics whose newest value is kept; liveBatch is how many
+	// bytes of them are on their way at a time.
+	liveTopics = 4096
+	liveBatch  = 2 << 10
+)
+
+// liveKey marks the envelope of an event that has gone past the queue.
+const liveKey = "live"
+
+// lane keeps the newest value of each point that waits in the queue, to be sent
+// ahead of it while that takes long.
+type lane struct {
+	position atomic.Uint64 // the last record that was sent
+
+	mu     sync.Mutex // guards what follows
+	newest map[wamp.URI]liveValue
+	order  []wamp.URI    // the keys of newest, the longest waiting first
+	marks  []mark        // how far the queue was when, not denser than liveTick
+	more   chan struct{} // capacity 1
+}
+
+type liveValue struct {
+	seq    uint64
+	record []byte
+}
+
+// mark says that the queue had got as far as seq at a time.
+type mark struct {
+	seq uint64
+	at  time.Time
+}
+
+func newLane() *lane {
+	return &lane{newest: map[wamp.URI]liveValue{}, more: make(chan struct{}, 1)}
+}
+
+// put notes a value that has got the number seq in the queue. record is copied.
+func (l *lane) put(topic wamp.URI, seq uint64, record []byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); len(l.marks) == 0 || now.Sub(l.marks[len(l.marks)-1].at) >= liveTick {
+		l.marks = append(l.marks, mark{seq, now})
+	}
+	v, known := l.newest[topic]
+	if !known {
+		if len(l.newest) >= liveTopics {
+			return
+		}
+		l.order = append(l.order, topic)
+	}
+	l.newest[topic] = liveValue{seq, append(v.record[:0], record...)}
+	select {
+	case l.more <- struct{}{}:
+	default:
+	}
+}
+
+// late reports whether the next record to be sent is older than behind. history is
+// the last record that is older than the connection, made at.
+func (l *lane) late(history mark) bool {
+	position := l.position.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if position < history.seq {
+		return now.Sub(history.at) > behind
+	}
+	// The last mark that is old enough is the one that counts.
+	i := 0
+	for i+1 < len(l.marks) && now.Sub(l.marks[i+1].at) > behind {
+		i++
+	}
+	l.marks = append(l.marks[:0], l.marks[i:]...)
+	return len(l.marks) > 0 && now.Sub(l.marks[0].at) > behind && position < l.marks[0].seq
+}
+
+// take returns records of values that have not been sent in their turn, up to
+// liveBatch bytes of them.
+func (l *lane) take() (records [][]byte) {
+	position := l.position.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	size, n := 0, 0
+	for _, topic := range l.order {
+		if size >= liveBatch {
+			break
+		}
+		n++
+		v := l.newest[topic]
+		delete(l.newest, topic)
+		if v.seq > position {
+			records = append(records, v.record)
+			size += len(v.record)
+		}
+	}
+	l.order = append(l.order[:0], l.order[n:]...)
+	return records
+}
+
+// clear forgets the values that have been sent in their turn.
+func (l *lane) clear() {
+	position := l.position.Load()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := l.order[:0]
+	for _, topic := range l.order {
+		if l.newest[topic].seq > position {
+			kept = append(kept, topic)
+		} else {
+			delete(l.newest, topic)
+		}
+	}
+	l.order = kept
+}
+
+// overtake sends live values for as long as ctx runs, while the queue is late.
+func (u *Uplink) overtake(ctx context.Context, c Conn, w *window, history mark) {
+	tick := time.NewTicker(liveTick)
+	defer tick.Stop()
+	late := false
+	for {
+		more := u.lane.more
+		if !late {
+			more = nil
+		}
+		select {
+		case <-more:
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		late = u.lane.late(history) && w.idle() < alive
+		if !late {
+			u.lane.clear()
+			continue
+		}
+		for records := u.lane.take(); len(records) > 0; records = u.lane.take() {
+			if !u.sendLive(ctx, c, records) {
+				return
+			}
+		}
+	}
+}
+
+// sendLive sends a batch of live values and waits until the far world has them.
+func (u *Uplink) sendLive(ctx context.Context, c Conn, records [][]byte) bool {
+	events := make([]Event, 0, len(records))
+	for _, b := range records {
+		r, err := parseRecord(b)
+		if err != nil {
+			continue
+		}
+		if p, ok := withoutNumbers(r.payload); ok {
+			events = append(events, Event{Topic: r.topic, Live: true, Payload: p, Passthru: r.passthru})
+			u.limit.take(len(b))
+		}
+	}
+	if len(events) == 0 {
+		return ctx.Err() == nil
+	}
+	left := make(chan struct{}, len(events)) // one for each answer
+	err := c.Send(ctx, events, func(int, error) { left <- struct{}{} })
+	if err != nil {
+		return false
+	}
+	for range events {
+		select {
+		case <-left:
+		case <-ctx.Done():
+			return false
+		}
+	}
+	u.live.Add(uint64(len(events)))
+	return true
+}
+
+// withoutNumbers returns an envelope without its place in the stream, marked as
+// live. A payload without numbers is none of a reading.
+func withoutNumbers(p wamp.Payload) (wamp.Payload, bool) {
+	args, kwargs, err := serialize.Values(p)
+	if err != nil || kwargs == nil {
+		return wamp.Payload{}, false
+	}
+	delete(kwargs, "seq")
+	delete(kwargs, "ep")
+	kwargs[liveKey] = true
+	p, err = serialize.Encode(wamp.CBOR, wamp.Values(args, kwargs))
+	return p, err == nil
+}
