@@ -160,7 +160,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 	}
 	if o.active != nil {
 		if err := o.active.put(chunks); err == nil {
-			o.active.newest = o.s.now()
+			o.active.newest = o.s.ageing.now()
 			return nil
 		}
 		// What a failed commit has left on disk is not known, and the kernel may
@@ -173,7 +173,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 	if err != nil {
 		return err
 	}
-	seg.newest = o.s.now()
+	seg.newest = o.s.ageing.now()
 	o.active, o.activeAt = seg, o.now()
 	o.segMu.Lock()
 	defer o.segMu.Unlock()
@@ -335,12 +335,8 @@ func (o *Outbox) sweep() {
 	}
 }
 
-// clockSet is a time before which no clock is right: a board without a battery
-// begins at 1970 or where it stopped.
-const clockSet = 1_767_225_600 // 2026-01-01
-
 func (o *Outbox) tooOld(seg *segment) bool {
-	now := o.s.now()
+	now := o.s.ageing.now()
 	return o.cfg.MaxAge > 0 && seg != o.active && seg.newest.Unix() > clockSet && now.Sub(seg.newest) > o.cfg.MaxAge
 }
 

@@ -136,6 +136,7 @@ type Store struct {
 	epoch   uint64
 	deflate deflater
 	now     func() time.Time
+	ageing  *ageClock
 	closed  atomic.Bool
 
 	mu      sync.Mutex // guards what follows
@@ -161,6 +162,7 @@ func Open(cfg Config) (*Store, error) {
 	if s.cfg.Events == nil {
 		s.cfg.Events = func(Event) {}
 	}
+	s.ageing = &ageClock{wall: s.now}
 	var err error
 	if s.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
