@@ -22,12 +22,23 @@ type Garbage struct {
 	Sample string
 }
 
+// Trip says where a Link panics: a driver might trip over what it has just received.
+type Trip uint8
+
+// Where a Link panics. The zero value is nowhere.
+const (
+	InUp Trip = iota + 1
+	InEmit
+)
+
 // Link is a drivers.Link that keeps what it is told. The zero value is ready. It
 // is safe for concurrent use.
 type Link struct {
 	// Hold, if not nil, is what Emit waits for before it returns, as at a hub
 	// that is busy. It is not changed once the link is in use.
 	Hold <-chan struct{}
+	// Panics is where it panics. It is not changed once the link is in use.
+	Panics Trip
 
 	mu       sync.Mutex // guards the rest
 	ups      int
@@ -39,11 +50,19 @@ type Link struct {
 var _ drivers.Link = (*Link)(nil)
 
 // Up implements drivers.Link.
-func (l *Link) Up() { l.change(func() { l.ups++ }) }
+func (l *Link) Up() {
+	l.change(func() { l.ups++ })
+	if l.Panics == InUp {
+		panic(l.Panics)
+	}
+}
 
 // Emit implements drivers.Link.
 func (l *Link) Emit(r drivers.Reading) {
 	l.change(func() { l.readings = append(l.readings, r) })
+	if l.Panics == InEmit {
+		panic(l.Panics)
+	}
 	if l.Hold != nil {
 		<-l.Hold
 	}

@@ -2,10 +2,12 @@ package drivertest
 
 import (
 	"context"
+	"errors"
 	"os"
 	"reflect"
 	"regexp"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -30,6 +32,7 @@ func Test(t *testing.T, open func(t *testing.T) drivers.Driver) {
 		"unknown names are refused":                       unknown,
 		"a shared wire takes many requests at a time":     sharing,
 		"a hundred runs leave nothing behind":             again,
+		"a panic ends its run and nothing else":           panics,
 	} {
 		t.Run(name, func(t *testing.T) { f(t, open(t)) })
 	}
@@ -368,10 +371,60 @@ func again(t *testing.T, d drivers.Driver) {
 		stop()
 	}
 	once(true)
-	goroutines, descriptors := runtime.NumGoroutine(), countDescriptors()
-	for i := range 100 {
-		once(i%4 != 0)
+	leavesNothing(t, func() {
+		for i := range 100 {
+			once(i%4 != 0)
+		}
+	})
+}
+
+// panics lets runs panic, in the goroutine of Run or in one of the driver's own, which
+// would end this test program if the driver did not catch it. Afterwards the driver
+// has to work as if nothing had been.
+func panics(t *testing.T, d drivers.Driver) {
+	trip := func(at Trip) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), Patience)
+		defer cancel()
+		err := drivers.Contain(func() error { return d.Run(ctx, &Link{Panics: at}) })
+		var p *drivers.PanicError
+		if !errors.As(err, &p) || p.Value != at {
+			t.Fatalf("Run returned %v instead of the panic", err)
+		}
 	}
+	where := []Trip{InUp}
+	if sendsByItself(d) {
+		where = append(where, InEmit)
+	}
+	works := func() {
+		t.Helper()
+		link := &Link{}
+		stop := run(t, d, link)
+		link.WaitUp(t, 1)
+		stop()
+	}
+	works()
+	leavesNothing(t, func() {
+		for range 5 {
+			for _, at := range where {
+				trip(at)
+			}
+		}
+		works()
+	})
+}
+
+// sendsByItself reports whether d has readings that nobody asks for.
+func sendsByItself(d drivers.Driver) bool {
+	_, polled := d.(drivers.Reader)
+	return !polled && slices.ContainsFunc(d.Describe().Points, func(p drivers.Point) bool { return p.Readable })
+}
+
+// leavesNothing runs f and checks that it leaves neither goroutines nor descriptors.
+func leavesNothing(t *testing.T, f func()) {
+	t.Helper()
+	goroutines, descriptors := runtime.NumGoroutine(), countDescriptors()
+	f()
 	// What ended a moment ago may still be counted, and so may the other end of a
 	// connection, if the device is simulated in this process.
 	late := time.Now().Add(Prompt)

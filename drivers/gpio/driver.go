@@ -158,9 +158,13 @@ func (d *Driver) Run(ctx context.Context, link drivers.Link) error {
 	for _, p := range d.points {
 		switch p.kind {
 		case kindInput, kindCounter:
-			g.Go(func() error { return d.watch(gctx, p, link) })
+			g.Go(func() error {
+				return drivers.Contain(func() error { return d.watch(gctx, p, link) })
+			})
 		case kindPWM:
-			g.Go(func() error { return d.modulate(gctx, p) })
+			g.Go(func() error {
+				return drivers.Contain(func() error { return d.modulate(gctx, p) })
+			})
 		}
 	}
 	g.Go(func() error {

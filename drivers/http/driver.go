@@ -78,6 +78,7 @@ func (d *Driver) Run(ctx context.Context, link drivers.Link) error {
 
 func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 	var lost <-chan struct{}
+	var fault <-chan error
 	if d.plan.base != "" {
 		dev, release, err := d.open()
 		if err != nil {
@@ -93,20 +94,21 @@ func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
 	}
 	defer d.gate.Open(ctx)()
 	if s := d.plan.hook(); s != nil {
-		leave, err := d.receive(s, link)
-		if err != nil {
+		var leave func()
+		var err error
+		if fault, leave, err = d.receive(s, link); err != nil {
 			return err
 		}
 		defer leave()
-		if d.plan.base == "" {
-			<-ctx.Done() // up when it posts
-			return nil
-		}
 	}
-	link.Up()
+	if d.plan.base != "" { // otherwise it is up when it posts
+		link.Up()
+	}
 	select {
 	case <-ctx.Done():
 		return nil
+	case err := <-fault:
+		return err
 	case <-lost:
 		return fmt.Errorf("%w: it has not answered %d requests in a row", drivers.ErrOffline, maxLosses)
 	}

@@ -96,28 +96,38 @@ type receiver struct {
 	rate  limiter
 	turns chan struct{} // holds one token for each post that waits for the hub
 	log   *ratelog.Log
+	fault chan error // capacity 1: a panic, which ends the run; more than one are one
 
 	up sync.Once
 }
 
-// receive has the gateway hand over what is posted, until leave is called.
-func (d *Driver) receive(s *source, link drivers.Link) (leave func(), err error) {
+// receive has the gateway hand over what is posted, until leave is called. What comes
+// from fault ends the run.
+func (d *Driver) receive(s *source, link drivers.Link) (fault <-chan error, leave func(), err error) {
 	if d.env.Mount == nil {
-		return nil, errors.New("hook: there is no port that the device could post to")
+		return nil, nil, errors.New("hook: there is no port that the device could post to")
 	}
 	key, err := web.Key("hook.secret", s.hook.cfg.Secret)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	r := &receiver{source: s, d: d, link: link, turns: make(chan struct{}, maxPosts),
 		door: web.Doorkeeper{Header: s.hook.cfg.Header, Query: s.hook.cfg.Query, Token: key},
-		rate: limiter{rate: s.hook.rate}, log: ratelog.New(d.env.Log, time.Minute, d.env.Now)}
-	return d.env.Mount("/hook/"+d.env.Device, r)
+		rate: limiter{rate: s.hook.rate}, log: ratelog.New(d.env.Log, time.Minute, d.env.Now),
+		fault: make(chan error, 1)}
+	leave, err = d.env.Mount("/hook/"+d.env.Device, r)
+	return r.fault, leave, err
 }
 
 // ServeHTTP answers one post.
 func (r *receiver) ServeHTTP(w nethttp.ResponseWriter, req *nethttp.Request) {
-	status, say := r.serve(w, req)
+	status, say := nethttp.StatusInternalServerError, "the driver has failed"
+	if err := drivers.Contain(func() error { status, say = r.serve(w, req); return nil }); err != nil {
+		select {
+		case r.fault <- err:
+		default:
+		}
+	}
 	h := w.Header()
 	h.Set("Content-Type", typeText)
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -172,7 +172,7 @@ func (d *device) live(ctx context.Context) (upFor time.Duration, gone <-chan str
 
 // lost reports the loss of the device.
 func (d *device) lost(ctx context.Context, state State, cause error) {
-	var p *panicError
+	var p *drivers.PanicError
 	if errors.As(cause, &p) {
 		d.count.panics.Add(1)
 		d.replaceDriver()
@@ -215,7 +215,7 @@ func (d *device) replaceDriver() {
 		return
 	}
 	var fresh drivers.Driver
-	err := contain(func() (err error) {
+	err := drivers.Contain(func() (err error) {
 		fresh, err = d.renew()
 		return err
 	})

@@ -158,16 +158,16 @@ func (f *finds) supervise(ctx context.Context, src *Source) {
 	log := f.hub.log.With("source", src.Name)
 	for {
 		began := f.hub.now()
-		err := contain(func() error { return src.Finder.Run(ctx, &reporter{f, src}) })
+		err := drivers.Contain(func() error { return src.Finder.Run(ctx, &reporter{f, src}) })
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil {
 			err = errEnded
 		}
-		var p *panicError
+		var p *drivers.PanicError
 		if errors.As(err, &p) {
-			log.Error("finder panicked", "panic", p.Error(), "stack", string(p.stack))
+			log.Error("finder panicked", "panic", p.Error(), "stack", string(p.Stack))
 		} else {
 			f.quiet.Warn("source of devices lost", "source", src.Name, "error", err)
 		}
@@ -310,7 +310,7 @@ func (f *finds) build(c *candidate, name string, cfg DeviceConfig) (Device, erro
 	make := c.New
 	renew := func() (drivers.Driver, error) { return make(env) }
 	var driver drivers.Driver
-	err := contain(func() (err error) {
+	err := drivers.Contain(func() (err error) {
 		driver, err = renew()
 		return err
 	})

@@ -220,7 +220,7 @@ func (h *Hub) newDevice(dev Device) (*device, error) {
 	if err := checkDemand(&d.cfg, dev.Driver); err != nil {
 		return nil, err
 	}
-	if err := contain(func() error { d.desc = dev.Driver.Describe(); return nil }); err != nil {
+	if err := drivers.Contain(func() error { d.desc = dev.Driver.Describe(); return nil }); err != nil {
 		return nil, fmt.Errorf("describe device %s: %w", dev.Name, err)
 	}
 	_, polled := dev.Driver.(drivers.Reader)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,24 +30,6 @@ var (
 	errStuck   = errors.New("driver does not return from a request")
 	errEnded   = errors.New("driver ended by itself")
 )
-
-// panicError is a panic of a driver, caught.
-type panicError struct {
-	value any
-	stack []byte
-}
-
-func (e *panicError) Error() string { return clip(fmt.Sprintf("panic: %v", e.value), 200) }
-
-// contain runs f and turns a panic into an error.
-func contain(f func() error) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = &panicError{value: v, stack: debug.Stack()}
-		}
-	}()
-	return f()
-}
 
 // life is one run of a driver: from the call of its Run until that, and
 // everything the hub started for it, has returned. It implements drivers.Link.
@@ -196,14 +177,14 @@ func (l *life) request(ctx context.Context, priority lane.Priority, timeout time
 	start := l.d.hub.now()
 	go func() {
 		defer l.requests.Done()
-		err := contain(func() error { return f(ctx) })
+		err := drivers.Contain(func() error { return f(ctx) })
 		l.d.count.request(l.d.hub.now().Sub(start))
 		if in != nil {
 			in.Leave()
 		}
-		var p *panicError
+		var p *drivers.PanicError
 		if errors.As(err, &p) {
-			l.d.log.Error("driver panicked", "panic", p.Error(), "stack", string(p.stack))
+			l.d.log.Error("driver panicked", "panic", p.Error(), "stack", string(p.Stack))
 			l.kill(p)
 		}
 		done <- err
@@ -250,7 +231,7 @@ func (l *life) cause(ctx context.Context, err error) error {
 func (l *life) run(log *slog.Logger) (upFor time.Duration, gone <-chan struct{}, cause error) {
 	exit := make(chan error, 1) // the driver's result; its only sender never blocks
 	go func() {
-		exit <- contain(func() error { return l.driver.Run(l.ctx, l) })
+		exit <- drivers.Contain(func() error { return l.driver.Run(l.ctx, l) })
 		close(exit)
 	}()
 	var pollers sync.WaitGroup
@@ -277,9 +258,9 @@ func (l *life) run(log *slog.Logger) (upFor time.Duration, gone <-chan struct{},
 		upFor = max(l.d.hub.now().Sub(upAt), 1)
 	}
 	pollers.Wait()
-	var p *panicError
+	var p *drivers.PanicError
 	if errors.As(err, &p) {
-		log.Error("driver panicked", "panic", p.Error(), "stack", string(p.stack))
+		log.Error("driver panicked", "panic", p.Error(), "stack", string(p.Stack))
 	}
 	return upFor, l.end(exit), cause
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"gantry/drivers"
 	"gantry/internal/backoff"
 	"gantry/wamp"
 )
@@ -95,13 +96,13 @@ func (h *Hub) handler(p *procedure) wamp.InvocationHandler {
 		if err != nil {
 			return wamp.Payload{}, invalid("arguments cannot be decoded: "+clip(err.Error(), 200), nil)
 		}
-		err = contain(func() (err error) {
+		err = drivers.Contain(func() (err error) {
 			out, err = serve(ctx, &call{args: args, kwargs: kwargs, inv: inv, progress: progress})
 			return err
 		})
-		var caught *panicError
+		var caught *drivers.PanicError
 		if errors.As(err, &caught) {
-			h.log.Error("procedure panicked", "panic", caught.Error(), "stack", string(caught.stack))
+			h.log.Error("procedure panicked", "panic", caught.Error(), "stack", string(caught.Stack))
 		}
 		return out, err
 	}

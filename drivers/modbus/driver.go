@@ -119,9 +119,13 @@ func (d *Driver) Run(ctx context.Context, l drivers.Link) error {
 	defer s.end()
 	g, gctx := errgroup.WithContext(own)
 	if d.proxy != nil {
-		g.Go(func() error { return d.proxy.run(gctx, bus, d.log) })
+		g.Go(func() error {
+			return drivers.Contain(func() error { return d.proxy.run(gctx, bus, d.log) })
+		})
 	}
-	g.Go(func() error { return d.serve(gctx, s) })
+	g.Go(func() error {
+		return drivers.Contain(func() error { return d.serve(gctx, s) })
+	})
 	err = g.Wait()
 	if ctx.Err() != nil {
 		return nil

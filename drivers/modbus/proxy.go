@@ -82,7 +82,10 @@ func (p *proxyPlan) run(ctx context.Context, bus *bus, log *slog.Logger) error {
 		case room <- struct{}{}:
 			wg.Go(func() {
 				defer func() { <-room }()
-				p.serve(ctx, conn, bus)
+				err := drivers.Contain(func() error { p.serve(ctx, conn, bus); return nil })
+				if err != nil {
+					rare.Warn("modbus proxy drops a client", "remote", conn.RemoteAddr().String(), "error", err)
+				}
 			})
 		default:
 			rare.Warn("modbus proxy refuses a connection: too many", "remote", conn.RemoteAddr().String(), "limit", p.most)

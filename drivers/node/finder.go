@@ -143,7 +143,13 @@ func (f *finder) Run(ctx context.Context, found drivers.Found) error {
 	for {
 		for path, at := range f.fresh() {
 			visits.Go(func() {
-				f.leave(path, at, f.visit(ctx, found, path))
+				how := wait
+				err := drivers.Contain(func() error { how = f.visit(ctx, found, path); return nil })
+				var p *drivers.PanicError
+				if errors.As(err, &p) {
+					f.log.Error("serving a port panicked", "port", path, "panic", p.Error(), "stack", string(p.Stack))
+				}
+				f.leave(path, at, how)
 			})
 		}
 		select {
@@ -293,13 +299,13 @@ func (f *finder) visit(ctx context.Context, found drivers.Found, path string) pa
 			return wait
 		}
 		there = s.serial
-		switch err := f.serve(ctx, found, s, l); err {
-		case errRestarted, errDead:
-			// One that starts again and again does not get all of the processor.
-			pause(ctx, restartGap)
-		default:
+		err = f.serve(ctx, found, s, l)
+		var panicked *drivers.PanicError
+		if err != errRestarted && err != errDead && !errors.As(err, &panicked) {
 			return lost
 		}
+		// One that starts again and again does not get all of the processor.
+		pause(ctx, restartGap)
 	}
 }
 
@@ -327,7 +333,8 @@ func (f *finder) serve(ctx context.Context, found drivers.Found, s *session, l *
 			f.often.Warn("node is not taken in", "node", s.serial, "port", s.path, "error", err)
 		}
 	})
-	err := s.serve(ctx, l)
+	// A panic is told to the hub by the board's driver.
+	err := drivers.Contain(func() error { return s.serve(ctx, l) })
 	if ctx.Err() != nil {
 		err = errStopped
 	}

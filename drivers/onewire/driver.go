@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"gantry/drivers"
 )
 
@@ -142,36 +144,49 @@ func (d *Driver) Read(ctx context.Context, ids []string) ([]drivers.Reading, err
 	if err != nil {
 		return nil, err
 	}
-	done := make(chan []drivers.Reading, 1)
+	var readings []drivers.Reading
+	done := make(chan error, 1) // sent once readings are there
 	go func() {
 		defer leave()
-		done <- d.readAll(wanted)
+		done <- drivers.Contain(func() (err error) {
+			readings, err = d.readAll(wanted)
+			return err
+		})
 	}()
 	select {
-	case readings := <-done:
-		if !d.present() {
-			select {
-			case d.lost <- struct{}{}:
-			default:
-			}
-		}
-		return readings, nil
+	case err = <-done:
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		select {
+		case err = <-done: // it was leave that has ended ctx
+		default:
+			return nil, ctx.Err()
+		}
 	}
+	if err != nil {
+		return nil, err
+	}
+	if !d.present() {
+		select {
+		case d.lost <- struct{}{}:
+		default:
+		}
+	}
+	return readings, nil
 }
 
-func (d *Driver) readAll(wanted []sensor) []drivers.Reading {
+// readAll reads sensors, all at the same time. The error is a *drivers.PanicError.
+func (d *Driver) readAll(wanted []sensor) ([]drivers.Reading, error) {
 	if d.bulk && len(wanted) > 1 && len(wanted) == len(d.sensors) {
 		d.convertAll()
 	}
 	readings := make([]drivers.Reading, len(wanted))
-	var wg sync.WaitGroup
+	var g errgroup.Group
 	for i, s := range wanted {
-		wg.Go(func() { readings[i] = d.readOne(s) })
+		g.Go(func() error {
+			return drivers.Contain(func() error { readings[i] = d.readOne(s); return nil })
+		})
 	}
-	wg.Wait()
-	return readings
+	return readings, g.Wait()
 }
 
 // convertAll lets all sensors of each bus convert at the same time; the kernel returns

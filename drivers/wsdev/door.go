@@ -134,8 +134,7 @@ func (in *door) serve(ctx context.Context, conn *websocket.Conn, link drivers.Li
 		case <-ctx.Done():
 		}
 	})
-	err := in.d.serve(ctx, conn, link, up)
-	end()
-	watch.Wait()
-	return err
+	defer watch.Wait()
+	defer end()
+	return in.d.serve(ctx, conn, link, up)
 }

@@ -102,6 +102,7 @@ func (d *Driver) dial(ctx context.Context, link drivers.Link) error {
 // serve takes the messages of a connection, which it frees. up is called once the
 // device can be told something.
 func (d *Driver) serve(ctx context.Context, conn *websocket.Conn, link drivers.Link, up func()) error {
+	defer func() { _ = conn.Abandon() }() // what follows may panic; otherwise it is closed by then
 	in := d.Begin(wire{conn}, link)
 	greet := func(context.Context) error {
 		for _, m := range d.cfg.Hello {
