@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"gantry/bridge"
@@ -74,7 +75,18 @@ func sampleValue(p drivers.Point) string {
 	if p.Type == drivers.Int {
 		return fmt.Sprintf("%d", int64(v))
 	}
-	return fmt.Sprintf("%g", v)
+	return strconv.FormatFloat(roundWithin(v, p), 'f', -1, 64)
+}
+
+// roundWithin returns v, or the number with the fewest digits near it that p allows.
+func roundWithin(v float64, p drivers.Point) float64 {
+	for digits := 1; digits < 17; digits++ {
+		r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)
+		if err == nil && (p.Min == nil || r >= *p.Min) && (p.Max == nil || r <= *p.Max) {
+			return r
+		}
+	}
+	return v
 }
 
 // shellWord quotes s where a shell would not take it as one word.

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"gantry/bridge"
+	"gantry/drivers"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 )
@@ -45,5 +46,18 @@ func TestSampleMessageFitsTheRule(t *testing.T) {
 	}
 	if topic, message := sampleMessage(nil); bridge.CheckTopic(topic) != nil || message == "" {
 		t.Errorf("%q %q", topic, message)
+	}
+}
+
+// TestSampleValuesAreRound wants numbers that people would choose.
+func TestSampleValuesAreRound(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		least, most float64
+		want        string
+	}{{0, 100, "50"}, {0.001, 3600, "2000"}, {20, 22, "21"}, {0.11, 0.14, "0.12"}, {-5, -5, "-5"}} {
+		if got := sampleValue(drivers.Point{Type: drivers.Float, Min: &c.least, Max: &c.most}); got != c.want {
+			t.Errorf("%g to %g: %s, expected %s", c.least, c.most, got, c.want)
+		}
 	}
 }
