@@ -78,11 +78,12 @@ func sampleValue(p drivers.Point) string {
 	return strconv.FormatFloat(roundWithin(v, p), 'f', -1, 64)
 }
 
-// roundWithin returns v, or the number with the fewest digits near it that p allows.
+// roundWithin returns the number with the fewest digits near v between the bounds of p,
+// or v.
 func roundWithin(v float64, p drivers.Point) float64 {
 	for digits := 1; digits < 17; digits++ {
 		r, err := strconv.ParseFloat(strconv.FormatFloat(v, 'g', digits, 64), 64)
-		if err == nil && (p.Min == nil || r >= *p.Min) && (p.Max == nil || r <= *p.Max) {
+		if err == nil && (p.Min == nil || r > *p.Min) && (p.Max == nil || r < *p.Max) {
 			return r
 		}
 	}
