@@ -2,7 +2,7 @@
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 export VERSION
 
-.PHONY: build run test lint cross deb firmware fuzz bench bench-peers soak guest clean
+.PHONY: build run test lint cross deb firmware fuzz bench bench-peers soak crash guest clean
 build:
 	.ci/build bin/gantry
 
@@ -36,6 +36,9 @@ bench-peers:
 
 soak:
 	.ci/soak
+
+crash:
+	.ci/crash
 
 guest:
 	go run ./.ci/guest

@@ -103,13 +103,14 @@ func (m *meta) update(fn func(*bbolt.Tx) error) error {
 	return full(m.disk.commit(m.db, fn))
 }
 
-func (m *meta) nextEpoch() (n uint64, err error) {
+// nextEpoch returns a number above every one that it returned before, and above seen.
+func (m *meta) nextEpoch(seen uint64) (n uint64, err error) {
 	err = m.update(func(tx *bbolt.Tx) error {
 		b := tx.Bucket(bucketSys)
 		if v := b.Get(keyEpoch); len(v) == 8 {
 			n = binary.BigEndian.Uint64(v)
 		}
-		n++
+		n = max(n, seen) + 1
 		return b.Put(keyEpoch, binary.BigEndian.AppendUint64(nil, n))
 	})
 	if err != nil {

@@ -171,7 +171,11 @@ func Open(cfg Config) (*Store, error) {
 		_ = s.lock.Close()
 		return nil, err
 	}
-	if s.epoch, err = s.meta.nextEpoch(); err != nil {
+	seen, err := newestEpoch(s.disk, cfg.Dir)
+	if err == nil {
+		s.epoch, err = s.meta.nextEpoch(seen)
+	}
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -213,7 +217,7 @@ func (s *Store) NextEpoch() (uint64, error) {
 	if s.closed.Load() {
 		return 0, ErrClosed
 	}
-	return s.meta.nextEpoch()
+	return s.meta.nextEpoch(0)
 }
 
 // Get returns the setting, nil if there is none.

@@ -42,6 +42,7 @@ var arrows = []arrow{
 	{"bridge/*", []string{"bridge", "bridge/internal/*", "wamp", "wamp/serialize", "wamp/client"}, "one world each; they know each other through rules only"},
 	{"bridge/uplink/*", []string{"bridge", "bridge/internal/*", "bridge/uplink", "wamp", "wamp/serialize", "wamp/client"}, "one far world each, for the one uplink that drives them all"},
 	{"store", nil, "keeps bytes and does not know what they mean"},
+	{"store/crashtest", []string{"store"}, "uses a store as a gateway does, and cuts its power"},
 	{"systemd", nil, "talks to the service manager"},
 	{"internal/anteroom", nil, "a leaf that anybody may use"},
 	{"internal/backoff", nil, "a leaf that anybody may use"},
@@ -60,7 +61,7 @@ var arrows = []arrow{
 var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/lane", "internal/launch", "internal/ratelog"}
 
 // testOnly are the rooms that no product code imports.
-var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}
+var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "store/crashtest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}
 
 // libraries names the rooms that may use each module.
 var libraries = map[string]struct {

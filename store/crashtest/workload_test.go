@@ -1,0 +1,248 @@
+package crashtest
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync"
+	"time"
+
+	"gantry/store"
+)
+
+// scenario is a way of using a store.
+type scenario struct {
+	outbox  store.OutboxConfig
+	bounded bool
+	writers int
+	records int  // by each writer; 0 = until the process is killed
+	sampled bool // taken at once and flushed now and then, in place of acknowledged one by one
+	acks    bool // the reader follows
+	table   bool // entries of a table change beside
+}
+
+// scenarios are the ways of using a store that are judged.
+var scenarios = map[string]scenario{
+	"confirmed": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, Linger: time.Millisecond}, writers: 3, records: 25, acks: true},
+	"table":     {outbox: store.OutboxConfig{MaxBytes: 1 << 20, Linger: time.Millisecond}, writers: 3, records: 40, table: true},
+	"sampled": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SampleInterval: 5 * time.Millisecond, SampleRecords: 16}, writers: 2, records: 120,
+		sampled: true, acks: true},
+	"rolling": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Millisecond}, writers: 8, records: 60, acks: true},
+	"bounded": {outbox: store.OutboxConfig{MaxBytes: 1 << 20, SegmentBytes: 128 << 10, SampleInterval: 2 * time.Millisecond, SampleBytes: 32 << 10}, bounded: true,
+		writers: 2, records: 3000, sampled: true},
+	"endless": {outbox: store.OutboxConfig{MaxBytes: 64 << 20, SegmentBytes: 256 << 10, Linger: time.Millisecond}, writers: 8, acks: true},
+}
+
+// workload uses the store in dir as the scenario says and writes its ledger, a line
+// with each write, to out. Its records are numbered from base. It returns when the
+// store fails for good, or when all records are there.
+func workload(dir string, s scenario, base uint64, out *os.File) error {
+	w := &writer{out: out, next: base, s: s}
+	st, err := store.Open(store.Config{Dir: dir, Events: w.event})
+	if err != nil {
+		return err
+	}
+	if w.box, err = st.Outbox("up", s.outbox); err != nil {
+		return err
+	}
+	if w.table, err = st.Table("entries", tableConfig); err != nil {
+		return err
+	}
+	w.note("open %d %s", st.Epoch(), w.box.ID())
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- st.Run(ctx) }()
+	var wg sync.WaitGroup
+	for i := range s.writers {
+		r := rand.New(rand.NewPCG(base, uint64(i)))
+		if s.table {
+			wg.Go(func() { w.change(ctx, r, uint64(i)) })
+		} else {
+			wg.Go(func() { w.write(ctx, r) })
+		}
+	}
+	wg.Wait()
+	fctx, stop := context.WithTimeout(ctx, 5*time.Second)
+	last := w.box.Status().Appended
+	if err := w.box.Flush(fctx); err == nil {
+		w.note("flushed %d", last)
+	}
+	stop()
+	cancel()
+	<-done
+	return st.Close()
+}
+
+// writer is a workload under way.
+type writer struct {
+	s   scenario
+	out *os.File
+	box *store.Outbox
+
+	table *store.Table
+
+	mu   sync.Mutex // makes the lines of the ledger follow each other
+	next uint64
+}
+
+func (w *writer) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(w.out, format+"\n", args...)
+}
+
+func (w *writer) event(e store.Event) {
+	if e.Kind == store.Dropped {
+		w.note("dropped %d %d", e.From, e.To)
+	}
+}
+
+// offer takes the next number and says so.
+func (w *writer) offer() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.next++
+	fmt.Fprintf(w.out, "offer %d\n", w.next)
+	return w.next
+}
+
+func (w *writer) write(ctx context.Context, r *rand.Rand) {
+	for i := 0; w.s.records == 0 || i < w.s.records; i++ {
+		n := w.offer()
+		if w.s.sampled {
+			seq, err := w.box.Enqueue(ctx, Record(n), r.IntN(8) == 0)
+			if err == nil {
+				w.note("taken %d %d", n, seq)
+			}
+			if last := w.box.Committed(); i%20 == 19 {
+				w.note("flushed %d", last)
+			}
+		} else if seq, err := w.box.Append(ctx, Record(n)); err == nil {
+			w.note("ok %d %d", n, seq)
+		}
+		if w.s.acks && r.IntN(10) == 0 {
+			last := w.box.Committed()
+			if back := uint64(r.IntN(20)); last > back {
+				w.note("cursor %d", last-back)
+				// A failing disk may refuse it.
+				_ = w.box.Ack(ctx, last-back)
+			}
+		}
+	}
+}
+
+// tableConfig is that of every table here.
+var tableConfig = store.TableConfig{Linger: time.Millisecond}
+
+// keys is how many pairs of entries each writer changes.
+const keys = 5
+
+// key returns the key of an entry in a table.
+func key(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
+
+// change changes entries of the table, two at a time, which are the writer's alone.
+func (w *writer) change(ctx context.Context, r *rand.Rand, self uint64) {
+	for range w.s.records {
+		w.mu.Lock()
+		w.next++
+		n, k := w.next, self*keys+r.Uint64N(keys)
+		fmt.Fprintf(w.out, "put %d %d\n", k, n)
+		w.mu.Unlock()
+		if w.table.Apply(ctx, []store.Change{{Key: key(k), Value: Record(n)}, {Key: key(k + Twin), Value: Record(n)}}) == nil {
+			w.note("done %d %d", k, n)
+		}
+	}
+}
+
+// entries returns what is in a table.
+func entries(table *store.Table) (map[uint64]uint64, error) {
+	found := map[uint64]uint64{}
+	return found, table.Each(func(k, v []byte) error {
+		n, ok := Number(v)
+		if len(k) != 8 || !ok {
+			n = 0
+		}
+		found[binary.BigEndian.Uint64(append(k, make([]byte, 8)...))] = n
+		return nil
+	})
+}
+
+// examine opens the store in dir, as a gateway does after a cut, reads what is there,
+// appends record n and makes it the last two entries of the table.
+func examine(dir string, s scenario, n uint64) *Found {
+	f := &Found{}
+	var mu sync.Mutex // guards f.Damage
+	st, err := store.Open(store.Config{Dir: dir, Events: func(e store.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		f.Damage = append(f.Damage, fmt.Sprintf("%v %s %d-%d: %v", e.Kind, e.File, e.From, e.To, e.Err))
+	}})
+	if err != nil {
+		f.Why = "open: " + err.Error()
+		return f
+	}
+	box, err := st.Outbox("up", s.outbox)
+	if err != nil {
+		f.Why = "outbox: " + err.Error()
+		return f
+	}
+	table, err := st.Table("entries", tableConfig)
+	if err != nil {
+		f.Why = "table: " + err.Error()
+		return f
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = st.Run(ctx)
+	}()
+	defer func() {
+		cancel()
+		<-done
+		_ = st.Close()
+	}()
+	f.Epoch, f.ID, f.Acked = st.Epoch(), box.ID(), box.Acked()
+	if f.Entries, err = entries(table); err != nil {
+		f.Why = "entries: " + err.Error()
+		return f
+	}
+	// No more than what was there before: what is written below is no finding.
+	read := func(after, to uint64) (items []Item, err error) {
+		for after < to && err == nil {
+			err = box.Read(ctx, after, 256, func(epoch, seq uint64, b []byte, lost uint64) {
+				it := Item{Epoch: epoch, Seq: seq, Lost: lost}
+				if lost == 0 {
+					n, ok := Number(b)
+					it.N, it.Foreign = n, !ok
+				}
+				items, after = append(items, it), seq
+			})
+		}
+		return items, err
+	}
+	if f.Items, err = read(f.Acked, box.Status().Appended); err != nil {
+		f.Why = "read: " + err.Error()
+		return f
+	}
+	seq, err := box.Append(ctx, Record(n))
+	if err != nil {
+		f.Why = "append: " + err.Error()
+		return f
+	}
+	again, err := read(seq-1, seq)
+	switch {
+	case err != nil:
+		f.Why = "read of what was appended: " + err.Error()
+	case len(again) != 1 || again[0] != Item{Epoch: f.Epoch, Seq: seq, N: n}:
+		f.Why = fmt.Sprintf("record %d was appended as number %d of epoch %d; read back: %v", n, seq, f.Epoch, again)
+	default:
+		err = table.Apply(ctx, []store.Change{{Key: key(Twin - 1), Value: Record(n)}, {Key: key(2*Twin - 1), Value: Record(n)}})
+		if f.Wrote = err == nil; err != nil {
+			f.Why = "apply: " + err.Error()
+		}
+	}
+	return f
+}
