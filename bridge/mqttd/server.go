@@ -36,7 +36,7 @@ type Server struct {
 
 	journal  *journal
 	shares   *shares
-	restored sync.WaitGroup // sessions from before this run
+	restored sync.WaitGroup // sessions from before this run, and of ServeConn
 
 	mu      sync.Mutex // guards clients
 	clients map[string]*client
@@ -94,18 +94,22 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 			}
 			return err
 		}
-		select {
-		case s.slots <- struct{}{}:
-		default:
-			s.refuse(&s.stats.overLimit, "mqtt connection refused: there are too many", nc, "raise mqtt.max_connections if they are wanted", nil)
-			_ = nc.Close()
-			continue
+		if v := s.receive(nc); v != nil {
+			active.Go(func() {
+				defer v.done()
+				s.serve(ctx, nc, v, &active)
+			})
 		}
-		v := s.receive(nc)
-		active.Go(func() {
-			defer v.done()
-			s.serve(ctx, nc, v, &active)
-		})
+	}
+}
+
+// ServeConn serves one connection, such as a WebSocket's stream, until it and its
+// session, if that is not kept, have ended; a kept one lasts until ctx ends, in a
+// goroutine that Run waits for. It closes nc.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	if v := s.receive(nc); v != nil {
+		defer v.done()
+		s.serve(ctx, nc, v, &s.restored)
 	}
 }
 
@@ -152,8 +156,15 @@ type visit struct {
 
 func (v *visit) evicted() bool { return v.out.Load() }
 
-// receive begins the visit of a connection that has taken a slot.
+// receive begins the visit of a connection; nil: there are too many, and it is closed.
 func (s *Server) receive(nc net.Conn) *visit {
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		s.refuse(&s.stats.overLimit, "mqtt connection refused: there are too many", nc, "raise mqtt.max_connections if they are wanted", nil)
+		_ = nc.Close()
+		return nil
+	}
 	v := &visit{slots: s.slots}
 	s.anteroom.Enter(&v.Guest, nc.RemoteAddr(), func() {
 		v.out.Store(true)
@@ -176,7 +187,11 @@ func (v *visit) done() {
 // serve handles one connection until it has ended.
 func (s *Server) serve(ctx context.Context, nc net.Conn, v *visit, sessions *sync.WaitGroup) {
 	s.stats.connections.Add(1)
-	if tcp, ok := nc.(*net.TCPConn); ok {
+	raw := nc
+	if t, ok := nc.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	if tcp, ok := raw.(*net.TCPConn); ok {
 		// A client without keep-alive that is gone is noticed all the same.
 		_ = tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3})
 	}
@@ -303,7 +318,14 @@ func describe(nc net.Conn) wamp.PeerInfo {
 			info.Remote, info.Local = "unix", true
 		}
 	}
-	_, info.Encrypted = nc.(*tls.Conn)
+	switch c := nc.(type) {
+	case *tls.Conn:
+		state := c.ConnectionState()
+		info.TLS = &state
+	case interface{ TLS() *tls.ConnectionState }:
+		info.TLS = c.TLS()
+	}
+	info.Encrypted = info.TLS != nil
 	return info
 }
 
@@ -459,8 +481,8 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 	s.restored.Go(func() { s.live(ctx, c, serve) })
 }
 
-// Run brings the sessions to disk until ctx ends, and waits for those that Restore has
-// taken up, whose own context has to end before. Without Restore it does nothing else.
+// Run brings the sessions to disk until ctx ends, and waits for those that Restore and
+// ServeConn have begun, whose own context has to end before. Without Restore it does nothing else.
 func (s *Server) Run(ctx context.Context) error {
 	s.journal.run(ctx)
 	s.restored.Wait()

@@ -30,6 +30,9 @@ func (g *Gateway) handler() http.Handler {
 		// A client that is gone needs no answer.
 		_, _ = w.Write(g.metrics())
 	})
+	if g.cfg.MQTT.WebSocket != "" && g.speaksMQTT() {
+		mux.HandleFunc("GET "+g.cfg.MQTT.WebSocket, g.serveMQTTSocket())
+	}
 	return mux
 }
 

@@ -25,15 +25,30 @@ func (r *run) listen(ctx context.Context) error {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", key, err)
 		}
-		r.listeners = append(r.listeners, ln)
+		if !strings.HasPrefix(key, "mqtt.") {
+			r.listeners = append(r.listeners, ln)
+		}
 		return ln, nil
 	}
-	if r.mqttd != nil {
+	if r.mqttd != nil && r.cfg.MQTT.Listen != "" {
 		ln, err := open("tcp", r.cfg.MQTT.Listen, "mqtt.listen")
 		if err != nil {
 			return err
 		}
 		r.addrs.MQTT = ln.Addr().String()
+		r.mqttListeners = append(r.mqttListeners, ln)
+	}
+	if r.mqttd != nil && r.cfg.MQTT.ListenTLS != "" {
+		ln, err := open("tcp", r.cfg.MQTT.ListenTLS, "mqtt.listen_tls")
+		if err != nil {
+			return err
+		}
+		encryption, err := r.tlsConfig()
+		if err != nil {
+			return err
+		}
+		r.addrs.MQTTS = ln.Addr().String()
+		r.mqttListeners = append(r.mqttListeners, tls.NewListener(ln, encryption))
 	}
 	if r.cfg.Listen.HTTP != "" {
 		ln, err := open("tcp", r.cfg.Listen.HTTP, "listen.http")

@@ -40,6 +40,7 @@ type program struct {
 	t         testing.TB
 	cmd       *exec.Cmd
 	url, mqtt string // where it listens; mqtt is empty without a listener
+	mqtts     string // the same with TLS
 	state     string // its directory
 	out       *output
 	ended     chan struct{} // closed when the process has ended
@@ -48,6 +49,7 @@ type program struct {
 var (
 	saidURL  = regexp.MustCompile(`WAMP +(wss?://\S+)`)
 	saidMQTT = regexp.MustCompile(`MQTT +(\S+)`)
+	saidTLS  = regexp.MustCompile(`MQTTS +(\S+)`)
 )
 
 // startProgram starts a gateway and returns once it is ready. What is left of it
@@ -85,6 +87,9 @@ func startProgram(t testing.TB, config, state string, env ...string) *program {
 	p.url = m[1]
 	if m := saidMQTT.FindStringSubmatch(said); m != nil {
 		p.mqtt = m[1]
+	}
+	if m := saidTLS.FindStringSubmatch(said); m != nil {
+		p.mqtts = m[1]
 	}
 	return p
 }

@@ -61,8 +61,9 @@ type Gateway struct {
 	router  *router.Router
 	memory  *budget.Budget // of messages on their way
 	server  *transport.Server
-	routes  *routes       // of devices that come to the gateway
-	mqttd   *mqttd.Server // nil: no MQTT listener
+	routes  *routes         // of devices that come to the gateway
+	mqttd   *mqttd.Server   // nil: no MQTT listener
+	mqttEnd context.Context // of MQTT's connections; set before anything is served
 	devices []hub.Device
 	sources []hub.Source // of devices that appear by themselves
 
@@ -85,6 +86,8 @@ type Addresses struct {
 	HTTP string // host:port
 	Unix string // path
 	MQTT string // host:port
+	// MQTTS is MQTT's with TLS, host:port.
+	MQTTS string
 }
 
 // NewGateway builds a gateway. It starts nothing and opens nothing.
@@ -109,7 +112,7 @@ func NewGateway(o Options) (*Gateway, error) {
 		return nil, err
 	}
 	var err error
-	if g.cfg.MQTT.Listen != "" {
+	if g.speaksMQTT() {
 		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Admit, g.log.With("room", "mqttd"))
 		if err != nil {
 			return nil, err
@@ -153,7 +156,7 @@ func (g *Gateway) newRouter() error {
 		overflow, _ := wamp.ParseOverflow(rules.Overflow)
 		return router.RealmConfig{
 			Name: name, Policy: policy, Authorize: authorize, StrictURIs: rules.StrictURIs, StrictRequestIDs: rules.StrictRequestIDs,
-			Overflow: overflow, RetainedTTL: rules.RetainedTTL, TellOrigin: g.cfg.MQTT.Listen != "",
+			Overflow: overflow, RetainedTTL: rules.RetainedTTL, TellOrigin: g.speaksMQTT(),
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
 			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes, MaxStreams: l.Streams,
 			MaxBacklogBytes: l.BacklogBytes, MaxBacklogSum: l.BacklogTotalBytes,
@@ -212,7 +215,7 @@ func (g *Gateway) Run(outer context.Context) error {
 	}
 	err = r.start(ctx)
 	if err == nil {
-		g.log.Info("ready", "http", g.addrs.HTTP, "unix", g.addrs.Unix, "mqtt", g.addrs.MQTT, "devices", len(g.devices),
+		g.log.Info("ready", "http", g.addrs.HTTP, "unix", g.addrs.Unix, "mqtt", g.addrs.MQTT, "mqtts", g.addrs.MQTTS, "devices", len(g.devices),
 			"start_ms", time.Since(g.started).Milliseconds())
 		close(g.ready)
 		g.tell(g.notify.Ready())
@@ -262,10 +265,12 @@ type run struct {
 	back  *stage // uplinks
 	front *stage // everything that brings something in
 
-	queues    []*queued                // one for each uplink
-	parked    map[string]*store.Outbox // by broker
-	listeners []net.Listener           // not served yet
-	sessions  []*client.Session
+	queues        []*queued                // one for each uplink
+	parked        map[string]*store.Outbox // by broker
+	listeners     []net.Listener           // not served yet
+	mqttListeners []net.Listener           // the same
+	mqttTable     *store.Table             // nil: no MQTT listener
+	sessions      []*client.Session
 }
 
 // start starts everything, from the store to the listeners.
@@ -276,9 +281,12 @@ func (r *run) start(ctx context.Context) error {
 	if err := errors.Join(r.outboxes(), r.openHistories()); err != nil {
 		return err
 	}
+	if err := r.openMQTT(); err != nil {
+		return err
+	}
 	r.keep.run("store", r.store.Run)
 	r.core.run("router", r.router.Run)
-	if err := errors.Join(r.startAuthorizer(ctx), r.startFinder(ctx)); err != nil {
+	if err := errors.Join(r.startAuthorizer(ctx), r.startFinder(ctx), r.restoreMQTT()); err != nil {
 		return err
 	}
 	origin, err := bridge.NewOrigin(bridge.OriginConfig{
@@ -300,11 +308,8 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.startBrokers(ctx, origin); err != nil {
 		return err
 	}
-	for i, ln := range r.listeners {
-		if i == 0 && r.addrs.MQTT != "" {
-			r.front.run("mqtt listener", func(ctx context.Context) error { return r.mqttd.Serve(ctx, ln) })
-			continue
-		}
+	r.serveMQTT()
+	for _, ln := range r.listeners {
 		r.front.run("listener "+ln.Addr().String(), func(ctx context.Context) error { return r.server.Serve(ctx, ln) })
 	}
 	r.listeners = nil
@@ -362,7 +367,7 @@ func (r *run) watchdog(ctx context.Context) error {
 // stop stops everything in the opposite order. Nothing new comes in before what
 // is there has been brought to disk.
 func (r *run) stop(ctx context.Context) error {
-	for _, ln := range r.listeners {
+	for _, ln := range append(r.listeners, r.mqttListeners...) {
 		// Not served: the start failed.
 		_ = ln.Close()
 	}

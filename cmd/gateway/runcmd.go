@@ -147,6 +147,9 @@ func welcome(g *Gateway, program string, lookPath func(string) (string, error)) 
 	if at.MQTT != "" {
 		fmt.Fprintf(&b, "  MQTT   %s\n", at.MQTT)
 	}
+	if at.MQTTS != "" {
+		fmt.Fprintf(&b, "  MQTTS  %s\n", at.MQTTS)
+	}
 	b.WriteString("\nTry in another terminal:\n")
 	fmt.Fprintf(&b, "  %s subscribe%s --match prefix --retained gantry.%s.\n", program, flags, g.cfg.Gateway.Name)
 	if call := sampleCall(g.cfg.Gateway.Name, g.devices); call != "" {

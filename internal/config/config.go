@@ -183,6 +183,12 @@ type MQTT struct {
 	// Listen is the address of the gateway's own MQTT listener. "" = off. Default
 	// 127.0.0.1:1883.
 	Listen string `toml:"listen"`
+	// ListenTLS is the address of the same listener with TLS, by the certificate of
+	// listen.tls. "" = off, the default.
+	ListenTLS string `toml:"listen_tls"`
+	// WebSocket is the path on the port of [listen] where MQTT is spoken in WebSocket
+	// messages. "" = off. Default "/mqtt".
+	WebSocket string `toml:"websocket"`
 	// Config is how the listener treats its clients.
 	mqttd.Config
 	// RulesConfig holds the rules for what the listener's clients publish and for
@@ -337,7 +343,7 @@ func (l *loader) main(file string) *Config {
 	m := mainFile{
 		Gateway: Gateway{Name: "gw", Realm: "gantry"},
 		Listen:  Listen{HTTP: "127.0.0.1:8080", Unix: "gantry.sock", Anonymous: AnonymousLoopback, AnonymousRole: "anonymous", Batched: true},
-		MQTT:    MQTT{Listen: "127.0.0.1:1883"},
+		MQTT:    MQTT{Listen: "127.0.0.1:1883", WebSocket: "/mqtt"},
 		Log:     Log{Level: "info"},
 	}
 	d := decoder{doc: doc}
@@ -411,10 +417,17 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	if err := CheckListen(m.Listen.HTTP, m.Listen.Anonymous, len(m.User)); err != nil {
 		errs = append(errs, &KeyError{"listen.http", err.Text, err.Allowed})
 	}
-	// MQTT clients do not log in.
+	// What passwords pass in clear stays on this machine.
 	if err := CheckListen(m.MQTT.Listen, m.Listen.Anonymous, NoLogin); err != nil {
 		errs = append(errs, &KeyError{"mqtt.listen", err.Text, err.Allowed})
 	}
+	if err := CheckListen(m.MQTT.ListenTLS, m.Listen.Anonymous, len(m.User)); err != nil {
+		errs = append(errs, &KeyError{"mqtt.listen_tls", err.Text, err.Allowed})
+	}
+	check(m.MQTT.ListenTLS == "" || m.Listen.TLS.Cert != "", "mqtt.listen_tls", "there is no certificate", "an address, with cert and key in [listen.tls]")
+	check(m.MQTT.WebSocket == "" || len(m.MQTT.WebSocket) > 1 && m.MQTT.WebSocket == path.Clean(m.MQTT.WebSocket) && m.MQTT.WebSocket[0] == '/' &&
+		!slices.Contains([]string{"/ws", "/metrics", "/healthz", "/readyz"}, m.MQTT.WebSocket),
+		"mqtt.websocket", fmt.Sprintf("%.80q is no path of its own", m.MQTT.WebSocket), `"" (off), or such as "/mqtt"`)
 	check(filepath.IsLocal(m.Listen.Unix) || filepath.IsAbs(m.Listen.Unix) || m.Listen.Unix == "",
 		"listen.unix", fmt.Sprintf("%.80q leaves the state directory", m.Listen.Unix), "a name in the state directory, or an absolute path")
 	l := m.Limits
@@ -462,7 +475,7 @@ func (m *mainFile) validate() (errs []*KeyError) {
 	return errs
 }
 
-// NoLogin tells CheckListen of a listener whose clients cannot log in.
+// NoLogin tells CheckListen of a listener whose clients cannot log in safely.
 const NoLogin = -1
 
 // CheckListen checks a TCP address to listen on, "" being none. An address that

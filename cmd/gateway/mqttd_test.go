@@ -1,0 +1,235 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	v5 "github.com/eclipse/paho.golang/packets"
+
+	"gantry/wamp/websocket"
+)
+
+// mqttPeer is a client of MQTT 5 that speaks bare packets.
+type mqttPeer struct {
+	net.Conn
+}
+
+// mqttJoin connects, with a session that is kept for an hour, and returns the reason code.
+func mqttJoin(t *testing.T, nc net.Conn, id, user, password string) (mqttPeer, byte) {
+	t.Helper()
+	t.Cleanup(func() { _ = nc.Close() })
+	hour := uint32(3600)
+	_ = nc.SetDeadline(time.Now().Add(2 * patience))
+	c := &v5.Connect{ProtocolName: "MQTT", ProtocolVersion: 5, ClientID: id, Properties: &v5.Properties{SessionExpiryInterval: &hour}}
+	if user != "" {
+		c.UsernameFlag, c.Username, c.PasswordFlag, c.Password = true, user, true, []byte(password)
+	}
+	if _, err := c.WriteTo(nc); err != nil {
+		t.Fatal(err)
+	}
+	p, err := v5.ReadPacket(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mqttPeer{nc}, p.Content.(*v5.Connack).ReasonCode
+}
+
+// exactly is a subscriber at QoS 2 with what it has to remember.
+type exactly struct {
+	held map[uint16]bool // identifiers without PUBREL
+	got  map[string]int  // by payload
+}
+
+// receive takes messages until the connection ends or limit have come. It answers only
+// some in time, so that a kill finds every state of the handshake.
+func (e *exactly) receive(m mqttPeer, limit int) {
+	for len(e.got) < limit {
+		p, err := v5.ReadPacket(m)
+		if err != nil {
+			return
+		}
+		var answer io.WriterTo
+		switch p := p.Content.(type) {
+		case *v5.Publish:
+			if !e.held[p.PacketID] {
+				e.held[p.PacketID] = true
+				e.got[string(p.Payload)]++
+			}
+			answer = &v5.Pubrec{PacketID: p.PacketID, Properties: &v5.Properties{}}
+		case *v5.Pubrel:
+			delete(e.held, p.PacketID)
+			answer = &v5.Pubcomp{PacketID: p.PacketID, Properties: &v5.Properties{}}
+		default:
+			continue
+		}
+		if _, err := answer.WriteTo(m); err != nil {
+			return
+		}
+	}
+}
+
+// publishUntilCut publishes messages at a QoS until the connection ends, and returns
+// those that were acknowledged.
+func publishUntilCut(m mqttPeer, round int, qos byte, acked *sync.Map) {
+	for i := 1; i < 60000; i++ {
+		text := fmt.Sprintf("%d-%d-%d", round, qos, i)
+		if _, err := (&v5.Publish{Topic: "crash/x", Payload: []byte(text), QoS: qos, PacketID: uint16(i), Properties: &v5.Properties{}}).WriteTo(m); err != nil {
+			return
+		}
+		for {
+			p, err := v5.ReadPacket(m)
+			if err != nil {
+				return
+			}
+			if rec, ok := p.Content.(*v5.Pubrec); ok {
+				acked.Store(text, true) // the message is the server's from here on
+				if _, err := (&v5.Pubrel{PacketID: rec.PacketID, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
+					return
+				}
+				continue
+			}
+			if _, ok := p.Content.(*v5.Puback); ok {
+				acked.Store(text, true)
+			}
+			break
+		}
+	}
+}
+
+// TestMQTTSessionSurvivesKillNine kills the gateway while a subscriber at QoS 2 with a
+// kept session takes what two publishers send. In the end it has everything that was
+// acknowledged, and nothing twice.
+func TestMQTTSessionSurvivesKillNine(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\n[mqtt]\nlisten = \"127.0.0.1:0\"\n"})
+	dial := func(p *program) net.Conn {
+		nc, err := net.Dial("tcp", p.mqtt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return nc
+	}
+	sub := &exactly{map[uint16]bool{}, map[string]int{}}
+	var acked sync.Map
+	count := func() (n int) {
+		acked.Range(func(any, any) bool { n++; return true })
+		return n
+	}
+	for round := range 3 {
+		p := startProgram(t, config, state)
+		m, code := mqttJoin(t, dial(p), "sub", "", "")
+		if code != 0 {
+			t.Fatalf("CONNACK %#x", code)
+		}
+		if round == 0 {
+			_, _ = (&v5.Subscribe{PacketID: 1, Subscriptions: []v5.SubOptions{{Topic: "crash/#", QoS: 2}}, Properties: &v5.Properties{}}).WriteTo(m)
+			if _, err := v5.ReadPacket(m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var all sync.WaitGroup
+		all.Go(func() { sub.receive(m, 1<<30) })
+		before := count()
+		for qos := byte(1); qos <= 2; qos++ {
+			pub, _ := mqttJoin(t, dial(p), fmt.Sprint("pub", round, qos), "", "")
+			all.Go(func() { publishUntilCut(pub, round, qos, &acked) })
+		}
+		for late := time.Now().Add(2 * patience); count() < before+40 && time.Now().Before(late); {
+			time.Sleep(5 * time.Millisecond)
+		}
+		p.kill()
+		all.Wait()
+	}
+	p := startProgram(t, config, state)
+	m, _ := mqttJoin(t, dial(p), "sub", "", "")
+	var done sync.WaitGroup
+	done.Go(func() { sub.receive(m, 1<<30) })
+	// What comes after everything else.
+	pub, _ := mqttJoin(t, dial(p), "last", "", "")
+	_, _ = (&v5.Publish{Topic: "crash/x", Payload: []byte("end"), QoS: 1, PacketID: 1, Properties: &v5.Properties{}}).WriteTo(pub)
+	if _, err := v5.ReadPacket(pub); err != nil {
+		t.Fatal(err)
+	}
+	_ = m.SetDeadline(time.Now().Add(5 * time.Second))
+	done.Wait()
+	if sub.got["end"] != 1 || count() < 100 {
+		t.Fatalf("the last message came %d times; %d acknowledged", sub.got["end"], count())
+	}
+	acked.Range(func(text, _ any) bool {
+		if n := sub.got[text.(string)]; n != 1 {
+			t.Errorf("%s, which was acknowledged, came %d times", text, n)
+		}
+		return true
+	})
+	t.Logf("%d acknowledged, %d delivered", count(), len(sub.got))
+}
+
+// TestMQTTByEveryDoor logs in over plain TCP, TLS and WebSocket, with the right password
+// and with a wrong one.
+func TestMQTTByEveryDoor(t *testing.T) {
+	t.Parallel()
+	cert, key := certificate(t)
+	files := map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+[listen]
+http = "127.0.0.1:0"
+anonymous = "none"
+tls = { cert = "%s", key = "%s" }
+[mqtt]
+listen = "127.0.0.1:0"
+listen_tls = "127.0.0.1:0"
+[user.ann]
+role = "all"
+password = "env:MQTT_ANN"
+[role.all]
+[[role.all.rules]]
+uri = ""
+match = "prefix"
+allow = ["publish", "subscribe", "call"]
+`, cert, key)}
+	p := startProgram(t, writeFiles(t, files), t.TempDir(), "MQTT_ANN=correct horse")
+	insecure := &tls.Config{InsecureSkipVerify: true}
+	doors := map[string]func() (net.Conn, error){
+		"TCP": func() (net.Conn, error) { return net.Dial("tcp", p.mqtt) },
+		"TLS": func() (net.Conn, error) { return tls.Dial("tcp", p.mqtts, insecure) },
+		"WebSocket": func() (net.Conn, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			d := websocket.Dialer{TLS: insecure, Subprotocols: []string{"mqtt"}, Header: http.Header{}}
+			c, err := d.Dial(ctx, strings.TrimSuffix(p.url, "/ws")+"/mqtt")
+			if err != nil {
+				return nil, err
+			}
+			return c.Stream(websocket.StreamBinary), nil
+		},
+	}
+	for i, password := range []string{"correct horse", "wrong"} { // a wrong one makes everybody wait
+		want := [2]byte{0, 0x86}[i]
+		for name, dial := range doors {
+			nc, err := dial()
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			m, code := mqttJoin(t, nc, name, "ann", password)
+			if code != want {
+				t.Errorf("%s, password %q: CONNACK %#x, want %#x", name, password, code, want)
+			}
+			if code == 0 {
+				_, _ = (&v5.Publish{Topic: "a", Payload: []byte("x"), QoS: 1, PacketID: 1, Properties: &v5.Properties{}}).WriteTo(m)
+				if got, err := v5.ReadPacket(m); err != nil || got.Type != v5.PUBACK {
+					t.Errorf("%s: %v, %v", name, got, err)
+				}
+			}
+			_ = nc.Close()
+		}
+	}
+}
