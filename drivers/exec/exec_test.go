@@ -386,3 +386,9 @@ func TestExampleInPython(t *testing.T) {
 	}
 	t.Error("no lamp")
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	d := newDriver(t, "command = [\"/bin/echo\", \"21.5x\"]\n[point.t]\n", drivers.Env{})
+	drivertest.GarbageIsNoValue(t, d, func() {})
+}

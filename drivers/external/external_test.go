@@ -179,3 +179,9 @@ func TestConfig(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	p := &place{say: func(string, []any) (any, error) { return map[string]any{"t": 1}, nil }}
+	drivertest.GarbageIsNoValue(t, newDriver(t, "", p), func() {})
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -403,4 +404,27 @@ length = 1
 	if diff := cmp.Diff([]any{12.5, "", -0.25, "", nil, "not_a_number"}, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	t.Run("asked", func(t *testing.T) {
+		heard, _ := mhz19(t)
+		var spoilt atomic.Bool
+		b := newBoard(t, func(b []byte) (int, []byte) {
+			n, answer := heard(b)
+			if spoilt.Load() && len(answer) > 3 {
+				answer[3] ^= 1
+			}
+			return n, answer
+		})
+		drivertest.GarbageIsNoValue(t, b.driver(sample(t, "co2")), func() { spoilt.Store(true) })
+	})
+	t.Run("sent", func(t *testing.T) {
+		b := newBoard(t, deaf)
+		drivertest.GarbageIsNoValue(t, b.driver(sample(t, "dust")), func() {
+			b.send("AA C0 D4 05 3A 0A A1 60 1D AB") // a bit flipped
+			b.send("AA C1 01 00 02 00 A1 60 04 AB") // intact, of no message
+		})
+	})
 }

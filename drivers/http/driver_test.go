@@ -395,3 +395,9 @@ func TestKindTakesItsConfig(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	p := newPlug(t)
+	drivertest.GarbageIsNoValue(t, newDriver(t, plugText, p.URL, drivers.Env{}), func() { p.set(func() { p.watts = `21.5"` }) })
+}

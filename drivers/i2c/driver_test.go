@@ -2,6 +2,7 @@ package i2c
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 	"unsafe"
 
@@ -227,4 +228,32 @@ func TestKernelHeader(t *testing.T) {
 		"sizeof(struct i2c_rdwr_ioctl_data)":          unsafe.Sizeof(messages{}),
 		"offsetof(struct i2c_rdwr_ioctl_data, nmsgs)": unsafe.Offsetof(messages{}.N),
 	})
+}
+
+// spoilt is a bus whose lines are noisy from some time on.
+type spoilt struct {
+	port
+	noise atomic.Bool
+}
+
+func (s *spoilt) Transfer(address uint8, w, r []byte) error {
+	if !s.noise.Load() {
+		return s.port.Transfer(address, w, r)
+	}
+	for i := range r {
+		r[i] = 0x5A
+	}
+	return nil
+}
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	bus := &spoilt{port: &playback{t: t, address: 0x44, steps: []step{{"f3 2d", ""}, {"", crc("8010")}}}}
+	buses := NewBuses()
+	buses.open = func(string) (port, error) { return bus, nil }
+	d, err := New(Config{Chip: "sht3x"}, drivers.Env{}, buses)
+	if err != nil {
+		t.Fatal(err)
+	}
+	drivertest.GarbageIsNoValue(t, d, func() { bus.noise.Store(true) })
 }

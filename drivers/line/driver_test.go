@@ -471,3 +471,9 @@ func TestKindTakesItsConfig(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	b := newBoard(t)
+	drivertest.GarbageIsNoValue(t, b.driver(led()), func() { b.send("\x80\xfe{\"t\":1}\n{\"t\":\"1x\"}\n") })
+}

@@ -463,3 +463,14 @@ func TestEchoIsNoAnswer(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	u := newUnit()
+	w := newWire(t, 0, map[byte]*unit{1: u})
+	cfg := w.config(1, regs(0, 1))
+	cfg.AnswerTimeout = drivers.Duration(100 * time.Millisecond)
+	drivertest.GarbageIsNoValue(t, newDriver(t, cfg, nil), func() {
+		u.change(func(u *unit) { u.twist = func(f []byte) []byte { f[4] ^= 0x10; return f } })
+	})
+}

@@ -265,3 +265,14 @@ func TestBadConfigurationNamesTheKey(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	b := newBus(t)
+	b.plug(one, warm)
+	b.plug(two, cold)
+	drivertest.GarbageIsNoValue(t, b.device(onewire.Config{Points: both()}), func() {
+		b.write(filepath.Join(one, "w1_slave"), "72 01 4b 46 7f ff 0e 11 57 : crc=57 YES\n72 01 4b 46 7f ff 0e 11 57 t=23125\n") // a bit flipped
+		b.write(filepath.Join(two, "w1_slave"), "t=\xff\n")
+	})
+}

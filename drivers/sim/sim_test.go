@@ -368,3 +368,8 @@ func TestBadConfigurationNamesTheKey(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	drivertest.GarbageIsNoValue(t, device(t, one(sim.FaultConfig{Kind: "garbage"})), func() {})
+}
