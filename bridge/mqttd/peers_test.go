@@ -30,7 +30,7 @@ func TestMosquittoClients(t *testing.T) {
 	t.Parallel()
 	mosquitto.Need(t, "mosquitto_sub", "mosquitto-clients")
 	w := newWorld(t, mqttd.Config{}, false)
-	for qos := range 2 {
+	for qos := range 3 {
 		t.Run(fmt.Sprint("QoS ", qos), func(t *testing.T) {
 			q := fmt.Sprint(qos)
 			base := "house" + q
@@ -65,6 +65,30 @@ func TestMosquittoClients(t *testing.T) {
 			w.pub(t, "", "-t", base+"/kept", "-m", "live", "-q", q)
 			late.Expect(base + "/kept 0 " + q + " live")
 		})
+	}
+}
+
+func TestMosquittoClientsOfVersion5(t *testing.T) {
+	t.Parallel()
+	mosquitto.Need(t, "mosquitto_sub", "mosquitto-clients")
+	w := newWorld(t, mqttd.Config{}, false)
+	for qos := range 3 {
+		q := fmt.Sprint(qos)
+		base := "five" + q
+		w.pub(t, "", "-V", "mqttv5", "-t", base+"/kept", "-m", "last", "-r", "-q", q)
+		all := w.sub(t, "-V", "mqttv5", "-t", base+"/#", "-q", q)
+		all.Expect(base + "/kept 1 " + q + " last")
+		w.pub(t, "", "-V", "mqttv5", "-t", base+"/a", "-m", "x", "-q", q, "-D", "publish", "user-property", "k", "v",
+			"-D", "publish", "content-type", "text/plain")
+		all.Expect(base + "/a 0 " + q + " x")
+		var in strings.Builder
+		for i := range 200 {
+			fmt.Fprintln(&in, i)
+		}
+		w.pub(t, in.String(), "-V", "mqttv5", "-t", base+"/b", "-l", "-q", q)
+		for i := range 200 {
+			all.Expect(fmt.Sprint(base, "/b 0 ", q, " ", i))
+		}
 	}
 }
 
