@@ -240,25 +240,31 @@ func (f *finder) leave(path string, at stamp, how parting) {
 	}
 }
 
-// visit opens a port and serves the board there until it is lost.
-func (f *finder) visit(ctx context.Context, found drivers.Found, path string) parting {
+// knock opens a port. c is nil if that cannot be, and how says when it is tried again.
+func (f *finder) knock(ctx context.Context, path string) (c *serialport.Conn, how parting) {
 	port, err := serialport.New(serialport.Config{Path: path}, f.cfg.Line, serialport.Roots{}, f.log)
 	if err != nil {
 		f.log.Error("port cannot be used", "port", path, "error", err)
-		return silent
+		return nil, silent
 	}
-	c, err := port.Open(ctx)
+	c, err = port.Open(ctx)
 	switch {
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EPERM):
-		f.often.Warn("port not opened", "port", path, "error", err)
-		return wait
-	case errors.Is(err, drivers.ErrOffline):
+	case err == nil:
+		return c, lost
+	case errors.Is(err, drivers.ErrOffline) && !errors.Is(err, syscall.EACCES) && !errors.Is(err, syscall.EPERM):
 		// Gone while it was opened, most likely.
 		f.log.Debug("port not opened", "port", path, "error", err)
-		return lost
-	case err != nil:
-		f.often.Warn("port not opened", "port", path, "error", err)
-		return wait
+		return nil, lost
+	}
+	f.often.Warn("port not opened", "port", path, "error", err)
+	return nil, wait
+}
+
+// visit opens a port and serves the board there until it is lost.
+func (f *finder) visit(ctx context.Context, found drivers.Found, path string) parting {
+	c, how := f.knock(ctx, path)
+	if c == nil {
+		return how
 	}
 	defer func() {
 		if err := c.Close(); err != nil {
