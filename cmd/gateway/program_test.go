@@ -158,6 +158,7 @@ type event struct {
 	ep, seq int64
 	value   any
 	quality any
+	why     string // the reason of a state
 }
 
 // ledger notes the events of a prefix in the order of their arrival.
@@ -181,6 +182,7 @@ func keep(t *testing.T, s *client.Session, prefix wamp.URI, opts wamp.SubscribeO
 		e := event{topic: string(ev.Details.Topic), value: args[0], quality: kwargs["q"]}
 		e.ep, _ = kwargs["ep"].(int64)
 		e.seq, _ = kwargs["seq"].(int64)
+		e.why, _ = kwargs["reason"].(string)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.events = append(l.events, e)

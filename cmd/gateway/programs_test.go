@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"gantry/drivers/hub"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/interop"
@@ -46,7 +48,19 @@ func TestDriverInPython(t *testing.T) {
 	online(0)
 	seen.await(t, "what it is asked for", func(e event) bool { return e.topic == "gantry.shed.point.oven.temperature" && e.value == 20.0 })
 	seen.await(t, "what it says by itself", func(e event) bool { return e.topic == "gantry.shed.point.oven.door" && e.value == true })
-	// The door is open now.
+	// While the door is open, it refuses.
+	open, err := int64(0), error(nil)
+	for range 3 {
+		open = seen.await(t, "an open door", func(e event) bool {
+			return e.topic == "gantry.shed.point.oven.door" && e.value == true && e.seq > open
+		}).seq
+		if _, err = called(t, s, "gantry.shed.set.oven.target", wamp.List{250}, nil); err != nil {
+			break // else the machine was busy until it was closed again
+		}
+	}
+	if !wamp.IsError(err, hub.ErrURIRefused) || !strings.Contains(err.Error(), "not that hot while the door is open") {
+		t.Errorf("set while the door is open: %v", err)
+	}
 	if got, err := called(t, s, "gantry.shed.set.oven.target", wamp.List{150}, nil); got != 150.0 || err != nil {
 		t.Errorf("set: %v, %v", got, err)
 	}
@@ -58,7 +72,7 @@ func TestDriverInPython(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	steps := 0
-	_, err := s.CallProgress(ctx, "gantry.shed.do.oven.bake", wamp.CallOptions{}, wamp.Values(nil, wamp.Dict{"steps": 1000}), func(p wamp.Payload) {
+	_, err = s.CallProgress(ctx, "gantry.shed.do.oven.bake", wamp.CallOptions{}, wamp.Values(nil, wamp.Dict{"steps": 1000}), func(p wamp.Payload) {
 		args, _, _ := serialize.Values(p)
 		if d, _ := args[0].(wamp.Dict); d["for"] != "anonymous" {
 			t.Errorf("progress %v", args)
@@ -80,6 +94,24 @@ func TestDriverInPython(t *testing.T) {
 			t.Fatalf("%v, %v", got, err)
 		}
 	}
+	p.stop()
+}
+
+// TestDriverInPythonWithoutUnixSocket has the example come by WebSocket.
+func TestDriverInPythonWithoutUnixSocket(t *testing.T) {
+	t.Parallel()
+	interop.NeedAutobahn(t)
+	oven, err := filepath.Abs(filepath.Join("..", "..", "examples", "driver-python", "oven.py"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startProgram(t, writeFiles(t, map[string]string{
+		"gantry.toml":         "schema = 1\ngateway.name = \"shed\"\nmqtt.listen = \"\"\nlisten.unix = \"\"\n",
+		"devices.d/oven.toml": fmt.Sprintf("[device.oven]\ndriver = \"external\"\ncommand = [\"/usr/bin/python3\", %q]\n[device.oven.point.temperature]\n", oven),
+	}), t.TempDir())
+	keep(t, p.join(), "gantry.shed.", wamp.SubscribeOptions{GetRetained: true}).await(t, "what it is asked for", func(e event) bool {
+		return e.topic == "gantry.shed.point.oven.temperature" && e.value == 20.0
+	})
 	p.stop()
 }
 
@@ -169,17 +201,20 @@ args = { how = { type = "text" }, uri = { type = "text" } }
 	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
-	lost := func() {
+	lost := func(why string) {
 		t.Helper()
-		at = seen.await(t, "the liar offline", func(e event) bool { return e.value == "offline" && e.seq > at }).seq
-		at = online(at)
+		e := seen.await(t, "the liar offline", func(e event) bool { return e.value == "offline" && e.seq > at })
+		if !strings.Contains(e.why, why) {
+			t.Errorf("lost because of %q, not of %s", e.why, why)
+		}
+		at = online(e.seq)
 	}
-	lost()
+	lost("signal: killed")
 	second := pid()
 	if _, err := called(t, s, "gantry.shed.set.liar.mode", wamp.List{"eat"}, nil); err == nil {
 		t.Error("it ate 1 GiB")
 	}
-	lost()
+	lost("exit status 9")
 	third := pid()
 	if first == second || second == third {
 		t.Errorf("processes %d, %d, %d", first, second, third)

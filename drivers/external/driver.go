@@ -89,10 +89,13 @@ func (d *driver) Run(ctx context.Context, link drivers.Link) error {
 		return nil
 	}
 	err := d.attend(ctx, link)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return nil
+	case errors.Is(err, drivers.ErrOffline):
+		return err
 	}
-	return err
+	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
 }
 
 // attend serves the device beside its program; when one of both ends, so does the other.
@@ -122,9 +125,16 @@ func (d *driver) attend(ctx context.Context, link drivers.Link) error {
 		return program.StartError(d.program.Command[0], err)
 	}
 	err = d.serve(ctx, link)
+	if errors.Is(err, drivers.ErrOffline) {
+		// A program that dies leaves the router first; its exit says more.
+		select {
+		case <-ctx.Done():
+		case <-time.After(program.Grace):
+		}
+	}
 	over := ctx.Err() != nil // the program ended first
 	stop()
-	if exit := <-ended; over || err == nil {
+	if exit := <-ended; over {
 		err = exit
 	}
 	return err
@@ -134,7 +144,7 @@ func (d *driver) attend(ctx context.Context, link drivers.Link) error {
 func (d *driver) serve(ctx context.Context, link drivers.Link) error {
 	remote, err := d.env.Programs.Connect(ctx, d.env.Device)
 	if err != nil {
-		return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
+		return err
 	}
 	defer remote.Close()
 	if err := d.await(ctx, remote); err != nil {
@@ -154,10 +164,7 @@ func (d *driver) serve(ctx context.Context, link drivers.Link) error {
 	if err == nil {
 		err = errors.New("the program has ended the run")
 	}
-	if errors.Is(err, drivers.ErrOffline) {
-		return err
-	}
-	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
+	return err
 }
 
 // await waits for the program: for one that was started not for ever.

@@ -15,6 +15,7 @@ txaio.use_asyncio()
 
 from autobahn.asyncio.rawsocket import WampRawSocketClientFactory, WampRawSocketClientProtocol
 from autobahn.asyncio.wamp import ApplicationSession
+from autobahn.asyncio.websocket import WampWebSocketClientFactory
 from autobahn.wamp import types
 from autobahn.wamp.exception import ApplicationError
 from autobahn.wamp.serializer import CBORSerializer
@@ -71,8 +72,12 @@ class Oven(ApplicationSession):
 
 
 async def connect():
-    factory = WampRawSocketClientFactory(Oven, serializer=CBORSerializer())
-    await asyncio.get_running_loop().create_unix_connection(factory, urlsplit(os.environ["GANTRY_URL"]).path)
+    loop, url = asyncio.get_running_loop(), os.environ["GANTRY_URL"]
+    at = urlsplit(url)
+    if at.scheme == "rs+unix":
+        await loop.create_unix_connection(WampRawSocketClientFactory(Oven, serializer=CBORSerializer()), at.path)
+    else:  # the gateway has no Unix socket
+        await loop.create_connection(WampWebSocketClientFactory(Oven, url=url, serializers=[CBORSerializer()]), at.hostname, at.port)
 
 
 if __name__ == "__main__":
