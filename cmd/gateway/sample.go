@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -73,7 +74,7 @@ func sampleValue(p drivers.Point) string {
 		v = *p.Max
 	}
 	if p.Type == drivers.Int {
-		return fmt.Sprintf("%d", int64(v))
+		v = math.Trunc(v)
 	}
 	return strconv.FormatFloat(roundWithin(v, p), 'f', -1, 64)
 }

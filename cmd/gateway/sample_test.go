@@ -60,4 +60,8 @@ func TestSampleValuesAreRound(t *testing.T) {
 			t.Errorf("%g to %g: %s, expected %s", c.least, c.most, got, c.want)
 		}
 	}
+	least, most := 10.0, 2000.0
+	if got := sampleValue(drivers.Point{Type: drivers.Int, Min: &least, Max: &most}); got != "1000" {
+		t.Errorf("an integer: %s", got)
+	}
 }
