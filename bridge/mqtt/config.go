@@ -1,19 +1,12 @@
 package mqtt
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/internal/broker"
 )
 
 // Config is the table [broker.NAME].
@@ -62,27 +55,8 @@ type Config struct {
 	bridge.RulesConfig
 }
 
-// TLS is the table [broker.NAME.tls]. Files are PEM, named by absolute paths and
-// read at each connect, so that they may be replaced at any time.
-type TLS struct {
-	// CA holds the certificates that the broker's must be signed by. "" = those of
-	// the system.
-	CA string `toml:"ca"`
-	// Cert and Key are the client's own certificate with its chain, and its key.
-	// "" = none; both or neither.
-	Cert string `toml:"cert"`
-	Key  string `toml:"key"`
-}
-
-// schemes are those of URL, with the port that each stands for.
-var schemes = map[string]struct {
-	port   string
-	secure bool
-}{
-	"tcp": {port: "1883"}, "mqtt": {port: "1883"}, "ws": {},
-	"ssl": {"8883", true}, "mqtts": {"8883", true}, "wss": {"", true},
-	"unix": {},
-}
+// TLS is the table [broker.NAME.tls].
+type TLS = broker.TLS
 
 // withDefaults returns c with the defaults in place of zero values.
 func (c Config) withDefaults(gateway string) Config {
@@ -117,7 +91,7 @@ func (c Config) Validate() error {
 			errs = append(errs, &bridge.ConfigError{Key: key, Text: text, Allowed: allowed})
 		}
 	}
-	c.checkURL(check)
+	broker.CheckURL(c.URL, c.TLS != TLS{}, check)
 	check(len(c.ClientID) <= 256 && bridge.CheckTopic(c.ClientID) == nil, "client_id", fmt.Sprintf("%.80q is no client identifier", c.ClientID), "1 to 256 bytes of text without + and #")
 	check(len(c.User) < bridge.MaxTopic, "user", fmt.Sprintf("is %d bytes long", len(c.User)), "up to 65534 bytes")
 	check(c.User != "" || c.Password == nil, "password", "comes without a user name", "password only with user")
@@ -127,7 +101,7 @@ func (c Config) Validate() error {
 	check(c.InFlight >= 1 && c.InFlight <= 1000, "in_flight", fmt.Sprintf("is %d", c.InFlight), "1 to 1000")
 	check(c.Probe >= time.Second && c.Probe <= 24*time.Hour, "probe", "is "+c.Probe.String(), "1s to 24h")
 	check(bridge.CheckTopic(c.ProbeTopic) == nil, "probe_topic", fmt.Sprintf("%.80q is no topic", c.ProbeTopic), "a topic name without wildcards")
-	errs = append(errs, c.TLS.validate()...)
+	errs = append(errs, c.TLS.Validate()...)
 	if _, err := passages(c.Pass, "pass"); err != nil {
 		errs = append(errs, err)
 	}
@@ -136,112 +110,3 @@ func (c Config) Validate() error {
 	}
 	return errors.Join(errs...)
 }
-
-func (c *Config) checkURL(check func(ok bool, key, text, allowed string)) {
-	const allowed = `such as "tcp://host:1883", "ssl://host:8883", "wss://host/mqtt" or "unix:///path"`
-	if c.URL == "" {
-		check(false, "url", "is missing", allowed)
-		return
-	}
-	u, err := url.Parse(c.URL)
-	if err != nil {
-		check(false, "url", fmt.Sprintf("%.80q is no address of a broker", c.URL), allowed)
-		return
-	}
-	scheme, known := schemes[u.Scheme]
-	switch {
-	case !known:
-		check(false, "url", fmt.Sprintf("%.80q is no address of a broker", c.URL), allowed)
-	case u.User != nil:
-		check(false, "url", "has a user name in it", "credentials in user and password")
-	case u.Scheme == "unix":
-		check(u.Host == "" && filepath.IsAbs(u.Path), "url", fmt.Sprintf("%.80q has no absolute path", c.URL), allowed)
-	case u.Hostname() == "":
-		check(false, "url", fmt.Sprintf("%.80q has no host", c.URL), allowed)
-	case scheme.port != "" && strings.Trim(u.Path, "/") != "":
-		check(false, "url", fmt.Sprintf("%.80q has a path", c.URL), "a path only with ws, wss and unix")
-	}
-	check(scheme.secure || !known || c.TLS == TLS{}, "tls", "is there for a connection without TLS", "tls only with ssl, mqtts and wss")
-}
-
-func (t *TLS) validate() (errs []error) {
-	bad := func(key, text, allowed string) {
-		errs = append(errs, &bridge.ConfigError{Key: "tls." + key, Text: text, Allowed: allowed})
-	}
-	for _, f := range []struct{ key, path string }{{"ca", t.CA}, {"cert", t.Cert}, {"key", t.Key}} {
-		if f.path != "" && !filepath.IsAbs(f.path) {
-			bad(f.key, fmt.Sprintf("%.80q is a relative path", f.path), "an absolute path")
-		}
-	}
-	switch {
-	case t.Cert == "" && t.Key != "":
-		bad("cert", "is missing", "cert and key, or neither")
-	case t.Cert != "" && t.Key == "":
-		bad("key", "is missing", "cert and key, or neither")
-	}
-	if len(errs) > 0 {
-		return errs
-	}
-	if _, err := t.roots(); err != nil {
-		bad("ca", err.Error(), "a file of certificates in PEM form")
-	}
-	if _, err := t.certificates(); err != nil {
-		bad("cert", err.Error(), "files of a certificate and its key in PEM form")
-	}
-	return errs
-}
-
-// roots reads CA; nil stands for the certificates of the system.
-func (t *TLS) roots() (*x509.CertPool, error) {
-	if t.CA == "" {
-		return nil, nil
-	}
-	b, err := os.ReadFile(t.CA)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(b) {
-		return nil, fmt.Errorf("%s holds no certificate", t.CA)
-	}
-	return pool, nil
-}
-
-func (t *TLS) certificates() ([]tls.Certificate, error) {
-	if t.Cert == "" {
-		return nil, nil
-	}
-	cert, err := tls.LoadX509KeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, err
-	}
-	return []tls.Certificate{cert}, nil
-}
-
-// config reads the files.
-func (t *TLS) config(host string) (*tls.Config, error) {
-	roots, err := t.roots()
-	if err != nil {
-		return nil, err
-	}
-	certs, err := t.certificates()
-	if err != nil {
-		return nil, err
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: roots, Certificates: certs}, nil
-}
-
-// address returns where to connect to.
-func (c *Config) address(u *url.URL) (network, addr string) {
-	if u.Scheme == "unix" {
-		return "unix", u.Path
-	}
-	port := u.Port()
-	if port == "" {
-		port = schemes[u.Scheme].port
-	}
-	return "tcp", net.JoinHostPort(u.Hostname(), port)
-}
-
-// websocket reports whether MQTT runs over WebSocket.
-func websocket(u *url.URL) bool { return slices.Contains([]string{"ws", "wss"}, u.Scheme) }

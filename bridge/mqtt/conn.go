@@ -2,6 +2,7 @@ package mqtt
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -15,12 +16,16 @@ import (
 	"github.com/eclipse/paho.mqtt.golang/packets"
 
 	"gantry/bridge"
+	"gantry/bridge/internal/broker"
+	"gantry/bridge/internal/packet"
 )
 
 // More reasons why a connection ends.
 var (
 	errUnacknowledged = errors.New("the broker does not acknowledge")
 	errClosed         = errors.New("closed")
+	errSubscribe      = errors.New("SUBACK does not fit the SUBSCRIBE")
+	errDeaf           = errors.New("the broker answers pings, but does not deliver")
 )
 
 const (
@@ -45,14 +50,14 @@ type connection struct {
 	done   <-chan struct{} // closed at the end of the connection
 	why    func() error    // why it has ended; nil before
 	end    context.CancelCauseFunc
-	codes  atomic.Int32 // see guard
+	codes  atomic.Int32 // return codes that the next SUBACK must have
 	tasks  sync.WaitGroup
 	// CONNACK has come. Without, Disconnect might wait for nothing: paho reports a
 	// failure before it is in the state for that.
 	up bool
 
 	// Set by paho's goroutine when the broker has been reached, before CONNACK.
-	guard     *guard
+	guard     *broker.Guard
 	connected func() bool // the end of ctx does not cut the connection any more
 
 	heard    atomic.Int64  // when the broker delivered something, in nanoseconds since 1970
@@ -96,8 +101,8 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		SetProtocolVersion(4).
 		SetKeepAlive(c.cfg.KeepAlive).
 		SetPingTimeout(c.cfg.KeepAlive / 2).
-		SetConnectTimeout(connectTimeout).
-		SetWriteTimeout(writeTimeout).
+		SetConnectTimeout(broker.ConnectTimeout).
+		SetWriteTimeout(broker.WriteTimeout).
 		// A new connection gets a new client, with an empty store: what an old
 		// one has left is not sent again.
 		SetAutoReconnect(false).
@@ -118,13 +123,13 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		opts.SetPassword(password)
 	}
 	opts.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
-		nc, err := c.cfg.dial(ctx, &x.tasks)
+		nc, err := broker.Dial(ctx, c.cfg.URL, &c.cfg.TLS, &x.tasks)
 		if err != nil {
 			x.end(err)
 			return nil, err
 		}
-		x.guard = newGuard(nc, c.cfg.MaxPacket, &x.codes, &c.inbound, x.end)
-		x.connected = context.AfterFunc(ctx, x.guard.cut)
+		x.guard = broker.NewGuard(nc, c.cfg.MaxPacket, func(f packet.Frame) error { return c.look(x, f) }, x.end)
+		x.connected = context.AfterFunc(ctx, x.guard.Cut)
 		return x.guard, nil
 	})
 	x.client = paho.NewClient(opts)
@@ -134,6 +139,24 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		return nil, err
 	}
 	return x, nil
+}
+
+// look sees a packet from the broker before paho does.
+func (c *Client) look(x *connection, f packet.Frame) error {
+	switch f.Type() {
+	case packets.Connack:
+		if f.Body[0]&1 == 0 { // no session present
+			c.inbound.forget()
+		}
+	case packets.Pubrel:
+		c.inbound.release(binary.BigEndian.Uint16(f.Body))
+	case packets.Suback:
+		// paho indexes its filters by the codes that come.
+		if len(f.Body)-2 != int(x.codes.Load()) {
+			return errSubscribe
+		}
+	}
+	return nil
 }
 
 // connect waits for CONNACK. What paho does meanwhile is bounded, and ends with
@@ -160,8 +183,8 @@ func (x *connection) close(status string) {
 	farewell := status != "" && errors.Is(x.why(), context.Canceled)
 	x.end(errClosed) // so that handlers return
 	if x.guard != nil {
-		stop := time.AfterFunc(flushTime, x.guard.cut)
-		defer x.guard.cut()
+		stop := time.AfterFunc(flushTime, x.guard.Cut)
+		defer x.guard.Cut()
 		defer stop.Stop()
 	}
 	if farewell {

@@ -1,4 +1,4 @@
-package mqtt
+package broker
 
 import (
 	"context"
@@ -13,31 +13,32 @@ import (
 )
 
 const (
-	// connectTimeout bounds connecting, and the answer to CONNECT and SUBSCRIBE.
-	connectTimeout = 10 * time.Second
+	// ConnectTimeout bounds connecting, and the answer to CONNECT and SUBSCRIBE.
+	ConnectTimeout = 10 * time.Second
 	// websocketTimeout bounds the handshake of WebSocket. It is short, for paho's
 	// cannot be cancelled and the end of the client waits for it.
 	websocketTimeout = 4 * time.Second
 )
 
-// dial connects to the broker. tasks is what the caller waits for in the end.
-func (c *Config) dial(ctx context.Context, tasks *sync.WaitGroup) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+// Dial connects to the broker at an address. tasks is what the caller waits for in the
+// end.
+func Dial(ctx context.Context, at string, security *TLS, tasks *sync.WaitGroup) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	u, err := url.Parse(c.URL)
+	u, err := url.Parse(at)
 	if err != nil {
 		return nil, err
 	}
 	var secure *tls.Config
 	if schemes[u.Scheme].secure {
-		if secure, err = c.TLS.config(u.Hostname()); err != nil {
+		if secure, err = security.config(u.Hostname()); err != nil {
 			return nil, err
 		}
 	}
 	if websocket(u) {
 		return dialWebSocket(ctx, u.String(), secure, tasks)
 	}
-	network, addr := c.address(u)
+	network, addr := address(u)
 	d := net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 6 * time.Second, Interval: 3 * time.Second, Count: 3}}
 	if secure == nil {
 		return d.DialContext(ctx, network, addr)

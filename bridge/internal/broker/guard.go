@@ -1,15 +1,13 @@
-package mqtt
+package broker
 
 import (
 	"bufio"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
@@ -19,26 +17,23 @@ import (
 
 // Why a connection ends.
 var (
-	errSilent    = errors.New("the broker does not answer a ping")
-	errUnwanted  = errors.New("packet is not for a broker to send")
-	errSubscribe = errors.New("SUBACK does not fit the SUBSCRIBE")
-	errEOF       = errors.New("the broker has closed the connection")
-	errDeaf      = errors.New("the broker answers pings, but does not deliver")
+	errSilent   = errors.New("the broker does not answer a ping")
+	errUnwanted = errors.New("packet is not for a broker to send")
+	errEOF      = errors.New("the broker has closed the connection")
 )
 
-// writeTimeout is how long the broker may take nothing that is sent to it.
-const writeTimeout = 3 * time.Second
+// WriteTimeout is how long the broker may take nothing that is sent to it.
+const WriteTimeout = 3 * time.Second
 
-// guard is the connection as paho sees it. It lets only well-formed packets of a
+// Guard is the connection as paho sees it. It lets only well-formed packets of a
 // bounded size through, bounds every write (paho bounds only some), and says at
 // once when the connection is lost: paho tells only when its handlers have
 // returned, and a handler waits for just that.
-type guard struct {
+type Guard struct {
 	net.Conn
-	max   int
-	end   context.CancelCauseFunc // told why the connection has ended
-	codes *atomic.Int32           // return codes that the next SUBACK must have
-	once  *exactlyOnce            // told what the broker has forgotten
+	max  int
+	end  context.CancelCauseFunc // told why the connection has ended
+	look func(packet.Frame) error
 
 	// Owned by paho's one reader.
 	r      *bufio.Reader
@@ -49,12 +44,15 @@ type guard struct {
 	mu sync.Mutex // one write at a time, with its deadline
 }
 
-func newGuard(nc net.Conn, maxPacket int, codes *atomic.Int32, once *exactlyOnce, end context.CancelCauseFunc) *guard {
-	return &guard{Conn: nc, max: maxPacket, end: end, codes: codes, once: once, r: bufio.NewReader(nc)}
+// NewGuard guards nc. Packets from the broker may have up to maxPacket bytes without
+// their fixed header; look is told of each before paho is, and its error ends the
+// connection. end is told why the connection has ended.
+func NewGuard(nc net.Conn, maxPacket int, look func(packet.Frame) error, end context.CancelCauseFunc) *Guard {
+	return &Guard{Conn: nc, max: maxPacket, end: end, look: look, r: bufio.NewReader(nc)}
 }
 
 // Read hands out one checked packet after the other.
-func (g *guard) Read(p []byte) (int, error) {
+func (g *Guard) Read(p []byte) (int, error) {
 	if len(g.rest) == 0 {
 		if err := g.next(); err != nil {
 			g.end(err)
@@ -68,7 +66,7 @@ func (g *guard) Read(p []byte) (int, error) {
 }
 
 // next reads a packet into rest.
-func (g *guard) next() error {
+func (g *Guard) next() error {
 	first, err := g.r.ReadByte()
 	if err != nil {
 		return lost(err)
@@ -81,20 +79,13 @@ func (g *guard) next() error {
 		return err
 	}
 	switch f.Type() {
-	case packets.Connack:
-		if f.Body[0]&1 == 0 { // no session present
-			g.once.forget()
-		}
-	case packets.Pubrel:
-		g.once.release(binary.BigEndian.Uint16(f.Body))
-	case packets.Publish, packets.Puback, packets.Pubrec, packets.Pubcomp, packets.Unsuback, packets.Pingresp:
-	case packets.Suback:
-		// paho indexes its filters by the codes that come.
-		if len(f.Body)-2 != int(g.codes.Load()) {
-			return errSubscribe
-		}
+	case packets.Connack, packets.Pubrel, packets.Publish, packets.Puback, packets.Pubrec, packets.Pubcomp,
+		packets.Suback, packets.Unsuback, packets.Pingresp:
 	default:
 		return fmt.Errorf("%w: %s", errUnwanted, f.Name())
+	}
+	if err := g.look(f); err != nil {
+		return err
 	}
 	g.body = f.Body[:0]
 	g.packet = packet.AppendFrame(g.packet[:0], f)
@@ -115,11 +106,11 @@ func lost(err error) error {
 	return err
 }
 
-// Write writes p as a whole within writeTimeout.
-func (g *guard) Write(p []byte) (int, error) {
+// Write writes p as a whole within WriteTimeout.
+func (g *Guard) Write(p []byte) (int, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	_ = g.Conn.SetWriteDeadline(time.Now().Add(writeTimeout)) // fails on a closed connection only, as the write will
+	_ = g.Conn.SetWriteDeadline(time.Now().Add(WriteTimeout)) // fails on a closed connection only, as the write will
 	n, err := g.Conn.Write(p)
 	if err != nil {
 		g.end(err)
@@ -130,17 +121,17 @@ func (g *guard) Write(p []byte) (int, error) {
 
 // Close ends the connection. paho calls it without having seen a fault when a
 // ping was not answered, and when the connection has ended in any other way.
-func (g *guard) Close() error {
+func (g *Guard) Close() error {
 	g.end(errSilent)
 	return g.Conn.Close()
 }
 
-// cut ends the connection at once, whatever paho does.
-func (g *guard) cut() { _ = g.Conn.Close() }
+// Cut ends the connection at once, whatever paho does.
+func (g *Guard) Cut() { _ = g.Conn.Close() }
 
 // SetDeadline sets the deadline for reading; writes have one of their own.
-func (g *guard) SetDeadline(t time.Time) error { return g.SetReadDeadline(t) }
+func (g *Guard) SetDeadline(t time.Time) error { return g.SetReadDeadline(t) }
 
 // SetWriteDeadline does nothing: paho takes it back at the wrong time for a
 // write in another goroutine.
-func (g *guard) SetWriteDeadline(time.Time) error { return nil }
+func (g *Guard) SetWriteDeadline(time.Time) error { return nil }
