@@ -27,6 +27,9 @@ func NewCommands(gateway string, classes []string, local wamp.Session) *Commands
 	return &Commands{local: local, prefix: "gantry." + gateway + ".", classes: slices.Clone(classes)}
 }
 
+// Classes returns the classes.
+func (c *Commands) Classes() []string { return slices.Clone(c.classes) }
+
 // Prefixes returns "gantry.<gateway>.<class>." of each class.
 func (c *Commands) Prefixes() (all []wamp.URI) {
 	for _, class := range c.classes {

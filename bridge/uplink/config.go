@@ -9,14 +9,17 @@ import (
 	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/internal/broker"
 	"gantry/wamp"
 )
 
 // Config is the table [uplink.NAME].
 type Config struct {
+	// Kind is what is at the other end: wamp, mqtt. Default wamp.
+	Kind string `toml:"kind"`
 	// URL is the far router: ws://, wss://, lp:// or lps:// with the path, rs:// or
 	// rss:// with the port, or one of ws+unix, rs+unix, lp+unix with the socket's
-	// path. Required.
+	// path. Or the broker, as of [broker.NAME]. Required.
 	URL string `toml:"url"`
 	// Realm is the realm to join there. Default: the gateway's own.
 	Realm string `toml:"realm"`
@@ -53,8 +56,25 @@ type Config struct {
 	NoLive bool `toml:"no_live"`
 	// Window is how many events may wait for their answer. Default 256.
 	Window int `toml:"window"`
+	// MQTT is for kind mqtt.
+	MQTT MQTT `toml:"mqtt"`
 	// Buffer is the queue on disk.
 	Buffer Buffer `toml:"buffer"`
+}
+
+// MQTT is the table [uplink.NAME.mqtt].
+type MQTT struct {
+	// Format is json or sparkplug. Default json.
+	Format string `toml:"format"`
+	// ClientID is the client identifier. Default gantry_<gateway>_<uplink>.
+	ClientID string `toml:"client_id"`
+	// Group and Node name the Sparkplug edge node. Default gantry and the gateway's
+	// name.
+	Group string `toml:"group"`
+	Node  string `toml:"node"`
+	// Cert and Key are files of the client's certificate and its key, in PEM form.
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
 }
 
 // Rate is the table [uplink.NAME.rate]. 0 = no limit.
@@ -83,8 +103,23 @@ type Buffer struct {
 	WearSaver bool `toml:"wear_saver"`
 }
 
+// The kinds of uplinks.
+const (
+	KindWAMP = "wamp"
+	KindMQTT = "mqtt"
+)
+
+// The formats of kind mqtt.
+const (
+	FormatJSON      = "json"
+	FormatSparkplug = "sparkplug"
+)
+
 // The choices of the configuration.
 var (
+	kinds          = []string{KindWAMP, KindMQTT}
+	mqttFormats    = []string{FormatJSON, FormatSparkplug}
+	sparkplugGoes  = []string{"point", "state", "alarm"}
 	forwardClasses = []string{"point", "batch", "state", "alarm", "job"}
 	serveClasses   = []string{"get", "set", "do", "sys", "later"}
 	serializers    = []string{"cbor", "msgpack", "json"}
@@ -96,6 +131,15 @@ var (
 // WithDefaults returns c with the defaults in place of zero values. An empty
 // list that is not nil stays empty.
 func (c Config) WithDefaults() Config {
+	if c.Kind == "" {
+		c.Kind = KindWAMP
+	}
+	if c.MQTT.Format == "" {
+		c.MQTT.Format = FormatJSON
+	}
+	if c.MQTT.Group == "" {
+		c.MQTT.Group = "gantry"
+	}
 	if c.Serializer == "" {
 		c.Serializer = "cbor"
 	}
@@ -133,7 +177,19 @@ func (c Config) Validate() error {
 	oneOf := func(key, value string, choices []string) {
 		check(slices.Contains(choices, value), key, fmt.Sprintf("is %.40q", value), strings.Join(choices, ", "))
 	}
-	checkURL(c.URL, check)
+	oneOf("kind", c.Kind, kinds)
+	switch c.Kind {
+	case KindWAMP:
+		checkURL(c.URL, check)
+	case KindMQTT:
+		security := broker.TLS{CA: c.CA, Cert: c.MQTT.Cert, Key: c.MQTT.Key}
+		broker.CheckURL(c.URL, security != broker.TLS{}, check)
+		errs = append(errs, security.Validate()...)
+	}
+	if c.Kind != KindWAMP {
+		check(c.Key == nil && c.Realm == "", "realm", "or key is there for kind "+c.Kind, "both only for kind wamp")
+	}
+	c.checkMQTT(check)
 	check(c.Realm == "" || wamp.URI(c.Realm).Valid(false, wamp.MatchExact), "realm",
 		fmt.Sprintf("%.80q is no URI", c.Realm), "parts without spaces or #, joined by dots")
 	check(c.User == "" || c.Password != nil || c.Key != nil, "password", "is missing", "password or key, where there is a user")
@@ -158,6 +214,22 @@ func (c Config) Validate() error {
 	oneOf("buffer.on_full", c.Buffer.OnFull, onFull)
 	oneOf("buffer.commit", c.Buffer.Commit, commits)
 	return errors.Join(errs...)
+}
+
+// checkMQTT checks the table mqtt. Addresses and files are checked by those who use
+// them.
+func (c *Config) checkMQTT(check func(ok bool, key, text, allowed string)) {
+	m := c.MQTT
+	check(slices.Contains(mqttFormats, m.Format), "mqtt.format", fmt.Sprintf("is %.40q", m.Format), strings.Join(mqttFormats, ", "))
+	for _, id := range []struct{ key, text string }{{"client_id", m.ClientID}, {"group", m.Group}, {"node", m.Node}} {
+		bad := id.text != "" && (bridge.CheckTopic(id.text) != nil || strings.Contains(id.text, "/") || len(id.text) > 256)
+		check(!bad, "mqtt."+id.key, fmt.Sprintf("%.80q is no identifier", id.text), "up to 256 bytes of text without / + and #")
+	}
+	if c.Kind == KindMQTT && m.Format == FormatSparkplug {
+		for i, class := range c.Forward {
+			check(slices.Contains(sparkplugGoes, class), fmt.Sprintf("forward[%d]", i), fmt.Sprintf("is %q, which Sparkplug has no metrics for", class), strings.Join(sparkplugGoes, ", "))
+		}
+	}
 }
 
 const (

@@ -151,7 +151,21 @@ type setup struct {
 	tasks                 *sync.WaitGroup
 }
 
+// newSetup has an uplink to the router that dial connects to.
 func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Context) (wamp.Peer, error)) *setup {
+	t.Helper()
+	if cfg.URL == "" {
+		cfg.URL = "ws://far/ws"
+	}
+	return newSetupOf(t, dir, cfg, func(s *setup, commands *uplink.Commands) (uplink.Sink, error) {
+		return wamplink.New(wamplink.Config{
+			Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"}, Stream: "g1/" + s.queue.ID(), Commands: commands,
+		}, nil)
+	})
+}
+
+// newSetupOf has an uplink to the far world that makes returns.
+func newSetupOf(t testing.TB, dir string, cfg uplink.Config, makes func(*setup, *uplink.Commands) (uplink.Sink, error)) *setup {
 	t.Helper()
 	s := &setup{t: t, local: newRealm(t, nil), tasks: new(sync.WaitGroup)}
 	s.hub, s.own = s.local.join(), s.local.join()
@@ -169,13 +183,7 @@ func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Con
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
-	if cfg.URL == "" {
-		cfg.URL = "ws://far/ws"
-	}
-	sink, err := wamplink.New(wamplink.Config{
-		Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"}, Stream: "g1/" + s.queue.ID(),
-		Commands: uplink.NewCommands("g1", cfg.WithDefaults().Serve, s.own),
-	}, nil)
+	sink, err := makes(s, uplink.NewCommands("g1", cfg.WithDefaults().Serve, s.own))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ var arrows = []arrow{
 	{"bridge", []string{"wamp", "wamp/serialize", "wamp/client"}, "rules between worlds; components like any other"},
 	{"bridge/internal/*", []string{"bridge", "bridge/internal/*"}, "shared by the bridges"},
 	{"bridge/*", []string{"bridge", "bridge/internal/*", "wamp", "wamp/serialize", "wamp/client"}, "one world each; they know each other through rules only"},
-	{"bridge/uplink/*", []string{"bridge", "bridge/internal/*", "bridge/uplink", "wamp", "wamp/serialize", "wamp/client"}, "one far world each, for the one uplink that drives them all"},
+	{"bridge/uplink/*", []string{"bridge", "bridge/internal/*", "bridge/uplink", "bridge/uplink/sparkplug", "wamp", "wamp/serialize", "wamp/client"}, "one far world each, for the one uplink that drives them all"},
 	{"store", nil, "keeps bytes and does not know what they mean"},
 	{"store/crashtest", []string{"store"}, "uses a store as a gateway does, and cuts its power"},
 	{"systemd", nil, "talks to the service manager"},

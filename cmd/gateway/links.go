@@ -11,6 +11,7 @@ import (
 	"gantry/bridge"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/uplink"
+	"gantry/bridge/uplink/mqttlink"
 	"gantry/bridge/uplink/wamplink"
 	"gantry/store"
 	"gantry/wamp"
@@ -103,7 +104,15 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 // newUplink makes an uplink with the sink of its kind.
 func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) error {
 	log := r.log.With("room", "uplink")
-	sink, err := r.wampSink(q, cfg, uplink.NewCommands(r.cfg.Gateway.Name, cfg.Serve, q.session), log)
+	commands := uplink.NewCommands(r.cfg.Gateway.Name, cfg.Serve, q.session)
+	var sink uplink.Sink
+	var err error
+	switch cfg.Kind {
+	case uplink.KindMQTT:
+		sink, err = r.mqttSink(q, cfg, commands, log)
+	default:
+		sink, err = r.wampSink(q, cfg, commands, log)
+	}
 	if err != nil {
 		return err
 	}
@@ -133,6 +142,24 @@ func (r *run) wampSink(q *queued, cfg uplink.Config, commands *uplink.Commands, 
 		Stream:   r.cfg.Gateway.Name + "/" + q.outbox.ID(),
 		Commands: commands,
 	}, log.With("uplink", q.name))
+}
+
+func (r *run) mqttSink(q *queued, cfg uplink.Config, commands *uplink.Commands, log *slog.Logger) (uplink.Sink, error) {
+	m := cfg.MQTT
+	if m.ClientID == "" {
+		m.ClientID = "gantry_" + r.cfg.Gateway.Name + "_" + q.name
+	}
+	if m.Node == "" {
+		m.Node = r.cfg.Gateway.Name
+	}
+	c := mqttlink.Config{
+		URL: cfg.URL, ClientID: m.ClientID, User: cfg.User, Password: cfg.Password, CA: cfg.CA, Cert: m.Cert, Key: m.Key,
+		Gateway: r.cfg.Gateway.Name, Commands: commands,
+	}
+	if m.Format == uplink.FormatSparkplug {
+		c.Sparkplug = &mqttlink.Sparkplug{Group: m.Group, Node: m.Node, Start: r.store.Epoch(), Local: q.session}
+	}
+	return mqttlink.New(c, log.With("uplink", q.name))
 }
 
 // uplinkProofs returns what an uplink logs in with; nil for an anonymous one.
