@@ -76,6 +76,7 @@ func (g *Gateway) metrics() []byte {
 	g.deviceMetrics(m)
 	g.brokerMetrics(m)
 	g.uplinkMetrics(m)
+	g.laterMetrics(m)
 	g.storeMetrics(m)
 	m.process()
 	return m.b.Bytes()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/later"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
 	"gantry/bridge/uplink"
@@ -68,6 +69,7 @@ type Gateway struct {
 	sources []hub.Source // of devices that appear by themselves
 
 	programs   *programs
+	allow      router.Authorizer // who may do what; nil: everybody everything
 	authorizer authorizer
 	finder     finder
 	histories  []*historyLog
@@ -78,6 +80,7 @@ type Gateway struct {
 	addrs Addresses                        // written before ready is closed
 
 	brokers atomic.Pointer[[]*mqtt.Client] // nil until Run has made them
+	later   atomic.Pointer[later.Later]    // nil until Run has made it
 	stored  atomic.Pointer[store.Store]    // nil until Run has opened it
 }
 
@@ -144,6 +147,9 @@ func (g *Gateway) newRouter() error {
 	authorize, err := boxed(g.cfg)
 	if err != nil {
 		return err
+	}
+	if g.allow = authorize; policy != nil {
+		g.allow = policy.Authorize
 	}
 	login, err := g.newAuthenticator()
 	if err != nil {
@@ -270,6 +276,7 @@ type run struct {
 	listeners     []net.Listener           // not served yet
 	mqttListeners []net.Listener           // the same
 	mqttTable     *store.Table             // nil: no MQTT listener
+	jobs          *store.Table             // queued commands
 	sessions      []*client.Session
 }
 
@@ -278,7 +285,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.outboxes(), r.openHistories()); err != nil {
+	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs()); err != nil {
 		return err
 	}
 	if err := r.openMQTT(); err != nil {
@@ -300,6 +307,9 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 	if err := r.startHub(ctx); err != nil {
+		return err
+	}
+	if err := r.startLater(ctx); err != nil {
 		return err
 	}
 	if err := r.localRules(ctx, origin); err != nil {

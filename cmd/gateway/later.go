@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gantry/bridge/later"
+	"gantry/store"
+	"gantry/wamp"
+	"gantry/wamp/router"
+	"gantry/wamp/transport"
+)
+
+// jobTable is a table of the store as queued commands want it.
+type jobTable struct{ *store.Table }
+
+var _ later.Table = jobTable{}
+
+// Apply implements later.Table.
+func (t jobTable) Apply(ctx context.Context, changes map[string][]byte) error {
+	list := make([]store.Change, 0, len(changes))
+	for k, v := range changes {
+		list = append(list, store.Change{Key: []byte(k), Value: v})
+	}
+	return t.Table.Apply(ctx, list)
+}
+
+// openJobs opens the table of queued commands, before the store runs.
+func (r *run) openJobs() (err error) {
+	r.jobs, err = r.store.Table("jobs", store.TableConfig{MaxEntries: 4096, MaxBytes: 32 << 20})
+	return err
+}
+
+// startLater starts the queued commands.
+func (r *run) startLater(ctx context.Context) error {
+	s, err := r.join(ctx, "later", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	l, err := later.New(later.Config{Gateway: r.cfg.Gateway.Name}, later.Deps{
+		Session: s, Table: jobTable{r.jobs}, Allow: r.mayCall,
+		Clock: func() later.Moment {
+			return later.Moment{Wall: time.Now(), Synced: r.clock.Synced(), Boot: boot, Up: uptime()}
+		},
+		NewID: func() string { return strings.ToLower(rand.Text()) },
+	}, r.log.With("room", "later"))
+	if err != nil {
+		return err
+	}
+	r.later.Store(l)
+	r.front.run("queued commands", l.Run)
+	select {
+	case <-l.Ready():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// mayCall reports whether a caller of that role may call procedure now.
+func (g *Gateway) mayCall(_ context.Context, authid, authrole string, procedure wamp.URI) (bool, error) {
+	if g.allow == nil {
+		return true, nil
+	}
+	return g.allow(router.Identity{AuthID: authid, AuthRole: authrole}, router.ActionCall, procedure, wamp.MatchExact)
+}
+
+// bootID names this start of the machine (random(4)).
+func bootID() (string, error) {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("identity of this start of the machine: %w", err)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// uptime is the time since the start of the machine, its sleep included
+// (clock_gettime(2), CLOCK_BOOTTIME).
+func uptime() time.Duration {
+	var t unix.Timespec
+	// It has no way to fail on a kernel that Go runs on.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
+	return time.Duration(t.Nano())
+}
+
+// laterMetrics writes what became of queued commands.
+func (g *Gateway) laterMetrics(m *metrics) {
+	l := g.later.Load()
+	if l == nil {
+		return
+	}
+	m.family("gantry_later_jobs_total", counter, "Queued commands that have come into a state.")
+	for state, n := range l.Counts() {
+		m.value(float64(n), "state", string(state))
+	}
+}
