@@ -14,9 +14,10 @@ import (
 	"gantry/drivers/serialport"
 )
 
-// Config is the driver's part of a device's table.
+// Config is the driver's part of a device's table. Exactly one of Port and TCP is set.
 type Config struct {
 	Port     serialport.Config        `toml:"port"`
+	TCP      string                   `toml:"tcp"` // "host:port" of a device, or of a serial server that passes bytes on
 	Line     serialport.LineConfig    `toml:"line"`
 	Settle   drivers.Duration         `toml:"settle"` // wait after opening, for boards that start anew then; at most 1m
 	Order    string                   `toml:"order"`  // of length, checksum and values: "big" (default) or "little"

@@ -33,6 +33,9 @@ func TestBadConfigurationNamesTheKey(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ from, to, key string }{
 		{`path = "/dev/null"`, ``, "port"},
+		{`port = { path = "/dev/null" }`, `tcp = "192.0.2.7"`, "tcp"},
+		{`port =`, "tcp = \"192.0.2.7:4001\"\nport =", "tcp"},
+		{`port = { path = "/dev/null" }`, "tcp = \"192.0.2.7:4001\"\nline = { baud = 9600 }", "line"},
 		{`kind = "fixed"`, `kind = "slip"`, "frame.kind"},
 		{`size = 8`, `size = 1`, "frame.size"},
 		{`size = 8`, `size = 2000`, "frame.size"},

@@ -1,5 +1,5 @@
-// Package frame drives devices that speak binary protocols over a serial port,
-// described by configuration alone: how frames begin and end, which checksum they
+// Package frame drives devices that speak binary protocols over a serial port or
+// TCP, described by configuration alone: how frames begin and end, which checksum they
 // carry, by which bytes their kinds are told apart, and where values are in them.
 // Frames come by themselves or answer requests; points and actions are written by
 // templates of bytes.

@@ -11,15 +11,14 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/internal/dialog"
-	"gantry/drivers/serialport"
 )
 
-// Driver is one device on one port. The one that New returns also implements
+// Driver is one device on one port or TCP connection. The one that New returns also implements
 // drivers.Reader if there is anything to ask for.
 type Driver struct {
 	cfg  Config
 	plan *plan
-	port *serialport.Port
+	link *link
 	now  func() time.Time
 	log  *slog.Logger
 	desc drivers.Description
@@ -50,7 +49,7 @@ func New(cfg Config, env drivers.Env) (drivers.Driver, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	port, err := serialport.New(cfg.Port, cfg.Line, serialport.Roots{}, log)
+	l, err := newLink(&cfg, log)
 	if err != nil {
 		return nil, err
 	}
@@ -62,8 +61,8 @@ func New(cfg Config, env drivers.Env) (drivers.Driver, error) {
 	if now == nil {
 		now = time.Now
 	}
-	d := &Driver{cfg: cfg, plan: p, port: port, now: now, log: log}
-	d.desc.Model = "frame device at " + port.String()
+	d := &Driver{cfg: cfg, plan: p, link: l, now: now, log: log}
+	d.desc.Model = "frame device at " + l.String()
 	for _, pt := range p.points {
 		desc := drivers.Point{ID: pt.id, Type: pt.typ(), Readable: pt.message != nil, Writable: pt.write != nil}
 		if pt.write != nil {
@@ -98,16 +97,16 @@ func (d *Driver) Run(ctx context.Context, link drivers.Link) error {
 }
 
 func (d *Driver) serve(ctx context.Context, link drivers.Link) error {
-	conn, err := d.port.Open(ctx)
+	conn, err := d.link.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err := conn.Close(); err != nil {
-			d.log.Warn("port is slow to close", "port", conn.Path(), "err", err)
+			d.log.Warn("port is slow to close", "port", d.link.String(), "err", err)
 		}
 	}()
-	w := &wire{Conn: conn, echo: d.cfg.Echo}
+	w := &wire{conn: conn, echo: d.cfg.Echo}
 	s := dialog.New[*answer](w)
 	in := &intake{d: d, s: s, link: link, r: newReader(w, d.plan.shape)}
 	return d.life.Serve(ctx, s, dialog.Phases{Join: in.r.join, Listen: in.frames, Settle: d.cfg.Settle.Std(), Up: link.Up})

@@ -120,9 +120,9 @@ func (r *reader) fill(ctx context.Context) error {
 	return err
 }
 
-// wire is a port on which what is sent may come back.
+// wire is a port or connection on which what is sent may come back.
 type wire struct {
-	*serialport.Conn
+	conn
 	echo bool
 
 	mu      sync.Mutex // guards pending
@@ -136,13 +136,13 @@ func (w *wire) Write(ctx context.Context, p []byte) error {
 		w.pending = append([]byte(nil), p...)
 		w.mu.Unlock()
 	}
-	return w.Conn.Write(ctx, p)
+	return w.conn.Write(ctx, p)
 }
 
 // Read implements serialport.Source; it leaves echoes out.
 func (w *wire) Read(ctx context.Context, p []byte) (int, error) {
 	for {
-		n, err := w.Conn.Read(ctx, p)
+		n, err := w.conn.Read(ctx, p)
 		rest := w.strip(p[:n])
 		if rest > 0 || err != nil {
 			return rest, err

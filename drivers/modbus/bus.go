@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/tcp"
 	"gantry/drivers/serialport"
 	"gantry/internal/lane"
 )
@@ -145,9 +145,6 @@ func (u *bus) shut() {
 	}
 }
 
-// dialTimeout bounds the opening of a TCP connection.
-const dialTimeout = 5 * time.Second
-
 // open opens the link if it is not; the caller has the lane.
 func (u *bus) open(ctx context.Context) error {
 	if u.link != nil {
@@ -157,12 +154,10 @@ func (u *bus) open(ctx context.Context) error {
 	if u.port != nil {
 		return u.openPort(ctx)
 	}
-	dialer := net.Dialer{Timeout: dialTimeout}
-	conn, err := dialer.DialContext(ctx, "tcp", u.cfg.address)
+	s, err := tcp.Dial(ctx, u.cfg.address)
 	if err != nil {
-		return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
+		return err
 	}
-	s := netStream{conn}
 	if u.cfg.rtu {
 		u.link = &rtuLink{stream: s, log: u.log, gap: u.cfg.gap, turnaround: u.cfg.turnaround, echo: u.cfg.echo}
 	} else {

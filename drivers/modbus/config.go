@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/tcp"
 	"gantry/drivers/serialport"
 )
 
@@ -167,13 +168,6 @@ func (c *busConfig) differs(o busConfig) string {
 	return ""
 }
 
-// isHostPort reports whether s is a host with the number of a port.
-func isHostPort(s string) bool {
-	host, port, err := net.SplitHostPort(s)
-	_, e := strconv.ParseUint(port, 10, 16)
-	return err == nil && e == nil && host != ""
-}
-
 // agree reports devices that treat a bus in another way than an earlier one, by
 // name, or that open the same port for a proxy. All are in order by themselves.
 func agree(devices map[string]any, decode Decoder) map[string]error {
@@ -251,7 +245,7 @@ func (c *Config) bus(factory serialport.LineConfig) (b busConfig, err error) {
 	if b.address = c.TCP.Address; !withPort.MatchString(b.address) {
 		b.address = net.JoinHostPort(b.address, "502")
 	}
-	if !isHostPort(b.address) {
+	if !tcp.IsAddress(b.address) {
 		return b, bad("tcp.address", `host:port, such as "192.0.2.7:502"`, "%.80q is no address", c.TCP.Address)
 	}
 	switch c.TCP.Framing {

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net"
 	"time"
 
 	"gantry/drivers"
-	"gantry/drivers/serialport"
 )
 
 // stream is what frames go over; *serialport.Conn is one.
@@ -264,67 +262,3 @@ func (l *tcpLink) exchange(ctx context.Context, unit byte, req []byte, timeout t
 		}
 	}
 }
-
-// netStream is a TCP connection as a stream.
-type netStream struct{ conn net.Conn }
-
-func (s netStream) Read(ctx context.Context, p []byte) (n int, err error) {
-	err = s.within(ctx, s.conn.SetReadDeadline, func() (err error) { n, err = s.conn.Read(p); return err })
-	return n, err
-}
-
-func (s netStream) Write(ctx context.Context, p []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	wait, cancel := context.WithTimeout(ctx, serialport.DefaultWriteTimeout)
-	defer cancel()
-	err := s.within(wait, s.conn.SetWriteDeadline, func() error { _, err := s.conn.Write(p); return err })
-	if err != nil && !errors.Is(err, drivers.ErrOffline) {
-		// Half a request may be out.
-		return fmt.Errorf("%w: the peer takes nothing", drivers.ErrOffline)
-	}
-	return err
-}
-
-// within runs an operation that ends with ctx.
-func (s netStream) within(ctx context.Context, deadline func(time.Time) error, f func() error) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	at, _ := ctx.Deadline()
-	_ = deadline(at)             // it fails on a closed connection only, and so does what follows
-	fired := make(chan struct{}) // closed by the function below when it is through
-	stop := context.AfterFunc(ctx, func() {
-		defer close(fired)
-		_ = deadline(time.Unix(1, 0))
-	})
-	err := f()
-	if !stop() {
-		<-fired
-	}
-	var timeout net.Error
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &timeout) && timeout.Timeout():
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		return context.DeadlineExceeded
-	}
-	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
-}
-
-// DropInput reads what is there already.
-func (s netStream) DropInput() {
-	var b [512]byte
-	for range 64 {
-		_ = s.conn.SetReadDeadline(time.Now().Add(50 * time.Microsecond))
-		if n, err := s.conn.Read(b[:]); n == 0 || err != nil {
-			return
-		}
-	}
-}
-
-func (s netStream) Close() error { return s.conn.Close() }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/internal/tcp"
 	"gantry/internal/lane"
 	"gantry/internal/ratelog"
 )
@@ -33,7 +34,7 @@ func (c *ProxyConfig) plan() (*proxyPlan, error) {
 	if strings.HasPrefix(p.listen, ":") {
 		p.listen = "127.0.0.1" + p.listen
 	}
-	if !isHostPort(p.listen) {
+	if !tcp.IsAddress(p.listen) {
 		return nil, bad("proxy.listen", `host:port, such as "127.0.0.1:1502"; without host 127.0.0.1`, "%.80q is no address", c.Listen)
 	}
 	if c.MaxConnections != 0 {
