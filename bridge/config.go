@@ -22,6 +22,8 @@ type RulesConfig struct {
 	Map []MapConfig `toml:"map"`
 	// Command turns calls into MQTT messages.
 	Command []CommandConfig `toml:"command"`
+	// Call turns MQTT messages into calls.
+	Call []CallConfig `toml:"call"`
 }
 
 // MapConfig is one rule [[map]] that turns MQTT messages into readings, published
@@ -163,7 +165,7 @@ func (c *RulesConfig) Validate() error {
 		}
 		seen[cmd.name()] = true
 	}
-	return nil
+	return c.checkCalls()
 }
 
 // pointConfigs returns the points of a rule by name, with what they inherit.

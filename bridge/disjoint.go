@@ -21,6 +21,9 @@ func (r *Rules) Filters() []FilterQoS {
 			all = append(all, FilterQoS{c.response.levels.filter, c.response.qos})
 		}
 	}
+	for _, c := range r.calls {
+		all = append(all, FilterQoS{c.topic.filter, c.qos})
+	}
 	return Disjoint(all)
 }
 

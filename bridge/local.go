@@ -19,9 +19,10 @@ import (
 //
 // What it publishes itself, and everything below gantry/, is not looked at.
 type Local struct {
-	rules *Rules
-	sess  wamp.Session
-	log   *slog.Logger
+	rules  *Rules
+	caller *Caller
+	sess   wamp.Session
+	log    *slog.Logger
 }
 
 // NewLocal validates cfg and starts nothing. A nil log discards. The error is a
@@ -34,7 +35,9 @@ func NewLocal(cfg RulesConfig, origin *Origin, sess wamp.Session, log *slog.Logg
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Local{rules: rules, sess: sess, log: log}, nil
+	l := &Local{rules: rules, sess: sess, log: log}
+	l.caller = rules.NewCaller(sess, l.publish)
+	return l, nil
 }
 
 // Stats returns the counts of the rules.
@@ -55,6 +58,10 @@ func (l *Local) Run(ctx context.Context) error {
 	for uri, handler := range l.rules.Handlers(l.publish) {
 		h.Register(uri, handler)
 	}
+	var active sync.WaitGroup
+	defer active.Wait()
+	defer cancel()
+	active.Go(func() { _ = l.caller.Run(ctx) }) // always nil
 	return h.Run(ctx)
 }
 
@@ -75,6 +82,9 @@ func (l *Local) patterns() []Pattern {
 		if c.response != nil {
 			add(c.response.levels.filter)
 		}
+	}
+	for _, c := range l.rules.calls {
+		add(c.topic.filter)
 	}
 	return out
 }
@@ -100,6 +110,7 @@ func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *w
 	}
 	m := Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained}
 	l.rules.Answer(m)
+	l.caller.Take(m)
 	l.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {
 		if err := l.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p); err != nil {
 			l.rules.stats.dropped.Add(1)

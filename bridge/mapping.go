@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,14 +19,17 @@ type Message struct {
 	QoS     byte
 	// Retained: kept by the broker from before, or to be kept.
 	Retained bool
+	// Queued: kept by the broker while the client was away, or perhaps so.
+	Queued bool
+	// Again: sent by the broker before, and not acknowledged then (DUP).
+	Again bool
 }
 
 // mapping is a rule that turns messages into readings.
 type mapping struct {
-	at        string // where it stands: "map[0]"
-	topic     levels
-	pattern   *regexp.Regexp // nil: none
-	each      []string       // see walk; nil: the message is the only item
+	at string // where it stands: "map[0]"
+	source
+	each      []string // see walk; nil: the message is the only item
 	fields    []mappedField
 	device    template
 	points    []mapped
@@ -61,8 +63,8 @@ var envelope = []string{"ts", "q", "why", "unit", "seq", "ep", "clk", "replay"}
 func newMap(c *MapConfig, key string) (*mapping, error) {
 	m := &mapping{at: key, fresh: c.IgnoreRetained, qos: 1, maxAge: c.MaxAge}
 	var err error
-	if m.topic, err = parseLevels(c.Topic); err != nil {
-		return nil, bad(key+".topic", `a topic filter with named levels, such as "sensors/{room}/+"`, "%.80q %v", c.Topic, err)
+	if m.source, err = newSource(c.Topic, c.Regex, key); err != nil {
+		return nil, err
 	}
 	if err := m.addVariables(c, key); err != nil {
 		return nil, err
@@ -107,16 +109,6 @@ func newMap(c *MapConfig, key string) (*mapping, error) {
 
 // addVariables reads where names come from besides the levels of the topic.
 func (m *mapping) addVariables(c *MapConfig, key string) (err error) {
-	if c.Regex != "" {
-		if m.pattern, err = regexp.Compile(c.Regex); err != nil {
-			return bad(key+".regex", "a regular expression (RE2)", "%.80q: %v", c.Regex, err)
-		}
-		for _, n := range m.pattern.SubexpNames()[1:] {
-			if n != "" && (!identifier(n) || m.topic.has(n)) {
-				return bad(key+".regex", "groups called like (?P<room>...), a-z 0-9 _, and not like a level of the topic", "has the group %.80q", n)
-			}
-		}
-	}
 	if c.Each != "" {
 		if m.each, err = parseEach(c.Each); err != nil {
 			return bad(key+".each", `a path with # for the elements of an array or * for the members of an object, such as "sensors.#"`, "%.80q %v", c.Each, err)
@@ -140,7 +132,7 @@ func (m *mapping) addVariables(c *MapConfig, key string) (err error) {
 
 // variable reports whether templates may name it.
 func (m *mapping) variable(name string) bool {
-	return m.topic.has(name) || m.pattern != nil && slices.Contains(m.pattern.SubexpNames(), name) ||
+	return m.source.variable(name) ||
 		m.each != nil && name == "key" || slices.ContainsFunc(m.fields, func(f mappedField) bool { return f.name == name })
 }
 
@@ -227,23 +219,8 @@ func (m *mapping) addConstants(c *MapConfig, key string) error {
 // admit returns the variables that a message's topic gives, or why the rule does
 // not take the message. counts tells whether it is a message for the rule at all.
 func (m *mapping) admit(msg *Message) (vars map[string]string, counts bool, refused string) {
-	if !m.topic.filter.Matches(msg.Topic) {
-		return nil, false, "the topic is not covered by " + m.topic.filter.String()
-	}
-	vars = m.topic.vars(msg.Topic)
-	if m.pattern != nil {
-		groups := m.pattern.FindStringSubmatch(msg.Topic)
-		if groups == nil {
-			return nil, false, "the topic does not match the regular expression"
-		}
-		if vars == nil {
-			vars = map[string]string{}
-		}
-		for i, n := range m.pattern.SubexpNames() {
-			if n != "" {
-				vars[n] = groups[i]
-			}
-		}
+	if vars, refused = m.source.vars(msg.Topic); refused != "" {
+		return nil, false, refused
 	}
 	if msg.Retained && m.fresh {
 		return nil, true, "it was retained, and the rule ignores those"

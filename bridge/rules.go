@@ -14,8 +14,12 @@ type Rules struct {
 	origin   *Origin
 	maps     []*mapping
 	commands []*command
+	calls    []*callRule
 	rare     *ratelog.Log
-	stats    struct{ messages, readings, malformed, bad, ignored, stale, dropped, unclaimed atomic.Uint64 }
+	stats    struct {
+		messages, readings, malformed, bad, ignored, stale, dropped, unclaimed atomic.Uint64
+		calls                                                                  callCounts
+	}
 }
 
 // rejectEvery is the least time between two log lines about rejected messages of
@@ -49,6 +53,13 @@ func NewRules(cfg RulesConfig, origin *Origin, log *slog.Logger) (*Rules, error)
 		}
 		r.commands = append(r.commands, c)
 	}
+	for i := range cfg.Call {
+		c, err := newCall(&cfg.Call[i], at("call", i))
+		if err != nil {
+			return nil, err
+		}
+		r.calls = append(r.calls, c)
+	}
 	return r, nil
 }
 
@@ -62,6 +73,7 @@ type RulesStats struct {
 	Stale     uint64 // messages, or their items, older than max_age
 	Unclaimed uint64 // answers that no call waited for
 	Dropped   uint64 // readings of topics beyond the limit, or not taken by the session
+	Calls     CallStats
 }
 
 // Stats returns the counts.
@@ -70,6 +82,7 @@ func (r *Rules) Stats() RulesStats {
 	return RulesStats{
 		Messages: s.messages.Load(), Readings: s.readings.Load(), Malformed: s.malformed.Load(),
 		Bad: s.bad.Load(), Ignored: s.ignored.Load(), Stale: s.stale.Load(), Unclaimed: s.unclaimed.Load(), Dropped: s.dropped.Load(),
+		Calls: s.calls.stats(),
 	}
 }
 
@@ -104,6 +117,8 @@ type Finding struct {
 	Refused string // why it does not take the message; "" = it does
 	// Readings are the topics and payloads of what would be published.
 	Readings []Reading
+	// Call tells that the reading is a procedure that would be called.
+	Call bool
 }
 
 // Reading is an event made of a message.
@@ -131,6 +146,19 @@ func (r *Rules) Explain(m Message) []Finding {
 		if c.response != nil && c.response.levels.filter.Matches(m.Topic) {
 			out = append(out, Finding{Rule: c.at, Refused: "it is an answer, and no call of " + c.name() + " waits for it"})
 		}
+	}
+	for _, c := range r.calls {
+		f := Finding{Rule: c.at, Call: true}
+		var vars map[string]string
+		if vars, f.Refused = c.vars(m.Topic); f.Refused == "" {
+			w, o, why := r.judge(c, &m, vars, r.origin.cfg.Now())
+			if o == callMade {
+				f.Readings = []Reading{{w.procedure, w.payload}}
+			} else if f.Refused = refusals[o]; why != "" {
+				f.Refused += ": " + why
+			}
+		}
+		out = append(out, f)
 	}
 	return out
 }

@@ -29,6 +29,7 @@ type Client struct {
 	log    *slog.Logger
 	rare   *ratelog.Log
 	rules  *bridge.Rules
+	caller *bridge.Caller
 	link   *bridge.Link
 	retry  backoff.Config // waits between connections
 
@@ -83,12 +84,14 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Client, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
+	c := &Client{
 		pass: passing{rules: rulesOfPass, seed: maphash.MakeSeed()},
 		name: name, cfg: cfg.withDefaults(deps.Origin.Gateway()), deps: deps, origin: deps.Origin, sess: deps.Session,
 		log: log, rare: ratelog.New(log, time.Minute, nil), rules: rules, link: bridge.NewLink(nil),
 		retry: backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second},
-	}, nil
+	}
+	c.caller = rules.NewCaller(c.sess, c.publish)
+	return c, nil
 }
 
 // Name returns the client's name.
@@ -109,6 +112,7 @@ func (c *Client) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return c.announce(ctx) })
+	g.Go(func() error { return c.caller.Run(ctx) })
 	g.Go(func() error { return c.connect(ctx) })
 	return g.Wait()
 }

@@ -60,6 +60,7 @@ type connection struct {
 	guard     *broker.Guard
 	connected func() bool // the end of ctx does not cut the connection any more
 
+	backlog  backlog
 	heard    atomic.Int64  // when the broker delivered something, in nanoseconds since 1970
 	handling atomic.Int32  // 1 while a message is being handed to the realm
 	probed   chan struct{} // capacity 1: the probe has come back; never closed
@@ -147,6 +148,8 @@ func (c *Client) look(x *connection, f packet.Frame) error {
 	case packets.Connack:
 		if f.Body[0]&1 == 0 { // no session present
 			c.inbound.forget()
+		} else {
+			x.backlog.since.Store(time.Now().UnixNano())
 		}
 	case packets.Pubrel:
 		c.inbound.release(binary.BigEndian.Uint16(f.Body))

@@ -32,7 +32,7 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 		return
 	}
 	c.received.Add(1)
-	msg := bridge.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained()}
+	msg := bridge.Message{Topic: m.Topic(), Payload: m.Payload(), QoS: m.Qos(), Retained: m.Retained(), Again: m.Duplicate(), Queued: x.queued(time.Now())}
 	switch {
 	case msg.QoS == 2 && !c.inbound.first(m.MessageID()):
 		c.repeated.Add(1)
@@ -55,6 +55,7 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 // be handed to the realm before ctx ended.
 func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) error {
 	c.rules.Answer(m)
+	c.caller.Take(m)
 	opts := wamp.PublishOptions{Retain: true, Acknowledge: m.QoS > 0}
 	var refused, ended error
 	c.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {

@@ -353,12 +353,16 @@ func (g *Gateway) brokerMetrics(m *metrics) {
 			m.value(float64(f.of(c.Stats())), "broker", c.Name())
 		}
 	}
+	m.family("gantry_broker_calls_total", counter, "Messages that rules call are for, by what has become of them.")
+	for _, c := range *all {
+		c.Stats().Rules.Calls.Each(func(outcome string, n uint64) { m.value(float64(n), "broker", c.Name(), "outcome", outcome) })
+	}
 }
 
 // localRules starts the rules for the clients of the gateway's own listener.
 func (r *run) localRules(ctx context.Context, origin *bridge.Origin) error {
 	rules := r.cfg.MQTT.RulesConfig
-	if len(rules.Map)+len(rules.Command) == 0 {
+	if len(rules.Map)+len(rules.Command)+len(rules.Call) == 0 {
 		return nil
 	}
 	s, err := r.join(ctx, "mqtt_rules", transport.PipeConfig{})

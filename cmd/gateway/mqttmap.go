@@ -25,7 +25,7 @@ func (a *app) mqttMapCommand() *cobra.Command {
 		Use:   "map",
 		Short: "Show what the rules make of a message, without a gateway",
 		Long: `Shows what the rules of a configuration make of an MQTT message: for every rule what
-it would publish, or why it does not take the message. It reads the configuration
+it would publish or call, or why it does not take the message. It reads the configuration
 as gantry check does and connects to nothing.
 ` + configHelp + `
 
@@ -33,6 +33,7 @@ With --payload - the payload is read from standard input, whatever its bytes.
 
 With --json each rule is one line: {"where": "broker.house" or "mqtt", "rule": ...,
 "refused": ..., "events": [{"topic": ..., "args": [...], "kwargs": {...}}, ...]}.
+Of a rule call the topic is the procedure.
 
 Exit codes: 0 a rule makes something of it, 1 none does, 2 wrong usage or
 configuration.`,
@@ -146,8 +147,12 @@ func (a *app) writeFinding(where string, f bridge.Finding, asJSON bool) error {
 		_, err := fmt.Fprintf(a.out, "%s %s: no: %s\n", where, f.Rule, f.Refused)
 		return err
 	}
+	verb := ""
+	if f.Call {
+		verb = "calls "
+	}
 	for _, r := range f.Readings {
-		if _, err := fmt.Fprintf(a.out, "%s %s: %s %s\n", where, f.Rule, r.Topic, payloadWords(r.Payload)); err != nil {
+		if _, err := fmt.Fprintf(a.out, "%s %s: %s%s %s\n", where, f.Rule, verb, r.Topic, payloadWords(r.Payload)); err != nil {
 			return err
 		}
 	}

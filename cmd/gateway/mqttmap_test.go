@@ -10,6 +10,9 @@ const mqttMapFile = `schema = 1
 topic = "own/#"
 device = "own"
 point = "p"
+[[mqtt.call]]
+topic = "do/{dev}"
+procedure = "set.{dev}.state"
 [broker.house]
 url = "tcp://broker.example"
 [[broker.house.map]]
@@ -42,6 +45,8 @@ func TestMQTTMap(t *testing.T) {
 			"broker.house pass[0]: meters.7 {"}},
 		{"--topic own/x --payload 7 --broker mqtt", "", 0, []string{"mqtt map[0]: gantry.gw.point.own.p 7 "}},
 		{"--topic own/x --payload 7 --json", "", 0, []string{`{"events":[{"args":[7],`, `"topic":"gantry.gw.point.own.p"`, `"where":"mqtt"`}},
+		{"--topic do/lamp --payload ON --broker mqtt", "", 0, []string{`mqtt call[0]: calls gantry.gw.set.lamp.state ON`}},
+		{"--topic do/lamp --payload ON --broker mqtt --retained", "", 1, []string{"mqtt call[0]: no: an MQTT message does not call, as it was retained"}},
 		{"--topic gantry/x --payload 7", "", 1, []string{"mqtt map[0]: no", "broker.house pass[0]: no: the URI gantry.x is"}},
 		{"--topic a/#", "", 2, nil},
 		{"--topic a --broker none", "", 2, nil},
