@@ -383,6 +383,24 @@ func (o *Outbox) await(ctx context.Context, end uint64) error {
 	return nil
 }
 
+// Writable returns nil when the next record can be expected to get onto the disk.
+// Otherwise it tells why not: records wait and the last commit has failed, which is
+// tried again by itself, or (ErrFull) the outbox is at its bound and refuses new
+// records.
+func (o *Outbox) Writable() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.shutErr != nil:
+		return o.shutErr
+	case o.failing != nil && o.done()+1 < o.next:
+		return o.failing
+	case o.cfg.OnFull == RejectNew && o.disk+o.pending+slack > o.cfg.MaxBytes:
+		return fmt.Errorf("outbox %s: %w", o.name, ErrFull)
+	}
+	return nil
+}
+
 // shut refuses further appends and wakes everybody who waits.
 func (o *Outbox) shut(err error) {
 	o.mu.Lock()

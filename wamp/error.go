@@ -48,6 +48,7 @@ const (
 	ErrURIExpired     URI = "gantry.error.expired"
 	ErrURIBadConfig   URI = "gantry.error.bad_config"
 	ErrURILimit       URI = "gantry.error.limit"
+	ErrURIStorageFull URI = "gantry.error.storage_full"
 )
 
 // Error is the answer ERROR or ABORT of the protocol as a Go error: match it

@@ -53,12 +53,17 @@ func newFilter(cfg Config, prefix wamp.URI) *filter {
 
 // passes reports whether an event on topic goes up now.
 func (f *filter) passes(topic wamp.URI) bool {
-	matches := func(p wamp.URI) bool { return p.Matches(wamp.MatchWildcard, topic) }
-	if len(f.include) > 0 && !slices.ContainsFunc(f.include, matches) || slices.ContainsFunc(f.exclude, matches) {
+	if !f.wanted(topic) {
 		return false
 	}
-	i := slices.IndexFunc(f.samples, func(s sample) bool { return matches(s.pattern) })
+	i := slices.IndexFunc(f.samples, func(s sample) bool { return s.pattern.Matches(wamp.MatchWildcard, topic) })
 	return i < 0 || f.due(topic, f.samples[i].every)
+}
+
+// wanted reports whether include and exclude let a topic through.
+func (f *filter) wanted(topic wamp.URI) bool {
+	matches := func(p wamp.URI) bool { return p.Matches(wamp.MatchWildcard, topic) }
+	return (len(f.include) == 0 || slices.ContainsFunc(f.include, matches)) && !slices.ContainsFunc(f.exclude, matches)
 }
 
 func (f *filter) due(topic wamp.URI, every time.Duration) bool {

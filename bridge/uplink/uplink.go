@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -118,6 +119,14 @@ func (u *Uplink) Ready() <-chan struct{} { return u.ready }
 // prefix returns "gantry.<gateway>.<class>.".
 func (u *Uplink) prefix(class string) wamp.URI {
 	return wamp.URI("gantry." + u.deps.Origin.Gateway() + "." + class + ".")
+}
+
+// Confirms reports whether events on topic are put into the queue and committed at
+// once (Buffer.Commit).
+func (u *Uplink) Confirms(topic wamp.URI) bool {
+	return slices.ContainsFunc(u.cfg.Forward, func(class string) bool {
+		return u.cfg.Buffer.confirmed(class) && u.prefix(class).Matches(wamp.MatchPrefix, topic)
+	}) && u.filter.wanted(topic)
 }
 
 // topic returns a topic of the uplink's own.

@@ -20,7 +20,7 @@ func (g *Gateway) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		select {
 		case <-g.ready:
-			plain(w, http.StatusOK, "ready\n")
+			plain(w, http.StatusOK, g.readyText())
 		default:
 			plain(w, http.StatusServiceUnavailable, "not ready\n")
 		}
@@ -34,6 +34,15 @@ func (g *Gateway) handler() http.Handler {
 		mux.HandleFunc("GET "+g.cfg.MQTT.WebSocket, g.serveMQTTSocket())
 	}
 	return mux
+}
+
+// readyText says that the gateway is ready, and what of it is degraded: it stays
+// ready, as events go on to those who listen.
+func (g *Gateway) readyText() string {
+	if g.health.degraded() {
+		return "ready\ndegraded: the store cannot be written, the log says why\n"
+	}
+	return "ready\n"
 }
 
 func plain(w http.ResponseWriter, code int, text string) {

@@ -93,6 +93,7 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 		return nil
 	}
 	r.Gateway.all.Store(&all)
+	r.Gateway.kept.Store(&r.queues)
 	s, err := r.join(ctx, "sys", transport.PipeConfig{})
 	if err != nil {
 		return err
@@ -277,6 +278,11 @@ func (g *Gateway) storeMetrics(m *metrics) {
 	if st == nil {
 		return
 	}
+	degraded := 0.0
+	if g.health.degraded() {
+		degraded = 1
+	}
+	m.one("gantry_store_degraded", gauge, "1 while a part of the store cannot be written.", degraded)
 	written, flushes, commits := st.Costs()
 	m.one("gantry_store_written_bytes_total", counter, "Bytes of pages that the store has written.", float64(written))
 	m.one("gantry_store_flushes_total", counter, "Syncs of the store's files and directories.", float64(flushes))

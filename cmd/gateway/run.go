@@ -82,6 +82,8 @@ type Gateway struct {
 	brokers atomic.Pointer[[]*mqtt.Client] // nil until Run has made them
 	later   atomic.Pointer[later.Later]    // nil until Run has made it
 	stored  atomic.Pointer[store.Store]    // nil until Run has opened it
+	kept    atomic.Pointer[[]*queued]      // nil until Run has started the uplinks
+	health  *storeHealth
 }
 
 // Addresses are where a running gateway listens. Empty = off.
@@ -95,7 +97,7 @@ type Addresses struct {
 
 // NewGateway builds a gateway. It starts nothing and opens nothing.
 func NewGateway(o Options) (*Gateway, error) {
-	g := &Gateway{cfg: o.Config, state: o.State, notify: o.Notify, log: o.Log, ready: make(chan struct{}), started: time.Now()}
+	g := &Gateway{cfg: o.Config, state: o.State, notify: o.Notify, log: o.Log, ready: make(chan struct{}), started: time.Now(), health: newStoreHealth()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -171,6 +173,7 @@ func (g *Gateway) newRouter() error {
 	}
 	own := like(g.realm())
 	own.History, g.histories = historyRules(g.cfg.History)
+	own.Keep = g.keeps
 	cfg := router.Config{
 		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, HelloTimeout: g.cfg.Listen.HelloTimeout, MaxRealms: c.MaxOnDemand,
 	}
@@ -243,6 +246,7 @@ func (g *Gateway) tell(err error) {
 }
 
 func (g *Gateway) storeEvent(e store.Event) {
+	g.health.note(e)
 	args := []any{"event", e.Kind.String()}
 	if e.Outbox != "" {
 		args = append(args, "outbox", e.Outbox)
@@ -304,6 +308,9 @@ func (r *run) start(ctx context.Context) error {
 	}
 	// Before the hub, so that no event passes them by.
 	if err := r.uplinks(ctx, origin); err != nil {
+		return err
+	}
+	if err := r.announceStore(ctx, origin); err != nil {
 		return err
 	}
 	if err := r.startHub(ctx); err != nil {

@@ -305,6 +305,13 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	if !ok {
 		return
 	}
+	if ack && b.cfg.Keep != nil {
+		// Before the mark of wamp.Once moves: whoever is refused may try again.
+		if err := b.cfg.Keep(m.Topic); err != nil {
+			s.refuseWith(wamp.TypePublish, m.Request, err)
+			return
+		}
+	}
 	m.Options.DiscloseMe = disclose
 	id := newPublicationID()
 	if m.Options.Once == nil || b.marks.advance(s.identity, m.Options.Once) {

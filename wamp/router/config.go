@@ -82,6 +82,10 @@ type RealmConfig struct {
 	RetainedTTL time.Duration
 	// History says of which topics the events are kept.
 	History []HistoryRule
+	// Keep is asked before an acknowledged publication is routed; an error refuses it,
+	// as what must be kept and cannot be. It is called in the publisher's goroutine and
+	// must not wait. nil = nothing is refused.
+	Keep func(topic wamp.URI) *wamp.Error
 	// MaxTestaments bounds the testaments of one session. Default 64.
 	MaxTestaments int
 	// MaxTestamentBytes bounds what those of all sessions together take in memory.

@@ -31,6 +31,8 @@ func explain(uri wamp.URI) (text, hint string) {
 		return "request refused: it needs what is not supported", "update the client that the text names"
 	case wamp.ErrURITimeout:
 		return "call ended: no answer in time", "look at the callee, or give it more time"
+	case wamp.ErrURIStorageFull:
+		return "publication refused: it cannot be kept", "the text says why; look at the disk"
 	case wamp.ErrURIRuntimeError:
 		return "request refused: the router cannot serve it", "the lines before this one say why"
 	case wamp.ErrURIOptionDisallowedDisclose:

@@ -143,8 +143,13 @@ func (s *session) send(m wamp.Message) {
 }
 
 func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text string) {
-	s.refused(uri, text)
-	m := &wamp.ErrorReply{RequestType: t, Request: request, URI: uri, Payload: wamp.Args(text)}
+	s.refuseWith(t, request, wamp.NewError(uri, text, nil))
+}
+
+// refuseWith is refuse with the arguments of an error.
+func (s *session) refuseWith(t wamp.MessageType, request wamp.ID, e *wamp.Error) {
+	s.refused(e.URI, e.Text)
+	m := &wamp.ErrorReply{RequestType: t, Request: request, URI: e.URI, Payload: e.Payload}
 	err := s.offer(m)
 	if errors.Is(err, wamp.ErrTooLarge) {
 		// The text repeats a long URI of the peer's own.

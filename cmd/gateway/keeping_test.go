@@ -1,0 +1,135 @@
+package main
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"gantry/wamp"
+)
+
+// TestUnwritableDisk takes the disk away from a running gateway and gives it back.
+// Events go on, what has to be kept is refused where somebody waits, everybody can see
+// the state, and what was published meanwhile arrives in the end.
+func TestUnwritableDisk(t *testing.T) {
+	t.Parallel()
+	hqState := t.TempDir()
+	config := `schema = 1
+gateway.name = "field"
+mqtt.listen = ""
+[uplink.hq]
+url = "rs+unix://` + filepath.Join(hqState, "gantry.sock") + `"
+forward = ["alarm", "point"]
+[[history]]
+topic = "log."
+match = "prefix"
+`
+	field := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": config}), t.TempDir())
+	s := field.join()
+	seen := keep(t, s, "gantry.field.", wamp.SubscribeOptions{})
+	publish := func(topic wamp.URI, value int64, ack bool) error {
+		t.Helper()
+		return s.Publish(t.Context(), topic, wamp.PublishOptions{Acknowledge: ack, IncludeMe: true}, wamp.Args(value))
+	}
+	is := func(topic string, value any) func(event) bool {
+		return func(e event) bool { return e.topic == topic && e.value == value }
+	}
+	const alarm, point, state = "gantry.field.alarm.tank.full", "gantry.field.point.tank.level", "gantry.field.state.gateway_store.link"
+	ready := field.url
+	ready = "http" + strings.TrimSuffix(strings.TrimPrefix(ready, "ws"), "/ws") + "/readyz"
+
+	if err := publish(alarm, 1, true); err != nil {
+		t.Fatal(err)
+	}
+	if text := get(t, ready); text != "ready\n" {
+		t.Errorf("%s says %q", ready, text)
+	}
+	settled(t, field)
+
+	limitFiles(t, field, 1)
+	if err := publish(alarm, 2, false); err != nil {
+		t.Fatal(err)
+	}
+	seen.await(t, "degraded state", is(state, "degraded"))
+	if err := publish(alarm, 3, true); !wamp.IsError(err, wamp.ErrURIStorageFull) {
+		t.Errorf("an alarm that cannot be kept: %v", err)
+	}
+	if err := publish(point, 4, true); err != nil {
+		t.Errorf("a sampled event: %v", err)
+	}
+	if err := publish(alarm, 5, false); err != nil {
+		t.Error(err)
+	}
+	seen.await(t, "alarm for those who listen", is(alarm, int64(5)))
+	seen.await(t, "reading for those who listen", is(point, int64(4)))
+	if text := get(t, ready); !strings.HasPrefix(text, "ready\ndegraded: ") {
+		t.Errorf("%s says %q", ready, text)
+	}
+	if text := get(t, strings.TrimSuffix(ready, "readyz")+"metrics"); !strings.Contains(text, "\ngantry_store_degraded 1\n") {
+		t.Error("no metric tells of it")
+	}
+	if err := publish("log.a", 1, false); err != nil {
+		t.Fatal(err)
+	}
+	refused := func() bool { return wamp.IsError(publish("log.b", 2, true), wamp.ErrURIStorageFull) }
+	eventually(t, "refusal of what belongs to a history", refused)
+
+	before := len(seen.all())
+	limitFiles(t, field, unix.RLIM_INFINITY)
+	seen.awaitAfter(t, before, "recovery", is(state, "online"))
+	if err := publish(alarm, 6, true); err != nil {
+		t.Errorf("after the recovery: %v", err)
+	}
+	if text := get(t, ready); text != "ready\n" {
+		t.Errorf("%s says %q", ready, text)
+	}
+
+	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": hqConfig}), hqState)
+	arrived := keep(t, hq.join(), "gantry.field.", wamp.SubscribeOptions{})
+	drain(t, field)
+	var alarms []int64
+	for _, e := range allAt(t, hq, arrived) {
+		if n, ok := e.value.(int64); ok && e.topic == alarm {
+			alarms = append(alarms, n)
+		}
+	}
+	if len(alarms) != 4 || alarms[0] != 1 || alarms[1] != 2 || alarms[2] != 5 || alarms[3] != 6 {
+		t.Errorf("alarms %v arrived, want 1 2 5 6", alarms)
+	}
+}
+
+// limitFiles bounds how large files may grow for a running program: beyond, its writes
+// fail.
+func limitFiles(t *testing.T, p *program, size uint64) {
+	t.Helper()
+	if err := unix.Prlimit(p.cmd.Process.Pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settled waits until all that an uplink has is on disk.
+func settled(t *testing.T, p *program) {
+	t.Helper()
+	s := p.join()
+	eventually(t, "commit", func() bool {
+		d, err := queueStatus(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return number(t, d, "committed") == number(t, d, "appended")
+	})
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(patience); !ok(); <-tick.C {
+		if time.Now().After(late) {
+			t.Fatalf("no %s within %s", what, patience)
+		}
+	}
+}
