@@ -83,6 +83,14 @@ func (c *Client) passIn(ctx context.Context, kept kept, m bridge.Message) error 
 		c.refuse("a retained message does not pass, as its rule says", m.Topic)
 		return nil
 	}
+	if (m.Queued || m.Again) && r.IgnoreQueued {
+		c.refuse("a message does not pass, as the broker may have kept it for a while, and as its rule says", m.Topic)
+		return nil
+	}
+	if procedure(m.Topic) {
+		c.refuse("a message does not pass, as its topic is the name of a procedure", m.Topic)
+		return nil
+	}
 	uri, ok := r.target(m.Topic)
 	if !ok {
 		c.refuse("a message does not pass, as its URI is too long or reserved", m.Topic)
@@ -173,6 +181,10 @@ func (c *Client) leaving(r *passage, known kept, uri wamp.URI, ev *wamp.Event, q
 	topic, _ := bridge.TopicFromURI(wamp.URI(rest))
 	if bridge.CheckTopic(topic) != nil || !r.filter.Matches(topic) {
 		return // the pattern covers more than the filter
+	}
+	if procedure(topic) {
+		c.refuse("an event does not pass, as its topic is the name of a procedure", topic)
+		return
 	}
 	payload, err := bridge.AppendMQTT(nil, ev.Payload)
 	if err != nil {

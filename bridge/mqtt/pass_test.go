@@ -224,6 +224,8 @@ func TestPassConfig(t *testing.T) {
 	for key, edit := range map[string]func(*mqtt.Pass){
 		"topic":     func(p *mqtt.Pass) { p.Topic = "a/#/b" },
 		"topic ":    func(p *mqtt.Pass) { p.Topic = "a/b" },
+		"topic  ":   func(p *mqtt.Pass) { p.Topic = "gantry/+/set/#" },
+		"topic   ":  func(p *mqtt.Pass) { p.Topic = "gantry/gw/later/lamp/+" },
 		"prefix":    func(p *mqtt.Pass) { p.Prefix = "house" },
 		"prefix ":   func(p *mqtt.Pass) { p.Prefix = "gantry.x." },
 		"prefix  ":  func(p *mqtt.Pass) { p.Prefix = "." },
@@ -238,5 +240,46 @@ func TestPassConfig(t *testing.T) {
 		if want := "pass[1]." + strings.TrimSpace(key); !errors.As(err, &bad) || bad.Key != want || bad.Allowed == "" {
 			t.Errorf("%s: %v", want, err)
 		}
+	}
+}
+
+// TestCommandsDoNotPass: neither those that the broker has kept, where the rule says so,
+// nor the names of procedures, in either direction.
+func TestCommandsDoNotPass(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	w := newWorld(t, mqtt.Config{URL: "tcp://" + b.Addr, Persistent: true, Pass: []mqtt.Pass{
+		{Topic: "cmnd/#", Direction: "in", IgnoreQueued: true, IgnoreRetained: true},
+		{Topic: "gantry/#", Direction: "both", Prefix: "far."},
+		{Topic: "tele/#", Direction: "in"},
+	}})
+	lines := w.watch("cmnd.")
+	others := w.watch("tele.")
+	far := w.watch("far.")
+	w.await(bridge.Online)
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "gantry/#", "-q", "1")
+	for _, topic := range []wamp.URI{"far.gantry.x.set.lamp.state", "far.gantry.x.point.lamp.state"} {
+		if err := w.sess.Publish(t.Context(), topic, wamp.PublishOptions{Acknowledge: true}, wamp.Args("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sub.Expect("gantry/x/point/lamp/state 0 1 1")
+	expect(t, far, `far.gantry.x.set.lamp.state false - "1"`, `far.gantry.x.point.lamp.state false - "1"`)
+	pub(t, b, "gantry/y/do/lamp/blink", "2")
+	pub(t, b, "gantry/y/point/lamp/state", "3")
+	expect(t, far, `far.gantry.y.point.lamp.state false - "3"`)
+	w.stop()
+	pub(t, b, "cmnd/lamp/POWER", "ON")
+	pub(t, b, "tele/lamp/STATE", "ON")
+	w.run()
+	expect(t, others, `tele.lamp.STATE false - "ON"`)
+	w.stop()
+	select {
+	case line := <-lines:
+		t.Error(line)
+	default:
+	}
+	if s := w.client.Stats(); s.NotPassed != 3 {
+		t.Errorf("%+v", s)
 	}
 }

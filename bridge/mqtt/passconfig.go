@@ -26,6 +26,9 @@ type Pass struct {
 	Retain string `toml:"retain"`
 	// IgnoreRetained leaves out what was retained from before the connection was made.
 	IgnoreRetained bool `toml:"ignore_retained"`
+	// IgnoreQueued leaves out what comes from the broker and may have been kept there
+	// while the client was away, as one wants where the topics are commands.
+	IgnoreQueued bool `toml:"ignore_queued"`
 }
 
 // passage is a valid Pass.
@@ -45,6 +48,9 @@ func passages(cfg []Pass, key string) (all []passage, err error) {
 		p := passage{Pass: c, qos: 1, in: c.Direction != "out", out: c.Direction != "in"}
 		if p.filter, err = bridge.ParseFilter(c.Topic); err != nil {
 			return nil, bad(i, "topic", "a topic filter", "%.80q %v", c.Topic, err)
+		}
+		if procedure(c.Topic) {
+			return nil, bad(i, "topic", "no names of procedures, which rules call and command are for", "%.80q are procedures", c.Topic)
 		}
 		prefix := wamp.URI(strings.TrimSuffix(c.Prefix, "."))
 		if c.Prefix != "" && (string(prefix) == c.Prefix || !prefix.Valid(false, wamp.MatchExact) || reserved(c.Prefix)) {
@@ -78,6 +84,13 @@ func reserved(uri string) bool {
 	return strings.HasPrefix(uri, "gantry.") || strings.HasPrefix(uri, "wamp.")
 }
 
+// procedure reports whether a topic is the name of a procedure of a gateway. A message
+// on it is a call to some listeners, hence none passes.
+func procedure(topic string) bool {
+	levels := strings.SplitN(topic, "/", 4)
+	return len(levels) == 4 && levels[0] == "gantry" && slices.Contains([]string{"get", "set", "do", "later", "sys"}, levels[2])
+}
+
 // target returns where a message goes in the realm; ok is false for a URI that is too
 // long or reserved.
 func (p *passage) target(topic string) (uri wamp.URI, ok bool) {
@@ -100,6 +113,8 @@ func (c Config) Explain(m bridge.Message) (out []bridge.Finding) {
 			f.Refused = "the topic is not covered by " + p.Topic
 		case m.Retained && p.IgnoreRetained:
 			f.Refused = "it was retained, and the rule ignores those"
+		case procedure(m.Topic):
+			f.Refused = "it is the name of a procedure, which a rule call is for"
 		case !ok:
 			f.Refused = "the URI " + string(uri) + " is too long or reserved; a prefix helps against the latter"
 		default:
