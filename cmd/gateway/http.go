@@ -86,6 +86,7 @@ func (g *Gateway) metrics() []byte {
 	g.brokerMetrics(m)
 	g.uplinkMetrics(m)
 	g.laterMetrics(m)
+	g.fleetMetrics(m)
 	g.storeMetrics(m)
 	m.process()
 	return m.b.Bytes()

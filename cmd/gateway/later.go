@@ -17,13 +17,13 @@ import (
 	"gantry/wamp/transport"
 )
 
-// jobTable is a table of the store as queued commands want it.
-type jobTable struct{ *store.Table }
+// mapTable is a table of the store as queued commands and the fleet view want it.
+type mapTable struct{ *store.Table }
 
-var _ later.Table = jobTable{}
+var _ later.Table = mapTable{}
 
 // Apply implements later.Table.
-func (t jobTable) Apply(ctx context.Context, changes map[string][]byte) error {
+func (t mapTable) Apply(ctx context.Context, changes map[string][]byte) error {
 	list := make([]store.Change, 0, len(changes))
 	for k, v := range changes {
 		list = append(list, store.Change{Key: []byte(k), Value: v})
@@ -48,7 +48,7 @@ func (r *run) startLater(ctx context.Context) error {
 		return err
 	}
 	l, err := later.New(later.Config{Gateway: r.cfg.Gateway.Name}, later.Deps{
-		Session: s, Table: jobTable{r.jobs}, Allow: r.mayCall,
+		Session: s, Table: mapTable{r.jobs}, Allow: r.mayCall,
 		Clock: func() later.Moment {
 			return later.Moment{Wall: time.Now(), Synced: r.clock.Synced(), Boot: boot, Up: uptime()}
 		},

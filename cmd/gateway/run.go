@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/fleet"
 	"gantry/bridge/later"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
@@ -81,6 +82,7 @@ type Gateway struct {
 
 	brokers atomic.Pointer[[]*mqtt.Client] // nil until Run has made them
 	later   atomic.Pointer[later.Later]    // nil until Run has made it
+	fleet   atomic.Pointer[fleet.Fleet]    // nil: no hub, or not made yet
 	stored  atomic.Pointer[store.Store]    // nil until Run has opened it
 	kept    atomic.Pointer[[]*queued]      // nil until Run has started the uplinks
 	health  *storeHealth
@@ -281,6 +283,7 @@ type run struct {
 	mqttListeners []net.Listener           // the same
 	mqttTable     *store.Table             // nil: no MQTT listener
 	jobs          *store.Table             // queued commands
+	marks         *store.Table             // of other gateways' streams; nil: no hub
 	sessions      []*client.Session
 }
 
@@ -289,7 +292,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs()); err != nil {
+	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs(), r.openFleet()); err != nil {
 		return err
 	}
 	if err := r.openMQTT(); err != nil {
@@ -316,7 +319,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.startHub(ctx); err != nil {
 		return err
 	}
-	if err := r.startLater(ctx); err != nil {
+	if err := errors.Join(r.startLater(ctx), r.startFleet(ctx)); err != nil {
 		return err
 	}
 	if err := r.localRules(ctx, origin); err != nil {

@@ -67,6 +67,8 @@ type Gateway struct {
 	Name string `toml:"name"`
 	// Realm is the realm that everything joins. Default "gantry".
 	Realm string `toml:"realm"`
+	// Hub keeps a view of the gateways whose uplinks lead here.
+	Hub bool `toml:"hub"`
 }
 
 // Listen is the table [listen].
