@@ -232,6 +232,16 @@ func (e *ConfigError) Error() string {
 	return s
 }
 
+// OtherError is what Run returns where the device turns out to be made of something else
+// than the driver describes. The hub runs Driver in its place; where the description of
+// that does not fit the configuration, it says so and runs the old one again.
+type OtherError struct {
+	Driver Driver // not started
+}
+
+// Error says that the device is another.
+func (e *OtherError) Error() string { return "the device describes itself anew" }
+
 // Errors that a driver returns (wrapped) so that the hub answers callers with
 // the right URI.
 var (

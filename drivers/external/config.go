@@ -11,7 +11,8 @@ import (
 	"gantry/drivers/internal/program"
 )
 
-// Config is the driver's part of a device's table.
+// Config is the driver's part of a device's table. Without points and actions the
+// program is asked what the device is made of.
 type Config struct {
 	Command      []string                `toml:"command"`       // program and arguments; absent: it runs elsewhere and logs in by itself
 	Dir          string                  `toml:"dir"`           // working directory, relative to the configuration file; default: that file's
@@ -56,10 +57,7 @@ func bad(key, allowed, format string, args ...any) error {
 
 // describe returns what the configuration says of the device.
 func (c *Config) describe() (drivers.Description, error) {
-	d := drivers.Description{Model: "external program"}
-	if len(c.Command) > 0 {
-		d.Model = "program " + c.Command[0]
-	}
+	d := drivers.Description{Model: c.model()}
 	for _, id := range slices.Sorted(maps.Keys(c.Points)) {
 		p := c.Points[id]
 		typ, err := typeOf("point."+id, p.Type)
@@ -84,10 +82,14 @@ func (c *Config) describe() (drivers.Description, error) {
 		}
 		d.Actions = append(d.Actions, desc)
 	}
-	if len(d.Points)+len(d.Actions) == 0 {
-		return d, bad("point", "at least one table [device.NAME.point.ID]", "the device has no points and no actions")
-	}
 	return d, nil
+}
+
+func (c *Config) model() string {
+	if len(c.Command) > 0 {
+		return "program " + c.Command[0]
+	}
+	return "external program"
 }
 
 func typeOf(key, name string) (drivers.Type, error) {

@@ -1,5 +1,5 @@
 // Package external makes devices of programs that serve the verbs of a driver, in any
-// language: run, read, write and do. How they are reached is the caller's business
+// language: run, describe, read, write and do. How they are reached is the caller's business
 // (drivers.Programs). The program is started and supervised here, or runs elsewhere.
 //
 // What a program says is checked: a value that does not fit its point is a bad reading,
@@ -30,12 +30,14 @@ var Kind = drivers.Kind{
 	},
 }
 
-// The verbs that a program serves. Only run is required.
+// The verbs that a program serves. Only run is required, and describe where the
+// configuration does not say what the device is made of.
 const (
-	verbRun   = "run"
-	verbRead  = "read"
-	verbWrite = "write"
-	verbDo    = "do"
+	verbRun      = "run"
+	verbDescribe = "describe"
+	verbRead     = "read"
+	verbWrite    = "write"
+	verbDo       = "do"
 )
 
 // driver is a device that a program serves.
@@ -44,6 +46,7 @@ type driver struct {
 	env     drivers.Env
 	desc    drivers.Description
 	program *program.Program // nil: it runs elsewhere
+	asks    bool             // the program says what the device is made of
 	gate    drivers.Gate
 	remote  drivers.Remote // while the gate is open
 }
@@ -66,7 +69,7 @@ func New(cfg Config, env drivers.Env) (drivers.Driver, error) {
 	if cfg.StartTimeout == 0 {
 		cfg.StartTimeout = drivers.Duration(defaultStartTimeout)
 	}
-	d := &driver{cfg: cfg, env: env}
+	d := &driver{cfg: cfg, env: env, asks: len(cfg.Points)+len(cfg.Actions) == 0}
 	var err error
 	if d.desc, err = cfg.describe(); err != nil {
 		return nil, err
@@ -75,7 +78,8 @@ func New(cfg Config, env drivers.Env) (drivers.Driver, error) {
 	return d, err
 }
 
-// Describe returns what the configuration says of the device.
+// Describe returns what the configuration says of the device, or what the program has
+// said: nothing before it was asked.
 func (d *driver) Describe() drivers.Description {
 	desc := d.desc
 	desc.Points, desc.Actions = slices.Clone(desc.Points), slices.Clone(desc.Actions)
@@ -150,21 +154,33 @@ func (d *driver) serve(ctx context.Context, link drivers.Link) error {
 	if err := d.await(ctx, remote); err != nil {
 		return err
 	}
+	if d.asks {
+		if err := d.other(ctx, remote); err != nil {
+			return err
+		}
+	}
 	d.remote = remote
 	defer d.gate.Open(ctx)()
 	var ids []any
 	for i := range d.desc.Points {
 		ids = append(ids, d.desc.Points[i].ID)
 	}
-	kwargs := map[string]any{"device": d.env.Device, "points": ids}
-	if d.cfg.Options != nil {
-		kwargs["options"] = d.cfg.Options
-	}
+	kwargs := d.about()
+	kwargs["points"] = ids
 	_, err = remote.Call(ctx, verbRun, nil, kwargs, func(v any) { d.take(v, link) })
 	if err == nil {
 		err = errors.New("the program has ended the run")
 	}
 	return err
+}
+
+// about returns what the program is told of the device.
+func (d *driver) about() map[string]any {
+	kwargs := map[string]any{"device": d.env.Device}
+	if d.cfg.Options != nil {
+		kwargs["options"] = d.cfg.Options
+	}
+	return kwargs
 }
 
 // await waits for the program: for one that was started not for ever.

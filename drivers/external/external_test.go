@@ -2,7 +2,9 @@ package external_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"strings"
@@ -168,7 +170,7 @@ func TestTheProgramKnowsWhoAsks(t *testing.T) {
 func TestConfig(t *testing.T) {
 	t.Parallel()
 	for text, key := range map[string]string{
-		"": "point", "[point.p]\ntype = \"x\"": "point.p.type", "[point.p]\nsilent = true": "point.p.silent", "dir = \"/\"\n[point.p]": "dir",
+		"[point.p]\ntype = \"x\"": "point.p.type", "[point.p]\nsilent = true": "point.p.silent", "dir = \"/\"\n[point.p]": "dir",
 		"command = [\"\"]\n[point.p]": "command", "command = [\"x\"]\nlimits = { nice = 30 }\n[point.p]": "limits.nice",
 		"[action.a]\nargs = { b = { type = \"y\" } }": "action.a.args.b.type", "limits = { nice = 3 }\n[point.p]": "limits",
 	} {
@@ -184,4 +186,101 @@ func TestGarbageIsNoValue(t *testing.T) {
 	t.Parallel()
 	p := &place{say: func(string, []any) (any, error) { return map[string]any{"t": 1}, nil }}
 	drivertest.GarbageIsNoValue(t, newDriver(t, "", p), func() {})
+}
+
+type dict = map[string]any
+
+// point returns a description with one point.
+func point(p any) dict { return dict{"points": dict{"t": p}} }
+
+// A device without points in its file is what its program describes.
+func TestTheProgramIsAsked(t *testing.T) {
+	t.Parallel()
+	said := dict{
+		"points":  dict{"t": dict{"unit": "Cel"}, "led": dict{"type": "bool", "writable": true, "silent": true}},
+		"actions": dict{"beep": dict{"args": dict{"n": dict{"type": "int", "min": int64(1), "max": uint64(9)}}}},
+	}
+	p := &place{say: func(string, []any) (any, error) { return said, nil }}
+	d, err := external.New(external.Config{}, drivers.Env{Device: "x", Programs: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if desc := d.Describe(); len(desc.Points)+len(desc.Actions) != 0 {
+		t.Errorf("before it is asked: %+v", desc)
+	}
+	next := another(t, d)
+	if desc := next.Describe(); len(desc.Points) != 2 || desc.Points[1].Unit != "Cel" || desc.Points[0].Readable || *desc.Actions[0].Args[0].Max != 9 {
+		t.Errorf("%+v", desc)
+	}
+	drivertest.Start(t, next).WaitUp(t, 1)
+	said = point(dict{"type": "int"})
+	if desc := another(t, next).Describe(); len(desc.Points) != 1 || desc.Points[0].Type != drivers.Int {
+		t.Errorf("%+v", desc)
+	}
+}
+
+// another runs a driver that is to find out that the device is another.
+func another(t *testing.T, d drivers.Driver) drivers.Driver {
+	t.Helper()
+	var other *drivers.OtherError
+	if err := d.Run(t.Context(), &drivertest.Link{}); !errors.As(err, &other) {
+		t.Fatalf("%v", err)
+	}
+	return other.Driver
+}
+
+func TestHostileDescriptions(t *testing.T) {
+	t.Parallel()
+	many, long := dict{}, strings.Repeat("x", 401)
+	for i := range 1025 {
+		many[fmt.Sprint("p", i)] = nil
+	}
+	for name, said := range map[string]any{
+		"nothing": nil, "a number": 7, "empty": dict{}, "a list": []any{}, "unknown key": dict{"point": dict{}}, "points no dictionary": dict{"points": []any{}},
+		"too many": dict{"points": many}, "too many actions": dict{"actions": many}, "too many args": dict{"actions": dict{"a": dict{"args": many}}},
+		"bad name": dict{"points": dict{"T": nil}}, "long name": dict{"points": dict{strings.Repeat("a", 65): nil}}, "no name": dict{"points": dict{"": nil}},
+		"bad type": point(dict{"type": "x"}), "type no text": point(dict{"type": 3}), "NaN": point(dict{"min": math.NaN()}), "infinite": point(dict{"max": math.Inf(1)}),
+		"min above max": point(dict{"min": 2, "max": 1.0}), "long text": point(dict{"unit": long}), "no UTF-8": point(dict{"description": "\xff"}),
+		"neither": point(dict{"silent": true}), "flag no bool": point(dict{"writable": "yes"}), "enum no list": point(dict{"enum": "x"}),
+		"enum of numbers": point(dict{"enum": []any{1}}), "long enum": point(dict{"enum": make([]any, 257)}), "key of hub": point(dict{"every": "1s"}),
+	} {
+		p := &place{say: func(string, []any) (any, error) { return said, nil }}
+		d, err := external.New(external.Config{}, drivers.Env{Device: "x", Programs: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var other *drivers.OtherError
+		if err := d.Run(t.Context(), &drivertest.Link{}); !errors.Is(err, drivers.ErrOffline) || errors.As(err, &other) || len(err.Error()) > 400 {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Whatever a program describes is refused, or within bounds.
+func FuzzDescription(f *testing.F) {
+	f.Add([]byte(`{"points":{"t":{"type":"int","min":1,"max":9,"enum":["a"]}},"actions":{"a":{"args":{"n":{}}}}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var said any
+		if json.Unmarshal(b, &said) != nil {
+			return
+		}
+		p := &place{say: func(string, []any) (any, error) { return said, nil }}
+		d, err := external.New(external.Config{}, drivers.Env{Device: "x", Programs: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var other *drivers.OtherError
+		if !errors.As(d.Run(t.Context(), &drivertest.Link{}), &other) {
+			return
+		}
+		desc := other.Driver.Describe()
+		if n := len(desc.Points) + len(desc.Actions); n == 0 || n > 2048 {
+			t.Errorf("%d points and actions", n)
+		}
+		for _, p := range desc.Points {
+			if p.ID == "" || len(p.ID) > 64 || !p.Readable && !p.Writable || p.Type > drivers.Bytes {
+				t.Errorf("%+v", p)
+			}
+		}
+	})
 }

@@ -127,6 +127,11 @@ func (d *device) supervise(ctx context.Context) {
 		}
 		d.lost(ctx, state, cause)
 		d.settle(ctx, gone)
+		if other := (*drivers.OtherError)(nil); errors.As(cause, &other) {
+			if err := d.become(ctx, other.Driver); err != nil {
+				d.change(ctx, nil, state, reasonOf(err))
+			}
+		}
 		if !d.sleep(ctx, delay) {
 			return
 		}

@@ -111,6 +111,9 @@ type Hub struct {
 
 	finds *finds
 
+	// changes are devices that have turned out to be others; never closed.
+	changes chan *change
+
 	// admin serializes the methods that change the set of devices: one slot. They
 	// wait for devices to stop, so it is no mutex.
 	admin chan struct{}
@@ -144,7 +147,7 @@ func New(cfg Config, devices []Device, sess wamp.Session, deps Deps, log *slog.L
 	h := &Hub{
 		cfg: cfg, epoch: int64(cfg.Epoch), sess: sess, decode: deps.Decode, now: deps.Now, synced: deps.Synced,
 		random: deps.Random, log: log, audit: deps.Audit,
-		admin: make(chan struct{}, 1), demand: make(bell, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
+		admin: make(chan struct{}, 1), changes: make(chan *change), demand: make(bell, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
 	}
 	if h.now == nil {
 		h.now = time.Now
@@ -404,6 +407,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	h.mu.Unlock()
 	wg.Go(func() { h.serve(ctx, h.procedures()) })
 	wg.Go(func() { h.watchDemand(ctx) })
+	wg.Go(func() { h.exchange(ctx) })
 	for i := range h.finds.sources {
 		wg.Go(func() { h.finds.supervise(ctx, &h.finds.sources[i]) })
 	}

@@ -36,7 +36,7 @@ class Oven(ApplicationSession):
 
     async def onJoin(self, details):
         options = types.RegisterOptions(details_arg="details")
-        for verb in "read", "write", "do", "run":  # run last: then the others are there
+        for verb in "describe", "read", "write", "do", "run":  # run last: then the others are there
             await self.register(getattr(self, verb), os.environ["GANTRY_PREFIX"] + verb, options=options)
 
     def onLeave(self, details):
@@ -52,6 +52,19 @@ class Oven(ApplicationSession):
             self.values["door"] = not self.values["door"]
             details.progress({"readings": [{"point": "door", "value": self.values["door"], "ts": time.time_ns() // 1000}]})
             await asyncio.sleep(5)
+
+    async def describe(self, device, options=None, details=None):
+        """What the device is made of, as its file does not say."""
+        return {
+            "points": {
+                "temperature": {"unit": "Cel"},
+                "target": {"unit": "Cel", "writable": True, "min": 0, "max": 300},
+                "door": {"type": "bool"},
+            },
+            "actions": {
+                "bake": {"description": "heats up, step by step", "progressive": True, "args": {"steps": {"type": "int", "min": 1, "max": 1000}}},
+            },
+        }
 
     async def read(self, points, details=None):
         return [{"point": p, "value": self.values[p]} for p in points]
