@@ -15,12 +15,16 @@ import (
 // devices in them as users would: as a device file.
 func TestSamplesOfDevicesAreInOrder(t *testing.T) {
 	t.Parallel()
-	for _, page := range []string{"devices.md", "drivers/line.md", "drivers/sim.md"} {
+	for _, page := range []string{"devices.md", "drivers/external.md", "drivers/line.md", "drivers/sim.md"} {
 		t.Run(page, func(t *testing.T) {
 			text := readDoc(t, page)
 			files := map[string]string{"gantry.toml": "schema = 1\n"}
 			for i, block := range strings.Split(text, "```toml\n")[1:] {
 				sample, _, _ := strings.Cut(block, "```")
+				if !strings.Contains(sample, "[device.") {
+					files["gantry.toml"] += sample
+					continue
+				}
 				files[fmt.Sprintf("devices.d/sample%d.toml", i+1)] = sample
 			}
 			cfg, errs := config.Load(writeFiles(t, files), kinds())
