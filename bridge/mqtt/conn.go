@@ -69,6 +69,8 @@ type connection struct {
 
 	// Messages that the realm has taken, in their order, for acknowledge. Never closed.
 	acks chan paho.Message
+	// Acknowledgements wait until what they are for is kept.
+	settling atomic.Bool
 	// A place for each message that may be unacknowledged by the broker.
 	slots chan struct{}
 

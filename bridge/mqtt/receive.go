@@ -47,6 +47,9 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 	}
 	select {
 	case x.acks <- m:
+		if x.settling.Load() {
+			x.guard.Prompt()
+		}
 	case <-ctx.Done():
 	}
 }
@@ -122,9 +125,12 @@ func (c *Client) acknowledge(ctx context.Context, x *connection) {
 				more = false
 			}
 		}
+		x.settling.Store(true)
+		x.guard.Prompt()
 		if c.settle(ctx) != nil {
 			return
 		}
+		x.settling.Store(false)
 		for _, m := range batch {
 			m.Ack()
 		}
