@@ -190,7 +190,7 @@ func step(t testing.TB, d *Disk, l *Ledger, op *Op, honest bool) {
 type bench struct {
 	t     *testing.T
 	dir   string
-	mode  func(shot) Mode
+	mode  Mode // of the disk; whether the outbox is bounded, its scenario says
 	tasks chan looking
 	done  sync.WaitGroup
 
@@ -209,7 +209,7 @@ type looking struct {
 
 const lookers = 2
 
-func newBench(t *testing.T, mode func(shot) Mode) *bench {
+func newBench(t *testing.T, mode Mode) *bench {
 	b := &bench{t: t, dir: scratch(t), mode: mode, tasks: make(chan looking, lookers), kinds: map[string]int{}}
 	for range lookers {
 		b.done.Go(b.look)
@@ -234,7 +234,9 @@ func (b *bench) look() {
 			e = startExaminer(b.t)
 			continue
 		}
-		bad := k.l.Check(f, b.mode(k.shot))
+		mode := b.mode
+		mode.Bounded = mode.Bounded || scenarios[k.shot.scenario].bounded
+		bad := k.l.Check(f, mode)
 		if len(bad) == 0 {
 			b.ok.Add(1)
 			continue
@@ -320,7 +322,7 @@ func TestPowerCuts(t *testing.T) {
 // honest looks at images of disks that do what they claim: nothing that was
 // acknowledged may be missing.
 func honest(t *testing.T, runs []*run) {
-	b := newBench(t, func(s shot) Mode { return Mode{Honest: true, Bounded: scenarios[s.scenario].bounded} })
+	b := newBench(t, Mode{Honest: true})
 	defer b.finish()
 	steps := 0
 	for _, r := range runs {
@@ -356,7 +358,7 @@ func (b *bench) take(s shot, image func() (Image, *Ledger)) {
 // unflushed looks at images of disks that had not yet written the last things that
 // they were told to sync: that may cost records, but never silently.
 func unflushed(t *testing.T, runs []*run) {
-	b := newBench(t, func(s shot) Mode { return Mode{Bounded: scenarios[s.scenario].bounded} })
+	b := newBench(t, Mode{})
 	defer b.finish()
 	for n := range *lying {
 		r := runs[n%len(runs)]
@@ -368,7 +370,7 @@ func unflushed(t *testing.T, runs []*run) {
 
 // damaged looks at images with flipped bits, empty pages and missing ends.
 func damaged(t *testing.T, runs []*run) {
-	b := newBench(t, func(s shot) Mode { return Mode{Bounded: scenarios[s.scenario].bounded} })
+	b := newBench(t, Mode{})
 	defer b.finish()
 	for n := range *broken {
 		r := runs[n%len(runs)]
