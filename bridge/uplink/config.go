@@ -15,11 +15,11 @@ import (
 
 // Config is the table [uplink.NAME].
 type Config struct {
-	// Kind is what is at the other end: wamp, mqtt. Default wamp.
+	// Kind is what is at the other end: wamp, mqtt, http. Default wamp.
 	Kind string `toml:"kind"`
 	// URL is the far router: ws://, wss://, lp:// or lps:// with the path, rs:// or
 	// rss:// with the port, or one of ws+unix, rs+unix, lp+unix with the socket's
-	// path. Or the broker, as of [broker.NAME]. Required.
+	// path. Or the broker, as of [broker.NAME]. Or where batches are posted to. Required.
 	URL string `toml:"url"`
 	// Realm is the realm to join there. Default: the gateway's own.
 	Realm string `toml:"realm"`
@@ -107,6 +107,7 @@ type Buffer struct {
 const (
 	KindWAMP = "wamp"
 	KindMQTT = "mqtt"
+	KindHTTP = "http"
 )
 
 // The formats of kind mqtt.
@@ -117,7 +118,7 @@ const (
 
 // The choices of the configuration.
 var (
-	kinds          = []string{KindWAMP, KindMQTT}
+	kinds          = []string{KindWAMP, KindMQTT, KindHTTP}
 	mqttFormats    = []string{FormatJSON, FormatSparkplug}
 	sparkplugGoes  = []string{"point", "state", "alarm"}
 	forwardClasses = []string{"point", "batch", "state", "alarm", "job"}
@@ -146,7 +147,7 @@ func (c Config) WithDefaults() Config {
 	if c.Forward == nil {
 		c.Forward = []string{"point", "state", "alarm"}
 	}
-	if c.Serve == nil {
+	if c.Serve == nil && c.Kind != KindHTTP {
 		c.Serve = []string{"get", "set", "do"}
 	}
 	if c.Window == 0 {
@@ -185,6 +186,11 @@ func (c Config) Validate() error {
 		security := broker.TLS{CA: c.CA, Cert: c.MQTT.Cert, Key: c.MQTT.Key}
 		broker.CheckURL(c.URL, security != broker.TLS{}, check)
 		errs = append(errs, security.Validate()...)
+	case KindHTTP:
+		u, err := url.Parse(c.URL)
+		check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil, "url",
+			fmt.Sprintf("%.80q is no address of a web server", c.URL), `such as "https://host/path", credentials are settings of their own`)
+		check(len(c.Serve) == 0, "serve", "is there for kind http, which has no way down", "serve = []")
 	}
 	if c.Kind != KindWAMP {
 		check(c.Key == nil && c.Realm == "", "realm", "or key is there for kind "+c.Kind, "both only for kind wamp")
@@ -194,7 +200,7 @@ func (c Config) Validate() error {
 		fmt.Sprintf("%.80q is no URI", c.Realm), "parts without spaces or #, joined by dots")
 	check(c.User == "" || c.Password != nil || c.Key != nil, "password", "is missing", "password or key, where there is a user")
 	check(c.Password == nil || c.Key == nil, "key", "is there beside password", "one of them")
-	check(c.Password == nil || c.User != "", "user", "is missing", "the user whose password it is")
+	check(c.Password == nil || c.User != "" || c.Kind == KindHTTP, "user", "is missing", "the user whose password it is")
 	oneOf("serializer", c.Serializer, serializers)
 	for i, class := range c.Forward {
 		oneOf(fmt.Sprintf("forward[%d]", i), class, forwardClasses)

@@ -37,9 +37,11 @@ type Queue interface {
 	Counters() map[string]uint64
 }
 
-// DeadLetters takes what the far router refuses for good. It is a Queue that
-// nobody reads here.
+// DeadLetters takes what the far world refuses for good. Its methods are those of
+// Queue.
 type DeadLetters interface {
+	Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error
+	Ack(ctx context.Context, seq uint64) error
 	Enqueue(ctx context.Context, record []byte, urgent bool) (seq uint64, err error)
 	Counters() map[string]uint64
 }

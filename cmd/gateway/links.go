@@ -11,6 +11,7 @@ import (
 	"gantry/bridge"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/uplink"
+	"gantry/bridge/uplink/httplink"
 	"gantry/bridge/uplink/mqttlink"
 	"gantry/bridge/uplink/wamplink"
 	"gantry/store"
@@ -98,8 +99,10 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 	if err != nil {
 		return err
 	}
-	_, err = uplink.ServeStatus(ctx, s, r.cfg.Gateway.Name, all)
-	return err
+	if _, err := uplink.ServeStatus(ctx, s, r.cfg.Gateway.Name, all); err != nil {
+		return err
+	}
+	return uplink.ServeDeadLetters(ctx, s, r.cfg.Gateway.Name, all)
 }
 
 // newUplink makes an uplink with the sink of its kind.
@@ -111,6 +114,8 @@ func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) err
 	switch cfg.Kind {
 	case uplink.KindMQTT:
 		sink, err = r.mqttSink(q, cfg, commands, log)
+	case uplink.KindHTTP:
+		sink, err = r.httpSink(q, cfg, log)
 	default:
 		sink, err = r.wampSink(q, cfg, commands, log)
 	}
@@ -161,6 +166,16 @@ func (r *run) mqttSink(q *queued, cfg uplink.Config, commands *uplink.Commands, 
 		c.Sparkplug = &mqttlink.Sparkplug{Group: m.Group, Node: m.Node, Start: r.store.Epoch(), Local: q.session}
 	}
 	return mqttlink.New(c, log.With("uplink", q.name))
+}
+
+func (r *run) httpSink(q *queued, cfg uplink.Config, log *slog.Logger) (uplink.Sink, error) {
+	trusted, err := trust(cfg.CA)
+	if err != nil {
+		return nil, err
+	}
+	return httplink.New(httplink.Config{
+		URL: cfg.URL, User: cfg.User, Password: cfg.Password, TLS: trusted, Stream: r.cfg.Gateway.Name + "/" + q.outbox.ID(),
+	}, log.With("uplink", q.name))
 }
 
 // uplinkProofs returns what an uplink logs in with; nil for an anonymous one.
