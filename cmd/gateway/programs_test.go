@@ -277,3 +277,42 @@ func TestDriverThatRunsElsewhere(t *testing.T) {
 	}
 	p.stop()
 }
+
+// TestDriverThatDescribesItself leaves points out of the file: the device has those that
+// its program describes, and others when that says so at its next start.
+func TestDriverThatDescribesItself(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, writeFiles(t, map[string]string{
+		"gantry.toml":         "schema = 1\ngateway.name = \"shed\"\nmqtt.listen = \"\"\n",
+		"devices.d/lamp.toml": "[device.lamp]\ndriver = \"external\"\nretry = { min = \"50ms\", max = \"200ms\" }\n",
+	}), t.TempDir())
+	s := p.join()
+	seen := keep(t, s, "gantry.shed.", wamp.SubscribeOptions{GetRetained: true})
+	for _, point := range []string{"warm", "cold"} {
+		far := p.join()
+		for _, verb := range []string{"describe", "read", "run"} {
+			_, err := far.Register(t.Context(), wamp.URI("gantry.shed.driver.lamp."+verb), wamp.RegisterOptions{}, func(ctx context.Context, _ *wamp.Invocation, progress func(wamp.Payload) error) (wamp.Payload, error) {
+				switch verb {
+				case "describe":
+					return wamp.Args(wamp.Dict{"points": wamp.Dict{point: wamp.Dict{"unit": "Cel"}}}), nil
+				case "read":
+					return wamp.Args(wamp.List{wamp.Dict{"point": point, "value": 21.5}}), nil
+				}
+				if err := progress(wamp.Args(wamp.Dict{"up": true})); err != nil {
+					t.Error(err)
+				}
+				<-ctx.Done()
+				return wamp.Payload{}, ctx.Err()
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		seen.await(t, point, func(e event) bool { return e.topic == "gantry.shed.point.lamp."+point && e.value == 21.5 })
+		far.Close()
+	}
+	if _, err := called(t, s, "gantry.shed.get.lamp.warm", nil, nil); !wamp.IsError(err, wamp.ErrURINoSuchProcedure) {
+		t.Errorf("a point that is no more: %v", err)
+	}
+	p.stop()
+}
