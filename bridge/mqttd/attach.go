@@ -116,6 +116,7 @@ func (c *client) detach(l *link, why error) {
 	c.delayWill()
 	c.ending = time.AfterFunc(c.expiry, func() { c.expire(l) })
 	c.makeRoom()
+	c.ease()
 	signal(c.changed)
 }
 

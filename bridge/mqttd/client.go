@@ -17,6 +17,8 @@ var (
 	errKeepAlive  = errors.New("nothing received within 1.5 times the keep-alive")
 	errTakenOver  = errors.New("another connection has taken over the client id")
 	errSlow       = errors.New("client is too slow for its subscriptions at QoS 1 and 2")
+	errFull       = errors.New("the queue of a kept session is full")
+	errOversize   = errors.New("the message is larger than the client takes")
 	errConnect    = errors.New("second CONNECT")
 	errUnexpected = errors.New("packet is not for a client to send")
 	errExpired    = errors.New("the session has expired")
@@ -50,11 +52,13 @@ type client struct {
 	closed    bool          // by Close: flush, then end
 	failed    error         // why the session was cut, nil if it was not
 	room      chan struct{} // closed when there is room in the queue; nil = nobody waits
+	brake     brake
 }
 
 var (
-	_ wamp.Peer    = (*client)(nil)
-	_ wamp.Metered = (*client)(nil)
+	_ wamp.Peer        = (*client)(nil)
+	_ wamp.Metered     = (*client)(nil)
+	_ wamp.Congestible = (*client)(nil)
 )
 
 // Traffic returns the bytes of all packets of the present connection. See wamp.Metered.
@@ -337,8 +341,11 @@ func (c *client) event(m *wamp.Event) error {
 	err := s.event(m, time.Now())
 	if err == errSlow {
 		c.cut(err)
-		return wamp.ErrQueueFull
+		if err = errFull; c.failed != nil {
+			return wamp.ErrClosed
+		}
 	}
+	c.dropped(m, err)
 	if d := s.newest(before); d != nil && d.message.QoS == 2 && !d.onDisk {
 		// Exactly once: its identifier has to be known again after a crash.
 		ready := func() {
@@ -354,6 +361,21 @@ func (c *client) event(m *wamp.Event) error {
 		}
 	}
 	return err
+}
+
+// dropped counts a message that the session does not get, and logs a sample.
+func (c *client) dropped(m *wamp.Event, err error) {
+	hint := "raise mqtt.queue_bytes, or have the client come back sooner"
+	switch err {
+	case errFull:
+		c.srv.stats.full.Add(1)
+	case errOversize:
+		c.srv.stats.oversize.Add(1)
+		hint = "the client's maximum packet size is too small for what it subscribes to"
+	default:
+		return
+	}
+	c.srv.rare.Warn("mqtt message dropped", "client", c.session.id, "topic", string(m.Details.Topic), "error", err, "hint", hint)
 }
 
 // acknowledge sends an acknowledgement once what the message has caused is on disk.
@@ -423,6 +445,7 @@ func (c *client) cut(err error) {
 // wake tells the writer and Recv that something has changed, and interrupts a Recv that
 // waits for a packet while there is something for the router.
 func (c *client) wake() {
+	c.ease()
 	if l := c.link; l != nil {
 		signal(l.kick)
 		if l.waiting && len(c.session.toRouter) > 0 {

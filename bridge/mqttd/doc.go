@@ -43,7 +43,8 @@
 //
 // Nothing that a client sends or leaves undone grows memory without bound: see
 // Config. Messages at QoS 0 that do not fit a slow client's queue are the router's
-// to keep or drop, and it counts them; a client that falls behind above QoS 0
-// is disconnected. A client that does not read its answers is not read from until it
+// to keep or drop, and it counts them. For a client that falls behind above QoS 0 its
+// publishers wait, 2 s until it has caught up; then it is disconnected. What a kept session
+// has no room for while nobody is connected is dropped and counted. A client that does not read its answers is not read from until it
 // does.
 package mqttd

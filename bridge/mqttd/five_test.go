@@ -579,3 +579,89 @@ func (m *five) finish(p *v5.Publish) {
 	}
 	m.send(&v5.Pubcomp{PacketID: p.PacketID, Properties: &v5.Properties{}})
 }
+
+// A kept session whose client is away holds queue_bytes; what does not fit is counted.
+func TestFullKeptSession(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, mqttd.Config{QueueBytes: 1024}, false)
+	m, p := w.five(), w.five()
+	m.connect("kept", expiring(1000))
+	m.subscribe(nil, v5.SubOptions{Topic: "a", QoS: 1})
+	m.send(&v5.Disconnect{Properties: &v5.Properties{}})
+	if _, err := v5.ReadPacket(m.conn); err == nil {
+		t.Fatal("still connected")
+	}
+	p.connect("p", nil)
+	for i := range 20 {
+		p.publish("a", fmt.Sprintf("%0100d", i), 1, uint16(i+1), nil)
+		expect[v5.Puback](p)
+	}
+	m = w.five()
+	m.connect("kept", expiring(1000))
+	full := w.server.Stats().Full
+	for i := range 20 - int(full) {
+		m.message("a", fmt.Sprintf("%0100d", i), 1)
+	}
+	m.quiet()
+	if full < 10 || full > 15 || w.server.Stats().Slow != 0 {
+		t.Errorf("%+v", w.server.Stats())
+	}
+}
+
+// Publishers wait for a client that is behind at QoS 1, but not for good: then it is
+// told why it goes, and counted.
+func TestBehindAtQoS1(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, mqttd.Config{QueueBytes: 4096, InFlight: 2}, true)
+		m, p := w.five(), w.five()
+		m.connect("behind", nil)
+		m.subscribe(nil, v5.SubOptions{Topic: "a", QoS: 1})
+		p.connect("p", nil)
+		publish := func(id int) {
+			p.publish("a", fmt.Sprintf("%0200d", id), 1, uint16(id), nil)
+			expect[v5.Puback](p)
+		}
+		start, id := time.Now(), 1
+		for ; time.Since(start) == 0; id++ {
+			publish(id)
+		}
+		if d := time.Since(start); d != 2*time.Second || id < 8 || id > 14 {
+			t.Errorf("held for %v by message %d", d, id)
+		}
+		for ; w.server.Stats().Slow == 0 && id < 40; id++ {
+			publish(id)
+		}
+		if d := time.Since(start); d != 2*time.Second {
+			t.Errorf("held again: %v", d)
+		}
+		expect[v5.Publish](m) // was being sent; the other one is not
+		m.disconnected(0x97)
+
+		// One that catches up in time loses nothing and stays.
+		m = w.five()
+		m.connect("brave", nil)
+		m.subscribe(nil, v5.SubOptions{Topic: "a", QoS: 1})
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for n := range 60 {
+				got := expect[v5.Publish](m)
+				if n%10 == 0 {
+					time.Sleep(100 * time.Millisecond)
+				}
+				m.send(&v5.Puback{PacketID: got.PacketID, Properties: &v5.Properties{}})
+			}
+		}()
+		for n := range 60 {
+			publish(n + 100)
+		}
+		<-done
+		m.quiet()
+		if st := w.server.Stats(); st.Slow != 1 {
+			t.Errorf("%+v", st)
+		}
+		_ = p.conn.Close()
+		_ = m.conn.Close()
+	})
+}

@@ -28,7 +28,6 @@ type outgoing struct {
 	waiting  []*delivery          // in their order
 	waitSize int                  // bytes of unacked that are held
 	payload  []byte               // scratch
-	tooLarge uint64               // messages that the client would not take
 }
 
 // delivery is a message above QoS 0 that the client has not acknowledged.
@@ -64,7 +63,8 @@ func (s *session) match(ev *wamp.Event, t *topic, name string, p *packet.Publish
 }
 
 // event turns an event into a PUBLISH to the client. If it does not fit it returns
-// errSlow for a live one above QoS 0, wamp.ErrQueueFull for others.
+// errSlow for a live one above QoS 0, errFull while nobody is connected, and
+// wamp.ErrQueueFull for others.
 func (s *session) event(ev *wamp.Event, now time.Time) error {
 	t := s.topics[ev.Subscription]
 	if t == nil {
@@ -130,18 +130,20 @@ func (s *session) enqueue(p *packet.Publish, expires int64, initial bool, now ti
 	}
 	size := packet.PublishSize(s.version, p)
 	if s.maxPacket != 0 && uint32(size) > s.maxPacket { // MQTT-3.1.2-25
-		s.tooLarge++
-		return nil
+		return errOversize
 	}
 	room := s.cfg.QueueBytes
 	if initial {
 		room *= 4
 	}
 	if n := s.queued() + s.waitSize; n > 0 && n+size > room || !s.book(size) || p.QoS > 0 && len(s.unacked) >= maxUnacked {
-		if p.QoS > 0 && !initial && s.online {
+		switch {
+		case p.QoS == 0 || initial:
+			return wamp.ErrQueueFull
+		case s.online:
 			return errSlow
 		}
-		return wamp.ErrQueueFull
+		return errFull
 	}
 	if p.QoS == 0 {
 		s.emit(p, expires, now)

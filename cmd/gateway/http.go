@@ -153,6 +153,9 @@ func (g *Gateway) mqttMetrics(m *metrics) {
 	m.one("gantry_mqtt_connections", gauge, "MQTT connections that are open.", float64(s.Open))
 	m.one("gantry_mqtt_connections_total", counter, "MQTT connections ever accepted.", float64(s.Connections))
 	m.one("gantry_mqtt_refused_total", counter, "MQTT messages that the router refused.", float64(s.Refused))
+	m.family("gantry_mqtt_dropped_total", counter, "MQTT messages that a subscriber does not get.")
+	m.value(float64(s.Full), "why", "queue_full")
+	m.value(float64(s.Oversize), "why", "too_large")
 	m.family("gantry_mqtt_ended_total", counter, "MQTT connections that the gateway ended.")
 	for _, v := range []struct {
 		why   string
