@@ -12,10 +12,12 @@ import (
 // TestClockJumpsDropNothing lets the wall clock jump while records wait: none is
 // dropped before its time, all keep their order, and ageing goes on after that.
 func TestClockJumpsDropNothing(t *testing.T) {
+	t.Parallel()
 	const year = 365 * 24 * time.Hour
 	for _, from := range []time.Time{time.Unix(0, 0), time.Unix(clockSet+1000, 0)} {
 		for _, jump := range []time.Duration{-50 * year, 50 * year, -time.Hour, time.Hour} {
 			t.Run(fmt.Sprint(from.UTC().Year(), " jump ", jump), func(t *testing.T) {
+				t.Parallel()
 				dir := t.TempDir()
 				synctest.Test(t, func(t *testing.T) { jumpClock(t, dir, from, jump) })
 			})

@@ -30,6 +30,7 @@ func paced(t *testing.T, r *rig, rate int, long time.Duration, after func(seq ui
 // TestWear holds the store to its budget of bytes and syncs. The times are those
 // of a fake clock, the files are real.
 func TestWear(t *testing.T) {
+	t.Parallel()
 	offline := func(uint64) {}
 	for _, c := range []struct {
 		name           string
@@ -43,6 +44,7 @@ func TestWear(t *testing.T) {
 		{name: "offline, after a burst has drained", burst: true, bytes: 450, flushes: 3},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				c.cfg.MaxBytes = 1 << 30
@@ -98,6 +100,7 @@ func TestTwoWeeksFitInto512MiB(t *testing.T) {
 	if raceEnabled {
 		t.Skip("144,000 readings, without a race to find")
 	}
+	t.Parallel()
 	dir := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, dir, OutboxConfig{MaxBytes: 512 << 20, SegmentBytes: 4 << 20})
