@@ -240,6 +240,9 @@ func (r *run) flush(ctx context.Context) error {
 			errs = append(errs, box.Flush(ctx))
 		}
 	}
+	if r.last != nil {
+		r.last.save(ctx)
+	}
 	return errors.Join(errs...)
 }
 

@@ -284,6 +284,8 @@ type run struct {
 	mqttTable     *store.Table             // nil: no MQTT listener
 	jobs          *store.Table             // queued commands
 	marks         *store.Table             // of other gateways' streams; nil: no hub
+	lastTable     *store.Table             // last values
+	last          *lastValues              // nil until they are restored
 	sessions      []*client.Session
 }
 
@@ -292,14 +294,18 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs(), r.openFleet()); err != nil {
+	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs(), r.openFleet(), r.openMQTT()); err != nil {
 		return err
 	}
-	if err := r.openMQTT(); err != nil {
+	var err error
+	if r.lastTable, err = r.store.Table("last", store.TableConfig{}); err != nil {
 		return err
 	}
 	r.keep.run("store", r.store.Run)
 	r.core.run("router", r.router.Run)
+	if err := r.startLastValues(ctx); err != nil {
+		return err
+	}
 	if err := errors.Join(r.startAuthorizer(ctx), r.startFinder(ctx), r.restoreMQTT()); err != nil {
 		return err
 	}

@@ -27,6 +27,17 @@ func (r *Router) find(name wamp.URI) *realm {
 	return r.realms[name]
 }
 
+// Retained hands the last values of a realm whose topics begin with prefix to each, in
+// no order. filtered says that a value is for some sessions only, or that its payload
+// is opaque. each must not call the router; it may keep the payload.
+func (r *Router) Retained(realm, prefix wamp.URI, each func(topic wamp.URI, publication wamp.ID, p wamp.Payload, filtered bool)) {
+	if found := r.find(realm); found != nil {
+		found.broker.retained.each(wamp.MatchPrefix, prefix, func(topic wamp.URI, v *retainedValue) {
+			each(topic, v.publication, v.payload, v.filter != nil || v.details.Passthru != nil)
+		})
+	}
+}
+
 // demand returns the configuration for a realm that does not exist; nil when it
 // may not be made. The name comes from outside.
 func (r *Router) demand(name wamp.URI) *RealmConfig {

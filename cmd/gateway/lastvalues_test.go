@@ -1,0 +1,93 @@
+package main
+
+import (
+	"path/filepath"
+	"testing"
+
+	"gantry/wamp"
+	"gantry/wamp/serialize"
+)
+
+// TestLastValuesSurvive stops and kills a gateway; what was retained is there again,
+// with its age, and marked for what it is.
+func TestLastValuesSurvive(t *testing.T) {
+	t.Parallel()
+	state, hqState := t.TempDir(), t.TempDir()
+	config := writeFiles(t, map[string]string{"gantry.toml": `schema = 1
+gateway.name = "field"
+mqtt.listen = ""
+[uplink.hq]
+url = "rs+unix://` + filepath.Join(hqState, "gantry.sock") + `"
+forward = ["point"]
+`})
+	const level, gone, secret = "gantry.field.point.tank.level", "gantry.field.point.tank.gone", "gantry.field.point.tank.secret"
+	reading := func(value int64) wamp.Payload {
+		return wamp.Values(wamp.List{value}, wamp.Dict{"q": "good", "ts": int64(1_772_366_400_000_000), "ep": int64(7), "seq": value, "clk": "sync"})
+	}
+	first := startProgram(t, config, state)
+	s := first.join()
+	ack := wamp.PublishOptions{Acknowledge: true, Retain: true}
+	for value := range int64(3) {
+		for _, topic := range []wamp.URI{level, gone} {
+			if err := s.Publish(t.Context(), topic, ack, reading(value)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Publish(t.Context(), gone, wamp.PublishOptions{Acknowledge: true, Unretain: true}, wamp.Args(nil)); err != nil {
+		t.Fatal(err)
+	}
+	private := ack
+	private.Filter = &wamp.PublishFilter{EligibleAuthRole: []string{"nobody"}}
+	if err := s.Publish(t.Context(), secret, private, reading(0)); err != nil {
+		t.Fatal(err)
+	}
+	appended := queuedEvents(t, first)
+	first.stop()
+
+	for _, end := range []func(*program){(*program).kill, (*program).stop, (*program).kill} {
+		again := startProgram(t, config, state)
+		s := again.join()
+		got := map[wamp.URI]wamp.Dict{}
+		done := make(chan struct{})
+		const last = "gantry.field.point.test.end"
+		if _, err := s.Subscribe(t.Context(), "gantry.field.point.", wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: true}, func(ev *wamp.Event) {
+			if ev.Details.Topic == last {
+				close(done)
+				return
+			}
+			args, kwargs, err := serialize.Values(ev.Payload)
+			if err != nil || len(args) != 1 || args[0] != int64(2) {
+				t.Errorf("%s: %v, %v", ev.Details.Topic, args, err)
+			}
+			got[ev.Details.Topic] = kwargs
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n := queuedEvents(t, again); n != appended {
+			t.Errorf("%d events went to the uplink, %d before", n, appended)
+		}
+		if err := s.Publish(t.Context(), last, wamp.PublishOptions{IncludeMe: true}, wamp.Payload{}); err != nil {
+			t.Fatal(err)
+		}
+		<-done
+		appended = queuedEvents(t, again)
+		k := got[level]
+		if len(got) != 1 || k["q"] != "stale" || k["why"] != "restart" || k["replay"] != true || k["ts"] != int64(1_772_366_400_000_000) ||
+			k["ep"] != int64(7) || k["seq"] != int64(2) {
+			t.Errorf("retained: %v", got)
+		}
+		end(again)
+	}
+}
+
+// queuedEvents returns how many events an uplink has ever had, once all are on disk.
+func queuedEvents(t *testing.T, p *program) int64 {
+	t.Helper()
+	settled(t, p)
+	d, err := queueStatus(t.Context(), p.join())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return number(t, d, "appended")
+}
