@@ -401,3 +401,40 @@ func host(t *testing.T, all []spark) {
 		}
 	}
 }
+
+// TestHalfOpenBrokerIsNoticed has a way on which everything vanishes without a word,
+// while there is nothing to send and while there is.
+func TestHalfOpenBrokerIsNoticed(t *testing.T) {
+	t.Parallel()
+	mosquitto.Need(t, "mosquitto", "mosquitto")
+	for name, busy := range map[string]bool{"idle": false, "sending": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			broker := mosquitto.NewBroker(t)
+			p := newProxy(t, broker.Addr, 0)
+			w := watch(t, broker.Addr, "gantry/g1/#")
+			s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.addr(), mqttlink.Config{}))
+			defer s.stop()
+			s.publish("temp", 1, 1)
+			w.topic("gantry/g1/point/dev/temp")
+			p.hole.Store(true)
+			began := time.Now()
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for i := 2; s.up.Status()["connected"] == true; i++ {
+				if busy {
+					s.publish("temp", i, i)
+				}
+				<-tick.C
+				if time.Since(began) > time.Minute {
+					t.Fatal("not noticed within a minute")
+				}
+			}
+			took := time.Since(began)
+			t.Logf("noticed after %.1f s", took.Seconds())
+			if took > 15*time.Second {
+				t.Errorf("noticed after %v, the limit is 15 s", took)
+			}
+		})
+	}
+}

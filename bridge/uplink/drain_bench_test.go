@@ -1,0 +1,36 @@
+package uplink_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"gantry/bridge/uplink"
+	"gantry/wamp"
+)
+
+// BenchmarkDrain sends a queue that is there when the far router comes, to a router
+// in the same process.
+func BenchmarkDrain(b *testing.B) {
+	far := newRealm(b, nil)
+	defer far.stop()
+	open := make(chan struct{})
+	dial := func(ctx context.Context) (wamp.Peer, error) {
+		select {
+		case <-open:
+			return far.pipe(), nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	s := newSetup(b, b.TempDir(), uplink.Config{Forward: []string{"point"}}, dial)
+	defer s.stop()
+	s.publish("temp", 1, b.N)
+	b.ResetTimer()
+	began := time.Now()
+	close(open)
+	for after := uint64(0); after < uint64(b.N); after = s.queue.Counters()["acknowledged"] {
+		time.Sleep(time.Millisecond)
+	}
+	b.ReportMetric(float64(b.N)/time.Since(began).Seconds(), "events/s")
+}
