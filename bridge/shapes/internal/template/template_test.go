@@ -1,0 +1,154 @@
+package template_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"gantry/bridge/shapes/internal/template"
+)
+
+func render(t *testing.T, source, payload string) (any, error) {
+	t.Helper()
+	tmpl, err := template.Compile(source)
+	if err != nil {
+		t.Fatalf("%s: %v", source, err)
+	}
+	vars := map[string]any{"value": payload}
+	if v, err := template.Decode([]byte(payload)); err == nil {
+		vars["value_json"] = v
+	}
+	return tmpl.Render(vars)
+}
+
+func TestTemplates(t *testing.T) {
+	t.Parallel()
+	const payload = `{"temperature": 21.53, "state": "ON", "n": 7, "s": "42", "list": [1, 2, 3], "deep": {"a b": {"c": true}}, "null": null, "zero": 0}`
+	for _, c := range []struct {
+		source string
+		want   any
+	}{
+		{"{{ value_json.temperature }}", 21.53},
+		{"{{value_json['temperature']}}", 21.53},
+		{`{{ value_json["deep"]["a b"].c }}`, true},
+		{"{{ value_json.temperature | round(1) }}", 21.5},
+		{"{{ value_json.temperature | int }}", int64(21)},
+		{"{{ value_json.temperature | round(0) }}", int64(22)},
+		{"{{ value_json.s | float / 10 }}", 4.2},
+		{"{{ value_json.s | int(0) + 1 }}", int64(43)},
+		{"{{ (value_json.n * 100 / 7) | round | int }}", int64(100)},
+		{"{{ value_json.n // 2 }}", int64(3)},
+		{"{{ -value_json.n % 4 }}", int64(1)},
+		{"{{ 2 ** 3 ~ 'x' }}", "8x"},
+		{"{{ value_json.missing | default('none') }}", "none"},
+		{"{{ value_json.missing | default(3) | float }}", 3.0},
+		{"{{ value_json.zero | default(5, true) }}", int64(5)},
+		{"{{ value_json.state | lower }}", "on"},
+		{"{{ value_json.state.lower() }}", "on"},
+		{"{{ 'yes' if value_json.state == 'ON' else 'no' }}", "yes"},
+		{"{{ value_json.list[-1] }}", int64(3)},
+		{"{{ value_json.list.1 }}", int64(2)},
+		{"{{ value_json.list | length }}", int64(3)},
+		{"{{ value_json.list | join('-') }}", "1-2-3"},
+		{"{{ 2 in value_json.list and not 5 in value_json.list }}", true},
+		{"{{ 5 not in value_json.list }}", true},
+		{"{{ value_json.missing is defined }}", false},
+		{"{{ value_json['null'] is none }}", true},
+		{"{{ value_json.n is number }}", true},
+		{"{% if value_json.n > 5 %}high{% elif value_json.n > 2 %}mid{% else %}low{% endif %}", "high"},
+		{"{%- if value_json.zero -%} a {%- else -%} {{ value_json.n }} {%- endif -%}", int64(7)},
+		{"{% set m = {'ON': 'heat', 'OFF': 'off',} %}{{ m[value_json.state] }}", "heat"},
+		{"{{ {'ON': 1, 'OFF': 0}[value_json.state] }}", int64(1)},
+		{"{{ value_json.get('x', 9) }}", int64(9)},
+		{"{{ '1;2;3'.split(';')[1] | float }}", 2.0},
+		{"{{ value_json.state | replace('O', '0') }}", "0N"},
+		{"{{ value | length > 10 }}", true},
+		{"{{ iif(value_json.n == 7, 'seven', 'other') }}", "seven"},
+		{"{{ [1, 9, 4] | max }} and {{ min(3, 2) }}", "9 and 2"},
+		{"{# a comment #}{{ value_json.n }}", int64(7)},
+		{`{"brightness": {{ value_json.n }}}`, `{"brightness": 7}`},
+		{"plain", "plain"},
+		{"{{ (value_json.temperature * 9 / 5 + 32) | round(2) }}", 70.75},
+		{"{{ value_json.n | multiply(0.1) | round(2) }}", 0.7},
+		{"{{ 1 < 2 and 2 <= 2 and not false }}", true},
+		{"{{ value_json.deep | tojson }}", `{"a b":{"c":true}}`},
+		{"{{ '}}' ~ \"{%\" }}", "}}{%"},
+	} {
+		got, err := render(t, c.source, payload)
+		if err != nil || got != c.want {
+			t.Errorf("%s: %#v, %v; want %#v", c.source, got, err, c.want)
+		}
+	}
+}
+
+func TestWhatIsNotThereIsUndefined(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{"{{ value_json.missing }}", "{{ value_json.missing.deeper }}", "{{ other }}", "{{ value_json.missing | is_defined }}"} {
+		if v, err := render(t, source, `{"a": 1}`); !errors.Is(err, template.ErrUndefined) {
+			t.Errorf("%s: %v, %v", source, v, err)
+		}
+	}
+}
+
+func TestTemplatesThatFail(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{"{{ 1 / 0 }}", "{{ 'a' * 3 }}", "{{ value | float }}", "{{ 9 ** 9999 }}", "{{ 'a' < 1 }}", "{{ value_json | from_json }}"} {
+		if v, err := render(t, source, "text"); err == nil {
+			t.Errorf("%s: %v", source, v)
+		}
+	}
+}
+
+func TestTemplatesThatAreNotKnown(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]string{
+		"{% for x in y %}{{ x }}{% endfor %}":   "unknown statement",
+		"{{ value | regex_replace('a', 'b') }}": "unknown filter",
+		"{{ states('sensor.x') }}":              "unknown function",
+		"{{ value_json.x.items() }}":            "unknown method",
+		"{{ a is odd }}":                        "unknown test",
+		"{{ value":                              "missing",
+		"{% if a %}b":                           "endif",
+		"{% endif %}":                           "without an if",
+		"{{ 'open }}":                           "missing",
+		"{{ 1 + }}":                             "expected",
+		"{{ " + strings.Repeat("(", 100) + "1" + strings.Repeat(")", 100) + " }}": "in each other",
+		strings.Repeat("x", 9000): "bytes",
+	} {
+		if _, err := template.Compile(source); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%.60s: %v; want %q", source, err, want)
+		}
+	}
+}
+
+func TestTextsDoNotGrow(t *testing.T) {
+	t.Parallel()
+	source := "{% set a = value %}" + strings.Repeat("{% set a = a ~ a %}", 40) + "{{ a }}"
+	if v, err := render(t, source, strings.Repeat("x", 1000)); err == nil {
+		t.Errorf("%d bytes", len(v.(string)))
+	}
+	if _, err := render(t, "{{ value | replace('x', value) | replace('x', value) }}", strings.Repeat("x", 1000)); err == nil {
+		t.Error("replaced without a bound")
+	}
+}
+
+func FuzzTemplate(f *testing.F) {
+	f.Add("{{ value_json.a | round(1) if value_json.b else -1 }}", `{"a": 1.5, "b": true}`)
+	f.Add("{% set x = {'a': [1, 2]} %}{% if x.a[0] in [1] %}{{ value ~ 'y' }}{% endif %}", "17")
+	f.Add("{{ value.split(',')[0] | int(0) // 3 ** 2 % 4 }}{# c #}", "1,2")
+	f.Fuzz(func(t *testing.T, source, payload string) {
+		tmpl, err := template.Compile(source)
+		if err != nil {
+			return
+		}
+		vars := map[string]any{"value": payload}
+		if v, err := template.Decode([]byte(payload)); err == nil {
+			vars["value_json"] = v
+		}
+		if v, err := tmpl.Render(vars); err == nil {
+			if s, ok := v.(string); ok && len(s) > 1<<20 {
+				t.Errorf("%d bytes of %d", len(s), len(source))
+			}
+		}
+	})
+}
