@@ -1,0 +1,338 @@
+// Package zigbee2mqtt reads what Zigbee2MQTT says about itself and its devices:
+// bridge/devices with their "exposes", states, availability, and answers to
+// requests. The bridge itself is a device, whose actions manage the others.
+//
+// Source: zigbee2mqtt.io, "MQTT topics and messages", "Exposes", "OTA updates";
+// aborting an update as in Zigbee2MQTT 2.14 (extension otaUpdate).
+package zigbee2mqtt
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"gantry/bridge/shapes/internal/shape"
+	"gantry/drivers"
+)
+
+// BridgeID is the ID of the bridge itself.
+const BridgeID = "bridge"
+
+// Base is the topic that Zigbee2MQTT uses unless it is told otherwise.
+const Base = "zigbee2mqtt"
+
+// Shape is a shape.Shape.
+type Shape struct {
+	base, tag string
+	devices   map[string]*device // by IEEE address
+	names     map[string]*device // by friendly name
+	online    bool
+	known     bool // the bridge has appeared
+	seq       uint64
+	updates   map[string]string // tokens of updates under way, by IEEE address
+}
+
+var _ shape.Shape = (*Shape)(nil)
+
+type device struct {
+	shape.Device
+	*exposed
+	friendly string
+	reached  bool // by its own availability
+	disabled bool
+}
+
+// New returns a shape without devices. tag tells the answers to its requests from
+// those to others.
+func New(tag string) *Shape {
+	return &Shape{base: Base, tag: tag, devices: map[string]*device{}, names: map[string]*device{}, updates: map[string]string{}}
+}
+
+// Filters implements shape.Shape.
+func (s *Shape) Filters() []string { return []string{s.base + "/#"} }
+
+// Connected implements shape.Shape. Zigbee2MQTT keeps everything in the broker.
+func (s *Shape) Connected() []shape.Message { return nil }
+
+// Receive implements shape.Shape.
+func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
+	topic, ok := strings.CutPrefix(m.Topic, s.base+"/")
+	if !ok {
+		return out
+	}
+	if rest, ok := strings.CutPrefix(topic, "bridge/"); ok {
+		s.bridge(&out, &m, rest)
+		return out
+	}
+	if name, ok := strings.CutSuffix(topic, "/availability"); ok {
+		if d := s.names[name]; d != nil {
+			d.reached = stateOf(m.Payload) == "online"
+			s.presence(&out, d)
+		}
+		return out
+	}
+	if d := s.names[topic]; d != nil {
+		s.state(&out, &m, d)
+	}
+	return out
+}
+
+// stateOf reads {"state": "online"} and plain online.
+func stateOf(b []byte) string {
+	if m, ok := shape.Object(b, shape.MaxState); ok {
+		return shape.Text(m["state"])
+	}
+	return string(b[:min(len(b), 16)])
+}
+
+func (s *Shape) presence(out *shape.Output, d *device) {
+	p := shape.Presence{Device: d.ID, Online: s.online && d.reached && !d.disabled}
+	switch {
+	case !s.online:
+		p.Why = "zigbee2mqtt is offline"
+	case d.disabled:
+		p.Why = "disabled in zigbee2mqtt"
+	case !d.reached:
+		p.Why = "zigbee2mqtt cannot reach it"
+	}
+	out.Presence = append(out.Presence, p)
+}
+
+func (s *Shape) state(out *shape.Output, m *shape.Message, d *device) {
+	state, ok := shape.Object(m.Payload, shape.MaxState)
+	if !ok {
+		if len(m.Payload) > 0 {
+			out.Refuse(d.ID, "malformed", m.Payload)
+		}
+		return
+	}
+	for i := range d.properties {
+		p := &d.properties[i]
+		raw, there := find(state, p.path)
+		// null is what has not been reported yet, "" an action that is over.
+		if !there || raw == nil || !p.Readable || p.moment && (m.Retained || raw == "") {
+			continue
+		}
+		v, why := p.value(raw)
+		if why != "" {
+			out.EmitBad(d.ID, p.ID, why)
+			continue
+		}
+		out.Emit(m, d.ID, p.ID, v)
+	}
+	s.progress(out, state, d)
+}
+
+// progress reports how far an update is.
+func (s *Shape) progress(out *shape.Output, state map[string]any, d *device) {
+	u := shape.Dict(state["update"])
+	token, ok := s.updates[d.ID]
+	if !ok || shape.Text(u["state"]) != "updating" {
+		return
+	}
+	step := map[string]any{}
+	for from, to := range map[string]string{"progress": "percent", "remaining": "remaining_s"} {
+		if n := shape.Number(u[from]); n != nil {
+			step[to] = *n
+		}
+	}
+	out.Results = append(out.Results, shape.Result{Token: token, Progress: step})
+}
+
+// bridge takes the messages of the bridge itself.
+func (s *Shape) bridge(out *shape.Output, m *shape.Message, topic string) {
+	switch {
+	case topic == "state":
+		s.introduce(out)
+		s.online = stateOf(m.Payload) == "online"
+		b := shape.Presence{Device: BridgeID, Online: s.online}
+		if !s.online {
+			b.Why = "zigbee2mqtt is offline"
+		}
+		out.Presence = append(out.Presence, b)
+		for _, id := range slices.Sorted(maps.Keys(s.devices)) {
+			s.presence(out, s.devices[id])
+		}
+	case topic == "info":
+		s.introduce(out)
+		s.info(out, m)
+	case topic == "devices":
+		s.list(out, m)
+	case strings.HasPrefix(topic, "response/") && !m.Retained:
+		s.response(out, m)
+	}
+}
+
+func (s *Shape) info(out *shape.Output, m *shape.Message) {
+	info, ok := shape.Object(m.Payload, shape.MaxAnnounce)
+	if !ok {
+		out.Refuse(BridgeID, "malformed", m.Payload)
+		return
+	}
+	if open, ok := info["permit_join"].(bool); ok {
+		out.Emit(m, BridgeID, "permit_join", open)
+	}
+	if v := shape.Text(info["version"]); v != "" && len(v) < shape.MaxText {
+		out.Emit(m, BridgeID, "version", v)
+	}
+}
+
+func (s *Shape) response(out *shape.Output, m *shape.Message) {
+	r, ok := shape.Object(m.Payload, shape.MaxAnnounce)
+	token := shape.Text(r["transaction"])
+	if !ok || !strings.HasPrefix(token, s.tag+"-") {
+		return
+	}
+	res := shape.Result{Token: token, Value: r["data"]}
+	if shape.Text(r["status"]) != "ok" {
+		res.Value, res.Err = nil, fmt.Errorf("%.200s: %w", shape.Text(r["error"]), drivers.ErrRefused)
+	}
+	maps.DeleteFunc(s.updates, func(_, t string) bool { return t == token })
+	out.Results = append(out.Results, res)
+}
+
+// list takes the list of all devices.
+func (s *Shape) list(out *shape.Output, m *shape.Message) {
+	var entries []any
+	if o, ok := shape.Object(append(append([]byte(`{"l":`), m.Payload...), '}'), shape.MaxAnnounce); ok {
+		entries, ok = o["l"].([]any)
+		if !ok {
+			out.Refuse("", "malformed", m.Payload)
+			return
+		}
+	} else {
+		out.Refuse("", "malformed", m.Payload)
+		return
+	}
+	s.introduce(out)
+	before := s.devices
+	s.devices, s.names = map[string]*device{}, map[string]*device{}
+	for _, e := range entries {
+		d := newDevice(shape.Dict(e))
+		switch {
+		case d == nil || s.devices[d.ID] != nil:
+			continue
+		case len(s.devices) >= shape.MaxDevices:
+			out.Refuse(d.ID, "too_many_devices", nil)
+			continue
+		}
+		s.devices[d.ID], s.names[d.friendly] = d, d
+		old := before[d.ID]
+		if old != nil && old.friendly == d.friendly {
+			d.reached = old.reached
+		}
+		if old == nil || !reflect.DeepEqual(old.Device, d.Device) {
+			out.Appeared = append(out.Appeared, d.Device)
+		}
+		if old == nil || old.disabled != d.disabled || old.reached != d.reached {
+			s.presence(out, d)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(before)) {
+		if s.devices[id] == nil {
+			out.Vanished = append(out.Vanished, id)
+			delete(s.updates, id)
+		}
+	}
+}
+
+// newDevice returns nil for what is no device that says what it can do.
+func newDevice(e map[string]any) *device {
+	def := shape.Dict(e["definition"])
+	id, name := shape.Text(e["ieee_address"]), shape.Text(e["friendly_name"])
+	if def == nil || id == "" || len(id) > 32 || name == "" || len(name) > 256 || e["type"] == "Coordinator" {
+		return nil
+	}
+	d := &device{exposed: newExposed(shape.List(def["exposes"])), friendly: name, reached: true}
+	d.disabled, _ = e["disabled"].(bool)
+	d.ID, d.Name, d.Label = id, name, name
+	d.Model = strings.TrimSpace(shape.Text(def["vendor"]) + " " + shape.Text(def["model"]))
+	if t := shape.Text(def["description"]); t != "" {
+		d.Model += ", " + t
+	}
+	for i := range d.properties {
+		d.Points = append(d.Points, d.properties[i].Point)
+	}
+	for i := range d.compounds {
+		d.Actions = append(d.Actions, d.compounds[i].Action)
+	}
+	d.Device.Readable = d.exposed.readable
+	return d
+}
+
+// token returns a new one.
+func (s *Shape) token() string {
+	s.seq++
+	return s.tag + "-" + strconv.FormatUint(s.seq, 10)
+}
+
+func (s *Shape) message(topic string, payload map[string]any) shape.Message {
+	return shape.Message{Topic: s.base + "/" + topic, Payload: shape.JSON(payload)}
+}
+
+// Read implements shape.Shape.
+func (s *Shape) Read(id string, points []string) (shape.Command, error) {
+	d := s.devices[id]
+	if d == nil {
+		return shape.Command{}, shape.ErrUnknown
+	}
+	ask := map[string]any{}
+	for i := range d.properties {
+		if p := &d.properties[i]; slices.Contains(points, p.ID) {
+			ask[p.path[0]] = ""
+		}
+	}
+	return shape.Command{Send: []shape.Message{s.message(d.friendly+"/get", ask)}, Await: points}, nil
+}
+
+// Write implements shape.Shape.
+func (s *Shape) Write(id, point string, v drivers.Value) (shape.Command, error) {
+	if id == BridgeID && point == "permit_join" {
+		return s.permit(v == true, maxPermit), nil
+	}
+	d := s.devices[id]
+	if d == nil {
+		return shape.Command{}, shape.ErrUnknown
+	}
+	for i := range d.properties {
+		p := &d.properties[i]
+		if p.ID != point {
+			continue
+		}
+		c := shape.Command{Send: []shape.Message{s.message(d.friendly+"/set", wrap(p.path, p.payload(v)))}}
+		if p.Readable && v != "STOP" { // a cover that was stopped reports OPEN or CLOSE
+			c.Await, c.Want, c.Tolerance = []string{point}, v, p.tolerance
+		}
+		return c, nil
+	}
+	return shape.Command{}, shape.ErrUnknown
+}
+
+// Do implements shape.Shape.
+func (s *Shape) Do(id, action string, args map[string]any) (shape.Command, error) {
+	if id == BridgeID {
+		return s.manage(action, args)
+	}
+	d := s.devices[id]
+	if d == nil {
+		return shape.Command{}, shape.ErrUnknown
+	}
+	for _, c := range d.compounds {
+		if c.ID != action {
+			continue
+		}
+		value := map[string]any{}
+		for i := range c.features {
+			if v, ok := args[c.Args[i].ID]; ok {
+				p := &c.features[i]
+				value[p.path[len(p.path)-1]] = p.payload(v)
+			}
+		}
+		return shape.Command{Send: []shape.Message{s.message(d.friendly+"/set", wrap(c.path, value))}, Await: c.await}, nil
+	}
+	return shape.Command{}, shape.ErrUnknown
+}
