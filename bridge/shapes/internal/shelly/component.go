@@ -83,17 +83,20 @@ type point struct {
 	component string // its key, such as switch:0
 }
 
-// points returns the points of a status, those first whose component's key comes
-// first. A field that is not there makes no point.
-func points(status map[string]any) []point {
+// fields are the paths that a component has had values at, and whether those are
+// true or false.
+type fields map[string]bool
+
+// points returns the points of components, those first whose key comes first. A
+// field that is not there makes no point.
+func points(status map[string]fields) []point {
 	var out []point
 	seen := map[string]bool{}
 	for _, key := range slices.Sorted(maps.Keys(status)) {
 		kind, _, _ := strings.Cut(key, ":")
-		st := shape.Dict(status[key])
 		for _, f := range components[kind] {
-			raw, ok := find(st, f.path)
-			if !ok || raw == nil && kind == "input" || len(out) >= shape.MaxPoints {
+			boolean, ok := status[key][f.path]
+			if !ok || len(out) >= shape.MaxPoints {
 				continue
 			}
 			name := key
@@ -101,7 +104,7 @@ func points(status map[string]any) []point {
 				name += "_" + f.name
 			}
 			p := point{drivers.Point{ID: shape.Name(name), Type: f.kind, Unit: f.unit, Readable: true, Writable: f.method != ""}, f, key}
-			if _, is := raw.(bool); kind == "bthomesensor" && is {
+			if kind == "bthomesensor" && boolean {
 				p.Type = drivers.Bool
 			}
 			if f.max != 0 && p.Writable {

@@ -32,13 +32,13 @@ var _ shape.Shape = (*Shape)(nil)
 
 type device struct {
 	shape.Device
-	prefix         string
-	info           map[string]any
-	points         []point
-	status         map[string]any // components with all fields that there have been
-	reached, known bool
-	sleeps         bool   // wakes up to report; silence is no loss
-	update         string // token of the update under way
+	prefix            string
+	info              map[string]any
+	points            []point
+	status            map[string]fields // components with all fields that there have been
+	reached, known    bool
+	sleeps            bool   // wakes up to report; silence is no loss
+	update, updateAsk string // tokens of the update under way, and of its request
 }
 
 // New returns a shape without devices. src is the topic below which devices answer;
@@ -64,10 +64,18 @@ func (s *Shape) Connected() (ask []shape.Message) {
 // ask asks a device who it is and how it is.
 func (s *Shape) ask(prefix string) []shape.Message {
 	info, token := s.request(prefix, "Shelly.GetDeviceInfo", nil)
-	s.asked[token] = prefix
+	s.note(token, prefix)
 	status, token := s.request(prefix, "Shelly.GetStatus", nil)
-	s.asked[token] = prefix
+	s.note(token, prefix)
 	return []shape.Message{info, status}
+}
+
+// note keeps what a request is for. Devices that do not answer are forgotten some time.
+func (s *Shape) note(token, prefix string) {
+	if len(s.asked) >= 4*shape.MaxDevices {
+		clear(s.asked)
+	}
+	s.asked[token] = prefix
 }
 
 func (s *Shape) request(prefix, method string, params map[string]any) (shape.Message, string) {
@@ -110,7 +118,7 @@ func (s *Shape) meet(out *shape.Output, prefix string) *device {
 	case len(s.devices) >= shape.MaxDevices || len(prefix) > 128:
 		out.Refuse(prefix, "too_many_devices", nil)
 	default:
-		d = &device{prefix: prefix, status: map[string]any{}}
+		d = &device{prefix: prefix, status: map[string]fields{}}
 		s.devices[prefix] = d
 	}
 	return d
@@ -163,10 +171,17 @@ func (s *Shape) answer(out *shape.Output, m *shape.Message) {
 	result := shape.Dict(msg["result"])
 	if prefix, mine := s.asked[token]; mine {
 		delete(s.asked, token)
-		if d := s.devices[prefix]; d != nil && result != nil {
+		d := s.devices[prefix]
+		switch {
+		case d == nil:
+			return
+		case d.updateAsk != token && result != nil:
 			s.learn(out, d, result)
+			return
+		case d.updateAsk != token || msg["error"] == nil:
+			return
 		}
-		return
+		token, d.update = d.update, ""
 	}
 	r := shape.Result{Token: token, Value: msg["result"]}
 	if e := shape.Dict(msg["error"]); e != nil {
@@ -221,27 +236,7 @@ func (s *Shape) notification(out *shape.Output, m *shape.Message, prefix string)
 
 // merge takes a status, which may be a part of one, and reports it.
 func (s *Shape) merge(out *shape.Output, m *shape.Message, d *device, status map[string]any) {
-	grown := false
-	for key, v := range status {
-		fields := shape.Dict(v)
-		kind, _, _ := strings.Cut(key, ":")
-		if fields == nil || components[kind] == nil {
-			continue
-		}
-		all := shape.Dict(d.status[key])
-		if all == nil && len(d.status) < 128 {
-			all, grown = map[string]any{}, true
-			d.status[key] = all
-		}
-		if all == nil {
-			continue
-		}
-		for k, x := range fields {
-			if _, there := all[k]; !there && len(all) < 128 {
-				all[k], grown = x, true
-			}
-		}
-	}
+	grown := d.note(status)
 	if grown || !d.known {
 		s.describe(out, d)
 	}
@@ -261,6 +256,37 @@ func (s *Shape) merge(out *shape.Output, m *shape.Message, d *device, status map
 		}
 		out.Emit(m, d.ID, p.ID, v)
 	}
+}
+
+// maxComponents bounds the components of a device.
+const maxComponents = 128
+
+// note keeps which fields a status has, and reports whether there are new ones.
+func (d *device) note(status map[string]any) (grown bool) {
+	for key, v := range status {
+		in := shape.Dict(v)
+		kind, _, _ := strings.Cut(key, ":")
+		if in == nil || components[kind] == nil {
+			continue
+		}
+		if w, ok := in["wakeup_period"].(float64); ok && w > 0 {
+			d.sleeps = true
+		}
+		if d.status[key] == nil {
+			if len(d.status) >= maxComponents || len(key) > 64 {
+				continue
+			}
+			d.status[key], grown = fields{}, true
+		}
+		for _, f := range components[kind] {
+			raw, ok := find(in, f.path)
+			if _, there := d.status[key][f.path]; ok && !there && (raw != nil || kind != "input") {
+				_, is := raw.(bool)
+				d.status[key][f.path], grown = is, true
+			}
+		}
+	}
+	return grown
 }
 
 // describe makes a device of what is known, once there is enough.
@@ -290,10 +316,6 @@ func (s *Shape) describe(out *shape.Output, d *device) {
 		}
 	}
 	d.actions()
-	sys := shape.Dict(d.status["sys"])
-	if w, ok := sys["wakeup_period"].(float64); ok && w > 0 {
-		d.sleeps = true
-	}
 	if d.known && reflect.DeepEqual(before, d.Device) {
 		return
 	}
@@ -385,7 +407,7 @@ func (s *Shape) Read(id string, points []string) (shape.Command, error) {
 		return shape.Command{}, err
 	}
 	m, token := s.request(d.prefix, "Shelly.GetStatus", nil)
-	s.asked[token] = d.prefix
+	s.note(token, d.prefix)
 	return shape.Command{Send: []shape.Message{m}, Await: points}, nil
 }
 
@@ -446,8 +468,8 @@ func (s *Shape) Do(id, action string, args map[string]any) (shape.Command, error
 			stage = "stable"
 		}
 		m, token := s.request(d.prefix, "Shelly.Update", map[string]any{"stage": stage})
-		s.asked[token] = "" // the answer comes before the update
-		d.update = "update/" + d.prefix
+		s.note(token, d.prefix) // its answer comes before the update
+		d.update, d.updateAsk = "update/"+d.prefix, token
 		return shape.Command{Send: []shape.Message{m}, Token: d.update}, nil
 	}
 	for _, component := range slices.Sorted(maps.Keys(d.status)) {
