@@ -151,6 +151,14 @@ type Reader interface {
 	Read(ctx context.Context, points []string) ([]Reading, error)
 }
 
+// Pusher is implemented by Readers of devices that report by themselves what has
+// changed. The hub asks them for "get", and on a schedule only where the configuration
+// gives one.
+type Pusher interface {
+	// Pushes does nothing.
+	Pushes()
+}
+
 // Writer is implemented by drivers with writable points. The value is raw (the
 // scaling is already undone) and has been validated. It returns what the device
 // reports to have set, or the value itself where the device does not say. It is

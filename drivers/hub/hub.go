@@ -233,6 +233,9 @@ func (h *Hub) newDevice(dev Device) (*device, error) {
 	if d.retry.ParkAfter != nil {
 		d.parkAfter = *d.retry.ParkAfter
 	}
+	if _, pushes := dev.Driver.(drivers.Pusher); pushes && d.cfg.Every == nil {
+		d.cfg.Every = new(drivers.Duration)
+	}
 	specs, err := newSpecs(h.cfg.Gateway, dev.Name, &d.cfg, &d.desc, polled)
 	if err != nil {
 		return nil, err

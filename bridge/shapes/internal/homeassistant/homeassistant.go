@@ -250,10 +250,9 @@ func (s *Shape) settle(out *shape.Output, touched map[*device]bool) {
 		}
 		before := d.Device
 		d.build()
-		if before.ID != "" && reflect.DeepEqual(before, d.Device) {
-			continue
+		if before.ID == "" || !reflect.DeepEqual(before, d.Device) {
+			out.Appeared = append(out.Appeared, d.Device)
 		}
-		out.Appeared = append(out.Appeared, d.Device)
 		if p := s.presence(d); before.ID == "" || p != d.online {
 			d.online = p
 			out.Presence = append(out.Presence, p)
@@ -479,6 +478,8 @@ func (s *Shape) report(out *shape.Output, m *shape.Message) {
 		v, why, there := u.source.value(m.Payload, once)
 		switch {
 		case u.id == "trigger" && (why != "" || v != u.source.Enum[0]):
+		case u.source.moment && there && why == "":
+			out.Happen(u.device.key, u.id, shape.Word(v))
 		case why != "":
 			out.EmitBad(u.device.key, u.id, why)
 		case there:

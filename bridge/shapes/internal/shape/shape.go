@@ -43,6 +43,7 @@ type Device struct {
 type Reading struct {
 	Device string // its ID
 	drivers.Reading
+	Moment bool // tells of something that happened, and is over
 }
 
 // Presence tells whether a device can be reached.
@@ -102,12 +103,18 @@ func (o *Output) Emit(m *Message, device, point string, v drivers.Value) {
 	if m.Retained {
 		r.Quality, r.Why = drivers.Uncertain, "retained"
 	}
-	o.Readings = append(o.Readings, Reading{device, r})
+	o.Readings = append(o.Readings, Reading{Device: device, Reading: r})
+}
+
+// Happen appends a reading of something that has just happened, such as that a button
+// was pressed.
+func (o *Output) Happen(device, point, word string) {
+	o.Readings = append(o.Readings, Reading{Device: device, Reading: drivers.Reading{Point: point, Value: word}, Moment: true})
 }
 
 // EmitBad appends a reading without a value.
 func (o *Output) EmitBad(device, point, why string) {
-	o.Readings = append(o.Readings, Reading{device, drivers.Reading{Point: point, Quality: drivers.Bad, Why: why}})
+	o.Readings = append(o.Readings, Reading{Device: device, Reading: drivers.Reading{Point: point, Quality: drivers.Bad, Why: why}})
 }
 
 // Command is how a command is carried out and how its confirmation is recognised.

@@ -229,7 +229,7 @@ func (s *Shape) notification(out *shape.Output, m *shape.Message, prefix string)
 		}
 	case "NotifyEvent":
 		if d != nil && d.known && !m.Retained {
-			s.events(out, m, d, shape.List(params["events"]))
+			s.events(out, d, shape.List(params["events"]))
 		}
 	}
 }
@@ -352,13 +352,13 @@ func (d *device) actions() {
 }
 
 // events takes the events of a NotifyEvent.
-func (s *Shape) events(out *shape.Output, m *shape.Message, d *device, list []any) {
+func (s *Shape) events(out *shape.Output, d *device, list []any) {
 	for _, x := range list[:min(len(list), 32)] {
 		e := shape.Dict(x)
 		event, component := shape.Text(e["event"]), shape.Text(e["component"])
 		for i := range d.points {
 			if p := &d.points[i]; p.path == "" && p.component == component && event != "" && len(event) < 64 {
-				out.Emit(m, d.ID, p.ID, event)
+				out.Happen(d.ID, p.ID, event)
 			}
 		}
 		if component == "sys" {

@@ -118,6 +118,10 @@ func (s *Shape) state(out *shape.Output, m *shape.Message, d *device) {
 			continue
 		}
 		v, why := p.value(raw)
+		if w, is := v.(string); p.moment && is {
+			out.Happen(d.ID, p.ID, w)
+			continue
+		}
 		if why != "" {
 			out.EmitBad(d.ID, p.ID, why)
 			continue
