@@ -55,6 +55,8 @@ type Deps struct {
 	// Others are the authids of the sessions of all clients of brokers: what has passed
 	// in from one is not told to the others.
 	Others []string
+	// Guest uses the connection as well; nil: nobody does.
+	Guest Guest
 	// Parked keeps messages that the realm refuses; nil: they are dropped.
 	Parked Parking
 }
@@ -152,7 +154,12 @@ func (c *Client) once(ctx context.Context) error {
 		return err
 	}
 	defer func() { conn.close(c.cfg.Status) }()
-	refused, err := conn.subscribe(c.pass.filters(c.rules.Filters()))
+	var guests []string
+	if c.deps.Guest != nil {
+		guests = c.deps.Guest.Filters()
+	}
+	filters := c.filters(guests)
+	refused, err := conn.subscribe(filters)
 	if err != nil {
 		return err
 	}
@@ -175,7 +182,13 @@ func (c *Client) once(ctx context.Context) error {
 	if !c.cfg.NoProbe {
 		conn.tasks.Go(func() { c.watch(conn) })
 	}
-	return conn.serve()
+	if c.deps.Guest == nil {
+		return conn.serve()
+	}
+	c.deps.Guest.Connected(&Visit{client: c, conn: conn, turn: make(chan struct{}, 1), had: filters})
+	why := conn.serve()
+	c.deps.Guest.Lost(why.Error())
+	return why
 }
 
 // announce publishes the state of the link as that of the device "broker_<name>".

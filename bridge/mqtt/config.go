@@ -3,6 +3,7 @@ package mqtt
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"gantry/bridge"
@@ -30,7 +31,8 @@ type Config struct {
 	// been removed since stay there, too.
 	Persistent bool `toml:"persistent"`
 	// MaxPacket is the largest packet in bytes, without its fixed header, that is
-	// taken; a larger one ends the connection. 1024 to 16 MiB, default 256 KiB.
+	// taken; a larger one ends the connection. 1024 to 16 MiB, default 256 KiB, and
+	// 4 MiB with the shape zigbee2mqtt.
 	MaxPacket int `toml:"max_packet"`
 	// Status is a topic on which the client says "online" and "offline", retained at
 	// QoS 1: the latter is its will, too. "" = none.
@@ -49,6 +51,8 @@ type Config struct {
 	NoProbe bool `toml:"no_probe"`
 	// TLS is for ssl, mqtts and wss.
 	TLS TLS `toml:"tls"`
+	// ShapesConfig says which devices appear by themselves.
+	bridge.ShapesConfig
 	// Pass lets messages through as they are.
 	Pass []Pass `toml:"pass"`
 	// RulesConfig holds the rules.
@@ -68,6 +72,9 @@ func (c Config) withDefaults(gateway string) Config {
 	}
 	if c.MaxPacket == 0 {
 		c.MaxPacket = 256 << 10
+		if slices.Contains(c.Shapes, bridge.ShapeZigbee2MQTT) {
+			c.MaxPacket = 4 << 20 // all devices are described in one message
+		}
 	}
 	if c.InFlight == 0 {
 		c.InFlight = 20
@@ -102,6 +109,9 @@ func (c Config) Validate() error {
 	check(c.Probe >= time.Second && c.Probe <= 24*time.Hour, "probe", "is "+c.Probe.String(), "1s to 24h")
 	check(bridge.CheckTopic(c.ProbeTopic) == nil, "probe_topic", fmt.Sprintf("%.80q is no topic", c.ProbeTopic), "a topic name without wildcards")
 	errs = append(errs, c.TLS.Validate()...)
+	if err := c.ShapesConfig.Validate(); err != nil {
+		errs = append(errs, err)
+	}
 	if _, err := passages(c.Pass, "pass"); err != nil {
 		errs = append(errs, err)
 	}

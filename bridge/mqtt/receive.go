@@ -59,6 +59,9 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) error {
 	c.rules.Answer(m)
 	c.caller.Take(m)
+	if c.deps.Guest != nil {
+		c.deps.Guest.Receive(m)
+	}
 	opts := wamp.PublishOptions{Retain: true, Acknowledge: m.QoS > 0}
 	var refused, ended error
 	c.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {

@@ -45,8 +45,7 @@ type finder struct {
 // turn does what is due and returns when there may be more, at the latest.
 func (f *finder) turn(ctx context.Context) time.Duration {
 	f.mu.Lock()
-	c, asks, resubscribe := f.carrier, f.asks, f.filters && f.carrier != nil
-	f.asks = nil
+	c, resubscribe := f.carrier, f.filters && f.carrier != nil
 	now := f.now()
 	var due []key
 	wait := time.Hour
@@ -61,6 +60,10 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 		} else {
 			resubscribe = false // with the devices
 		}
+	}
+	var asks []bridge.Message
+	if resubscribe || !f.filters { // not before the answers can be heard
+		asks, f.asks = f.asks, nil
 	}
 	var filters []string
 	if resubscribe {
@@ -88,6 +91,7 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 	}
 	for _, m := range asks {
 		if err := c.Send(ctx, m); err != nil {
+			f.log.Debug("device not asked", "topic", m.Topic, "error", err)
 			break // the connection is lost; another asks afresh
 		}
 	}

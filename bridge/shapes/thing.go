@@ -155,6 +155,7 @@ type appliance struct {
 	*thing
 	desc drivers.Description
 	gate drivers.Gate
+	told string // why it was not there when Run ended last; Run's alone
 }
 
 var (
@@ -180,7 +181,8 @@ func (a *appliance) Run(ctx context.Context, link drivers.Link) error {
 	for {
 		readings, faults, lost := a.take(up)
 		switch {
-		case lost != nil && up:
+		case lost != nil && (up || a.told != lost.Error()): // the same reason is told once
+			a.told = lost.Error()
 			return lost
 		case lost == nil && !up:
 			link.Up()

@@ -84,6 +84,7 @@ func (g *Gateway) metrics() []byte {
 	g.mqttMetrics(m)
 	g.deviceMetrics(m)
 	g.brokerMetrics(m)
+	g.shapeMetrics(m)
 	g.uplinkMetrics(m)
 	g.laterMetrics(m)
 	g.fleetMetrics(m)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"gantry/bridge/shapes"
 	"gantry/drivers"
 	"gantry/drivers/board"
 	"gantry/drivers/exec"
@@ -21,5 +22,6 @@ import (
 // kinds lists the families of drivers that are in the binary. The devices of one
 // list share serial lines and buses, so a gateway uses one list for all of its devices.
 func kinds() []drivers.Kind {
-	return []drivers.Kind{board.Kind, exec.Kind, external.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), node.NewKind(), onewire.Kind, sim.Kind, wsdev.Kind}
+	list := []drivers.Kind{board.Kind, exec.Kind, external.Kind, frame.Kind, gpio.Kind, http.Kind, i2c.NewKind(), line.Kind, modbus.NewKind(config.Decode), node.NewKind(), onewire.Kind, sim.Kind, wsdev.Kind}
+	return append(list, shapes.Kinds()...)
 }

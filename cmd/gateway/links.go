@@ -320,6 +320,9 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 			return err
 		}
 		deps := mqtt.Deps{Origin: origin, Session: s, Settle: r.settle, Others: authids, Parked: r.parked[name]}
+		if h := r.hosts[name]; h != nil {
+			deps.Guest = visitor{h}
+		}
 		c, err := mqtt.New(name, r.cfg.Brokers[name], deps, r.log.With("room", "mqtt"))
 		if err != nil {
 			return err

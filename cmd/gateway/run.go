@@ -68,6 +68,7 @@ type Gateway struct {
 	mqttEnd context.Context // of MQTT's connections; set before anything is served
 	devices []hub.Device
 	sources []hub.Source // of devices that appear by themselves
+	hosts   hosts        // those that announce themselves over MQTT
 
 	programs   *programs
 	allow      router.Authorizer // who may do what; nil: everybody everything
@@ -139,7 +140,7 @@ func NewGateway(o Options) (*Gateway, error) {
 		}
 		g.sources = append(g.sources, src)
 	}
-	return g, nil
+	return g, g.newHosts()
 }
 
 // newRouter makes the router with its realms.
@@ -331,7 +332,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.localRules(ctx, origin); err != nil {
 		return err
 	}
-	if err := r.startBrokers(ctx, origin); err != nil {
+	if err := errors.Join(r.startLocalHost(ctx), r.startBrokers(ctx, origin)); err != nil {
 		return err
 	}
 	r.serveMQTT()

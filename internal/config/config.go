@@ -196,6 +196,8 @@ type MQTT struct {
 	// RulesConfig holds the rules for what the listener's clients publish and for
 	// the calls that reach them.
 	bridge.RulesConfig
+	// ShapesConfig says which devices among the listener's clients appear by themselves.
+	bridge.ShapesConfig
 }
 
 // Limits is the table [limits]: what one client may use. 0 is the room's own
@@ -358,7 +360,7 @@ func (l *loader) main(file string) *Config {
 	for _, err := range m.validate() {
 		d.fail(unshow(err.Key), err.Text, err.Allowed)
 	}
-	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate()); err != nil {
+	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate(), m.MQTT.ShapesConfig.Validate()); err != nil {
 		d.complain([]string{"mqtt"}, err)
 	}
 	links(&d, "broker", m.Broker)

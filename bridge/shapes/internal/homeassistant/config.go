@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"gantry/bridge"
 	"gantry/bridge/shapes/internal/shape"
 	"gantry/bridge/shapes/internal/template"
 	"gantry/drivers"
@@ -87,6 +88,19 @@ func (c *config) topic(key string) string {
 	return t
 }
 
+// filter returns a topic name or filter: what is read may come from several topics.
+func (c *config) filter(key string) string {
+	t, _ := c.keys[key].(string)
+	if t == "" {
+		return ""
+	}
+	if _, err := bridge.ParseFilter(t); err != nil || len(t) > 512 || strings.Trim(t, "+#/") == "" {
+		c.fail(key, "%.80q is no topic", t)
+		return ""
+	}
+	return t
+}
+
 // template returns a template; nil if there is none.
 func (c *config) template(key string) *template.Template {
 	s, _ := c.keys[key].(string)
@@ -102,6 +116,12 @@ func (c *config) template(key string) *template.Template {
 
 // number returns a pointer to a number, or to the default.
 func (c *config) number(key string, otherwise float64) *float64 {
+	if s := shape.Text(c.keys[key]); s != "" {
+		if v, why := shape.Of(drivers.Float, s); why == "" {
+			f := v.(float64)
+			return &f
+		}
+	}
 	if f := shape.Number(c.keys[key]); f != nil {
 		return f
 	}
@@ -200,7 +220,7 @@ type verb struct {
 
 // reads sets where the value of a point comes from.
 func (c *config) reads(s *source, topic, tmpl string) {
-	s.topic, s.tmpl = c.topic(topic), c.template(tmpl)
+	s.topic, s.tmpl = c.filter(topic), c.template(tmpl)
 	s.Readable = s.topic != ""
 }
 

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"gantry/bridge"
 	"gantry/bridge/shapes/internal/shape"
 	"gantry/bridge/shapes/internal/template"
 	"gantry/drivers"
@@ -34,6 +35,7 @@ type Shape struct {
 	entities map[string]*entity
 	devices  map[string]*device
 	topics   map[string][]use // who reads a topic
+	wild     []pattern        // those that read several
 	reach    map[string][]*device
 	said     map[string]string // the last payloads of availability topics
 }
@@ -56,6 +58,12 @@ type use struct {
 	device *device
 	source *source
 	id     string // of the point
+}
+
+// pattern is a topic filter with wildcards.
+type pattern struct {
+	bridge.Filter
+	uses []use
 }
 
 type device struct {
@@ -225,7 +233,8 @@ func deviceKey(info map[string]any, unique string) string {
 // entityName returns what an entity is called within its device.
 func entityName(c *config, component, object, device string) string {
 	name := c.text("name", "")
-	if rest, ok := strings.CutPrefix(name, device); ok && shape.Name(rest) != "" {
+	rest, ok := strings.CutPrefix(name, device)
+	if ok && device != "" && shape.Name(rest) != "" && shape.Name("x"+rest[:1]) == "x" {
 		name = rest // older devices put their own name before it
 	}
 	if shape.Name(name) != "" {
@@ -382,6 +391,12 @@ func (s *Shape) index() {
 			}
 		}
 	}
+	s.wild = nil
+	for _, t := range slices.Sorted(maps.Keys(s.topics)) {
+		if f, err := bridge.ParseFilter(t); err == nil && strings.ContainsAny(t, "+#") {
+			s.wild = append(s.wild, pattern{f, s.topics[t]})
+		}
+	}
 	maps.DeleteFunc(s.said, func(topic, _ string) bool { return s.reach[topic] == nil })
 }
 
@@ -457,6 +472,11 @@ func variables(payload []byte) map[string]any {
 // report takes a message of a state topic.
 func (s *Shape) report(out *shape.Output, m *shape.Message) {
 	uses := s.topics[m.Topic]
+	for i := range s.wild {
+		if s.wild[i].Matches(m.Topic) {
+			uses = append(slices.Clip(uses), s.wild[i].uses...)
+		}
+	}
 	if len(uses) == 0 {
 		return
 	}

@@ -151,5 +151,5 @@ type Shape interface {
 	Do(device, action string, args map[string]any) (Command, error)
 }
 
-// ErrUnknown: there is no such device, point or action. The device has changed since.
+// ErrUnknown says that there is no such device, point or action: the device has changed since.
 var ErrUnknown = errors.New("the device has no such point or action any more")

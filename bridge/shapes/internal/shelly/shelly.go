@@ -193,9 +193,13 @@ func (s *Shape) answer(out *shape.Output, m *shape.Message) {
 // learn takes what Shelly.GetDeviceInfo or Shelly.GetStatus returned.
 func (s *Shape) learn(out *shape.Output, d *device, result map[string]any) {
 	if id := shape.Text(result["id"]); id != "" && len(id) <= 64 && result["gen"] != nil {
+		first := !d.known
 		d.info = result
-		if d.known {
-			s.describe(out, d)
+		s.describe(out, d)
+		if first && d.known { // the status came first, and nobody could take it
+			m, token := s.request(d.prefix, "Shelly.GetStatus", nil)
+			s.note(token, d.prefix)
+			out.Send = append(out.Send, m)
 		}
 		return
 	}
@@ -250,6 +254,9 @@ func (s *Shape) merge(out *shape.Output, m *shape.Message, d *device, status map
 			continue
 		}
 		v, why := shape.Of(p.Type, raw)
+		if raw == nil && shape.Dict(status[p.component])["errors"] == nil {
+			why = drivers.WhyUnsupported // not connected, such as a clamp for the neutral wire
+		}
 		if why != "" {
 			out.EmitBad(d.ID, p.ID, why)
 			continue
@@ -436,7 +443,7 @@ func (s *Shape) Write(id, name string, v drivers.Value) (shape.Command, error) {
 		args := params(p.component)
 		in, key := args, p.arg
 		if outer, inner, ok := strings.Cut(key, "."); ok {
-			in, key = map[string]any{"id": args["id"]}, inner
+			in, key = map[string]any{}, inner
 			args[outer] = in
 		}
 		in[key] = v

@@ -35,7 +35,6 @@ var places = []struct {
 	{[]string{"Wifi", "RSSI"}, drivers.Point{ID: "wifi_quality", Type: drivers.Float, Unit: "%"}},
 	{[]string{"Wifi", "Signal"}, drivers.Point{ID: "wifi_signal", Type: drivers.Float, Unit: "dB{mW}"}},
 	{[]string{"UptimeSec"}, drivers.Point{ID: "uptime", Type: drivers.Float, Unit: "s"}},
-	{[]string{"Vcc"}, drivers.Point{ID: "vcc", Type: drivers.Float, Unit: "V"}},
 }
 
 // sensor is a point of SENSOR and the keys that lead to it.
@@ -48,6 +47,9 @@ type sensor struct {
 func sensors(sn map[string]any) map[string]sensor {
 	out := map[string]sensor{}
 	for _, group := range slices.Sorted(maps.Keys(sn)) {
+		if strings.HasPrefix(group, "Shutter") { // known from the discovery message
+			continue
+		}
 		walk(out, sn, []string{group}, sn[group])
 	}
 	return out
@@ -78,7 +80,7 @@ func walk(out map[string]sensor, sn map[string]any, path []string, v any) {
 	if path[0] == "ENERGY" || len(path) > 1 && path[0] == "ANALOG" {
 		name = path[1:]
 	}
-	id := shape.Name(strings.Join(name, "_"))
+	id := shape.Name(spaced(strings.Join(name, "_")))
 	if id == "" {
 		return
 	}
@@ -98,6 +100,18 @@ func walk(out map[string]sensor, sn map[string]any, path []string, v any) {
 	if _, taken := out[id]; !taken {
 		out[id] = s
 	}
+}
+
+// spaced puts a blank between a small letter and a capital: SeaPressure.
+func spaced(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if i > 1 && s[i] >= 'A' && s[i] <= 'Z' && s[i-1] >= 'a' && s[i-1] <= 'z' {
+			b.WriteByte(' ')
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
 }
 
 // unit returns the UCUM code of a sensor's value: that of its name, the index of a

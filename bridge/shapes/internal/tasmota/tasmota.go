@@ -34,16 +34,16 @@ var _ shape.Shape = (*Shape)(nil)
 
 type device struct {
 	shape.Device
-	config            map[string]any
-	command, stat     string // topics up to the last level
-	tele              string
-	online, offline   string // payloads of the last will
-	states            [2]string
-	keys              map[string]string // the keys of RESULT and STATE, by point
-	sensors           map[string]sensor
-	relays, shutters  int
-	lights            bool
-	reached, answered bool
+	config           map[string]any
+	command, stat    string // topics up to the last level
+	tele             string
+	online, offline  string // payloads of the last will
+	states           [2]string
+	keys             map[string]string // the keys of RESULT and STATE, by point
+	sensors          map[string]sensor
+	relays, shutters int
+	lights           bool
+	reached          bool
 }
 
 // New returns a shape without devices.
@@ -186,6 +186,8 @@ func newDevice(mac string, c map[string]any, known map[string]sensor) *device {
 	for _, id := range slices.Sorted(maps.Keys(d.sensors)) {
 		if _, taken := d.keys[id]; !taken {
 			d.Points = append(d.Points, d.sensors[id].Point)
+		} else {
+			delete(d.sensors, id) // RESULT and STATE say the same
 		}
 	}
 	d.Actions = append(d.Actions, drivers.Action{ID: "restart", Description: "restart the device"},
@@ -246,7 +248,7 @@ func (d *device) outputs(c map[string]any) {
 		if d.relays == 1 && options["26"] != 1.0 {
 			key, n = "POWER", ""
 		}
-		p := drivers.Point{ID: "power" + n, Type: drivers.Bool, Readable: true, Writable: true}
+		p := drivers.Point{ID: "relay" + n, Type: drivers.Bool, Readable: true, Writable: true}
 		if i < len(names) {
 			p.Description = shape.Text(names[i])
 		}

@@ -12,7 +12,7 @@ const MaxSource = 8 << 10
 // maxResult bounds each text that is made on the way, in bytes.
 const maxResult = 64 << 10
 
-// ErrUndefined: what the template asks for is not in the variables.
+// ErrUndefined says that what the template asks for is not in the variables.
 var ErrUndefined = errors.New("undefined")
 
 // Template is a compiled template. It does not change and may be shared.

@@ -89,10 +89,12 @@ func (e *exposed) composite(f map[string]any, features []any, path []string, dep
 	c.ID = "set_" + shape.Name(shape.Text(f["name"]))
 	c.Description = shape.Text(f["description"])
 	for _, p := range inner.properties {
-		arg := p.Point
-		arg.ID = shape.Name(p.path[len(p.path)-1])
-		c.Args = append(c.Args, arg)
-		c.features = append(c.features, p)
+		if p.Writable {
+			arg := p.Point
+			arg.ID = shape.Name(p.path[len(p.path)-1])
+			c.Args = append(c.Args, arg)
+			c.features = append(c.features, p)
+		}
 		if access&accessState == 0 || e.seen[p.ID] {
 			continue
 		}

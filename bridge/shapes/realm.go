@@ -1,0 +1,144 @@
+package shapes
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"gantry/bridge"
+	"gantry/wamp"
+)
+
+// Realm joins a host to the gateway's own MQTT listener, whose clients' messages are
+// events of a realm. It is a component: it needs nothing but a session.
+type Realm struct {
+	host *Host
+	sess wamp.Session
+	log  *slog.Logger
+	turn chan struct{} // one slot: subscriptions change one after the other
+
+	mu   sync.Mutex // guards held
+	held map[bridge.Pattern]func(context.Context) error
+}
+
+var _ Carrier = (*Realm)(nil)
+
+// NewRealm starts nothing. A nil log discards.
+func NewRealm(host *Host, sess wamp.Session, log *slog.Logger) *Realm {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Realm{host: host, sess: sess, log: log, turn: make(chan struct{}, 1), held: map[bridge.Pattern]func(context.Context) error{}}
+}
+
+// Run serves until ctx ends; then it returns nil. It returns wamp.ErrClosed if the
+// session ends before.
+func (r *Realm) Run(ctx context.Context) error {
+	if err := r.Subscribe(ctx, r.host.Filters()); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("devices of the MQTT listener: %w", err)
+	}
+	r.host.Connected(r)
+	defer r.host.Lost("the gateway ends")
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-r.sess.Done():
+		return wamp.ErrClosed
+	}
+}
+
+// Send implements Carrier.
+func (r *Realm) Send(ctx context.Context, m bridge.Message) error {
+	return r.sess.Publish(ctx, bridge.URIFromTopic(m.Topic), wamp.PublishOptions{Acknowledge: true}, bridge.PayloadFromMQTT(m.Payload))
+}
+
+// Subscribe implements Carrier.
+func (r *Realm) Subscribe(ctx context.Context, filters []string) error {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	want := map[bridge.Pattern]bool{}
+	for _, s := range filters {
+		f, err := bridge.ParseFilter(s)
+		if err != nil {
+			continue
+		}
+		for _, p := range f.Patterns() {
+			want[p] = true
+		}
+	}
+	r.mu.Lock()
+	var fresh []bridge.Pattern
+	var gone []func(context.Context) error
+	for p := range want {
+		if r.held[p] == nil {
+			fresh = append(fresh, p)
+		}
+	}
+	for p, undo := range r.held {
+		if !want[p] {
+			gone = append(gone, undo)
+			delete(r.held, p)
+		}
+	}
+	r.mu.Unlock()
+	for _, undo := range gone {
+		if err := undo(ctx); err != nil {
+			return err
+		}
+	}
+	for _, p := range fresh {
+		r.mu.Lock()
+		r.held[p] = func(context.Context) error { return nil } // events may come before the answer
+		r.mu.Unlock()
+		undo, err := r.sess.Subscribe(ctx, p.URI, wamp.SubscribeOptions{Match: p.Match, GetRetained: true}, func(ev *wamp.Event) { r.event(p, ev) })
+		r.mu.Lock()
+		r.held[p] = undo
+		if err != nil {
+			delete(r.held, p)
+		}
+		r.mu.Unlock()
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", p.URI, err)
+		}
+	}
+	return nil
+}
+
+// event gives an event to the host, unless another pattern that comes first brings
+// it too.
+func (r *Realm) event(p bridge.Pattern, ev *wamp.Event) {
+	uri := p.URI
+	if ev.Details.Topic != "" {
+		uri = ev.Details.Topic
+	}
+	if strings.HasPrefix(string(uri), "gantry.") {
+		return
+	}
+	r.mu.Lock()
+	first := true
+	for o := range r.held {
+		if before(o, p) && o.URI.Matches(o.Match, uri) {
+			first = false
+		}
+	}
+	r.mu.Unlock()
+	if !first && !ev.Details.Retained { // what is retained comes once, for the newest subscription
+		return
+	}
+	topic, _ := bridge.TopicFromURI(uri)
+	payload, err := bridge.AppendMQTT(nil, ev.Payload)
+	if err != nil {
+		return
+	}
+	r.host.Receive(bridge.Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained})
+}
+
+func before(a, b bridge.Pattern) bool {
+	return a.URI < b.URI || a.URI == b.URI && a.Match < b.Match
+}

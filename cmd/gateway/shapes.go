@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"gantry/bridge"
+	"gantry/bridge/mqtt"
+	"gantry/bridge/shapes"
+	"gantry/drivers/hub"
+	"gantry/wamp/transport"
+)
+
+// ownListener is the name of the gateway's own MQTT listener among its brokers, which
+// cannot be configured for another.
+const ownListener = "_mqtt"
+
+// maxShaped is how many devices may announce themselves at one broker.
+const maxShaped = 2048
+
+// hosts find the devices that announce themselves over MQTT, by the broker's name.
+type hosts map[string]*shapes.Host
+
+// visitor is a host as the guest of a broker's client.
+type visitor struct{ *shapes.Host }
+
+var (
+	_ mqtt.Guest     = visitor{}
+	_ shapes.Carrier = (*mqtt.Visit)(nil)
+)
+
+// Connected implements mqtt.Guest.
+func (v visitor) Connected(visit *mqtt.Visit) { v.Host.Connected(visit) }
+
+// newHosts makes the hosts of all brokers, as sources of devices for the hub.
+func (g *Gateway) newHosts() error {
+	g.hosts = hosts{}
+	add := func(name, source string, cfg *bridge.ShapesConfig) error {
+		if len(cfg.Shapes) == 0 {
+			return nil
+		}
+		h, err := shapes.New(shapes.Config{Broker: name, Gateway: g.cfg.Gateway.Name, Shapes: cfg.Shapes}, time.Now, g.log.With("room", "shapes"))
+		if err != nil {
+			return fmt.Errorf("%s: %w", source, err)
+		}
+		g.hosts[name] = h
+		src := hub.Source{Name: source, Finder: h, Config: hub.SourceConfig{Accept: hub.AcceptNone, Max: maxShaped}}
+		if cfg.AcceptAll() {
+			src.Config.Accept = hub.AcceptAll
+		}
+		g.sources = append(g.sources, src)
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.cfg.Brokers)) {
+		cfg := g.cfg.Brokers[name].ShapesConfig
+		if err := add(name, "broker_"+name, &cfg); err != nil {
+			return err
+		}
+	}
+	if g.cfg.MQTT.Listen == "" {
+		return nil
+	}
+	return add(ownListener, "mqtt", &g.cfg.MQTT.ShapesConfig)
+}
+
+// startLocalHost joins the host of the gateway's own listener to the realm.
+func (r *run) startLocalHost(ctx context.Context) error {
+	h := r.hosts[ownListener]
+	if h == nil {
+		return nil
+	}
+	s, err := r.join(ctx, "mqtt_shapes", transport.PipeConfig{})
+	if err != nil {
+		return err
+	}
+	r.front.run("devices of the mqtt listener", shapes.NewRealm(h, s, r.log.With("room", "shapes")).Run)
+	return nil
+}
+
+// shapeMetrics writes what the hosts count.
+func (g *Gateway) shapeMetrics(m *metrics) {
+	for _, f := range []struct {
+		name, kind, help string
+		of               func(s shapes.Stats) uint64
+	}{
+		{"gantry_shapes_devices", gauge, "Devices that announce themselves at the broker.", func(s shapes.Stats) uint64 { return s.Devices }},
+		{"gantry_shapes_received_total", counter, "Messages looked at for devices.", func(s shapes.Stats) uint64 { return s.Received }},
+		{"gantry_shapes_refused_total", counter, "Messages, or parts of them, that were not understood.", func(s shapes.Stats) uint64 { return s.Refused }},
+		{"gantry_shapes_dropped_total", counter, "Questions to devices and readings that were dropped.", func(s shapes.Stats) uint64 { return s.Dropped }},
+	} {
+		if len(g.hosts) == 0 {
+			return
+		}
+		m.family(f.name, f.kind, f.help)
+		for _, name := range slices.Sorted(maps.Keys(g.hosts)) {
+			m.value(float64(f.of(g.hosts[name].Stats())), "broker", name)
+		}
+	}
+}
