@@ -114,7 +114,7 @@ gantry run starts a gateway. The other commands talk to a running one.
 	root.SetErr(a.err)
 	root.AddCommand(
 		a.runCommand(), a.checkCommand(), a.policyCommand(),
-		a.callCommand(), a.publishCommand(), a.subscribeCommand(), a.devicesCommand(), a.laterCommand(), a.jobsCommand(), a.fleetCommand(),
+		a.callCommand(), a.publishCommand(), a.subscribeCommand(), a.devicesCommand(), a.laterCommand(), a.jobsCommand(), a.fleetCommand(), a.fileCommand(),
 		a.modbusCommand(), a.mqttCommand(), a.forwardCommand(), a.userCommand(), a.storeCommand(), a.testeeCommand(), a.versionCommand(),
 	)
 	return root

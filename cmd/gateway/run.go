@@ -326,7 +326,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.startHub(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.startLater(ctx), r.startFleet(ctx)); err != nil {
+	if err := errors.Join(r.startLater(ctx), r.startFleet(ctx), r.startFiles(ctx)); err != nil {
 		return err
 	}
 	if err := r.localRules(ctx, origin); err != nil {
