@@ -18,6 +18,7 @@ var (
 	errTakenOver  = errors.New("another connection has taken over the client id")
 	errSlow       = errors.New("client is too slow for its subscriptions at QoS 1 and 2")
 	errFull       = errors.New("the queue of a kept session is full")
+	errUnstored   = errors.New("a message cannot be stored for a kept session")
 	errOversize   = errors.New("the message is larger than the client takes")
 	errConnect    = errors.New("second CONNECT")
 	errUnexpected = errors.New("packet is not for a client to send")
@@ -224,14 +225,19 @@ func (c *client) acknowledged(l *link, p *packet.Ack, now time.Time) error {
 // the connection has been lost until then. It reports false if there is nothing to wait
 // for.
 func (c *client) onDisk(l *link, f func()) bool {
-	return c.srv.journal.then(func() {
+	return c.srv.journal.then(waiter{done: c.on(l, f)}, 0)
+}
+
+// on returns what calls f with the lock held if the connection is still there.
+func (c *client) on(l *link, f func()) func() {
+	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.link == l && !c.closed {
 			f()
 			c.wake()
 		}
-	})
+	}
 }
 
 // disconnected carries out DISCONNECT (3.14).
@@ -355,7 +361,7 @@ func (c *client) event(m *wamp.Event) error {
 			s.pump(time.Now())
 			c.wake()
 		}
-		if !c.srv.journal.then(ready) {
+		if !c.srv.journal.then(waiter{done: ready}, 0) {
 			d.onDisk = true
 			s.pump(time.Now())
 		}
@@ -385,9 +391,24 @@ func (c *client) acknowledge(p pending) {
 	}
 	s := c.session
 	ack := func() { s.out = packet.AppendAck(s.out, s.version, p.publish, p.id, packet.Success) }
-	if !c.onDisk(c.link, ack) {
+	w := waiter{done: c.on(c.link, ack), failed: c.on(c.link, func() { c.unstored(p) })}
+	if !c.srv.journal.then(w, p.mark) {
 		ack()
 	}
+}
+
+// unstored refuses a message that could not be stored for a kept session. MQTT 3.1.1
+// has no word for it but the end of the connection.
+func (c *client) unstored(p pending) {
+	c.srv.stats.unstored.Add(1)
+	if c.session.version != packet.V5 {
+		c.cut(errUnstored)
+		return
+	}
+	if p.publish == packet.TypePubrec {
+		c.session.forgetReceived(p.id) // the handshake ends with the refusal (4.3.3)
+	}
+	c.session.out = packet.AppendAck(c.session.out, packet.V5, p.publish, p.id, packet.QuotaExceeded)
 }
 
 // leave ends the conversation: the router has said its last word. The connection ends

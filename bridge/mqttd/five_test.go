@@ -3,11 +3,13 @@ package mqttd_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -664,4 +666,57 @@ func TestBehindAtQoS1(t *testing.T) {
 		_ = p.conn.Close()
 		_ = m.conn.Close()
 	})
+}
+
+// brokenTable is a disk on which there is no room.
+type brokenTable struct {
+	memoryTable
+	full atomic.Bool
+}
+
+func (b *brokenTable) Apply(ctx context.Context, changes []mqttd.Change) error {
+	if b.full.Load() {
+		return errors.New("no room")
+	}
+	return b.memoryTable.Apply(ctx, changes)
+}
+
+// On a full disk publishers are refused where a kept session waits for the message; the
+// others are not held up.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	disk := &brokenTable{memoryTable: memoryTable{entries: map[string][]byte{}}}
+	w := newWorldOn(t, mqttd.Config{}, disk)
+	kept, p, old := w.five(), w.five(), w.mqtt()
+	kept.connect("kept", expiring(1000))
+	kept.subscribe(nil, v5.SubOptions{Topic: "kept", QoS: 1})
+	p.connect("p", nil)
+	p.publish("kept", "before", 1, 1, nil)
+	if a := expect[v5.Puback](p); a.ReasonCode > 0x10 {
+		t.Errorf("%v", a)
+	}
+	disk.full.Store(true)
+	p.publish("kept", "waits", 1, 2, nil)
+	if a := expect[v5.Puback](p); a.ReasonCode != 0x97 {
+		t.Errorf("%v", a)
+	}
+	p.publish("kept", "twice", 2, 3, nil)
+	if a := expect[v5.Pubrec](p); a.ReasonCode != 0x97 {
+		t.Errorf("%v", a)
+	}
+	p.publish("other", "passes", 1, 4, nil)
+	if a := expect[v5.Puback](p); a.ReasonCode > 0x10 {
+		t.Errorf("%v", a)
+	}
+	old.connect("old", nil)
+	old.publish("kept", "x", 1, false, 1)
+	old.ended("refused in 3.1.1")
+	disk.full.Store(false)
+	for code := byte(0x97); code == 0x97; {
+		p.publish("kept", "after", 1, 5, nil)
+		code = expect[v5.Puback](p).ReasonCode
+	}
+	if n := w.server.Stats().Unstored; n < 3 {
+		t.Errorf("%d unstored", n)
+	}
 }

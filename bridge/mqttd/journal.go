@@ -33,10 +33,16 @@ type journal struct {
 
 	mu      sync.Mutex // guards the rest
 	changes []Change
-	waiters []func() // for changes and those being written
-	writing []func() // the waiters of what is being written
+	waiters []waiter // for changes and those being written
+	writing []waiter // the waiters of what is being written
 	busy    bool
+	failing bool   // the disk has refused the same for some time
+	added   uint64 // values ever added
 }
+
+// waiter is called once what it waits for is on disk. One that has no patience is told
+// instead when the disk fails.
+type waiter struct{ done, failed func() }
 
 func newJournal(t Table, rare *ratelog.Log) *journal {
 	return &journal{table: t, rare: rare, kick: make(chan struct{}, 1)}
@@ -51,6 +57,9 @@ func (j *journal) add(c Change) {
 	}
 	j.mu.Lock()
 	j.changes = append(j.changes, c)
+	if c.Value != nil {
+		j.added++
+	}
 	j.mu.Unlock()
 	select {
 	case j.kick <- struct{}{}:
@@ -58,19 +67,30 @@ func (j *journal) add(c Change) {
 	}
 }
 
-// then calls f, later, once all that has been added is on disk, and reports true; it
-// reports false, and calls nothing, if it is there already.
-func (j *journal) then(f func()) bool {
+// mark returns how many values have been added.
+func (j *journal) mark() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.added
+}
+
+// then calls w.done, later, once all that has been added is on disk, and reports true; it
+// reports false, and calls nothing, if it is there already. While the disk fails, whoever
+// has w.failed waits for nothing if no value has been added since the mark, and is told
+// that it failed, a little later, if one has.
+func (j *journal) then(w waiter, mark uint64) bool {
 	if j.table == nil {
 		return false
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
+	case j.failing && w.failed != nil && j.added == mark:
+		return false
 	case len(j.changes) > 0:
-		j.waiters = append(j.waiters, f)
+		j.waiters = append(j.waiters, w)
 	case j.busy:
-		j.writing = append(j.writing, f)
+		j.writing = append(j.writing, w)
 	default:
 		return false
 	}
@@ -94,33 +114,77 @@ func (j *journal) run(ctx context.Context) {
 const (
 	lastFlush = time.Second
 	retryDisk = time.Second
+	diskTries = 3 // failed ones, until publishers are refused
 )
 
-// flush writes what has been added. While the disk fails, nobody is told that it has
-// not: acknowledgements wait.
+// flush writes what has been added. What the disk refuses is tried again together with
+// what is added meanwhile: removals make room for it.
 func (j *journal) flush(ctx context.Context) {
-	j.whole.Lock()
-	j.mu.Lock()
-	changes := j.changes
-	j.changes, j.writing, j.waiters = nil, append(j.writing, j.waiters...), nil
-	j.busy = len(changes) > 0
-	j.mu.Unlock()
-	j.whole.Unlock()
-	for len(changes) > 0 {
+	changes := j.cut(nil)
+	for tries := 1; len(changes) > 0; tries++ {
 		err := j.table.Apply(ctx, changes)
 		if err == nil {
 			break
 		}
-		j.rare.Warn("mqtt sessions cannot be written", "error", err, "hint", "messages at QoS 1 and 2 are not acknowledged until the disk works")
+		j.rare.Warn("mqtt sessions cannot be written", "error", err, "hint", "messages at QoS 1 and 2 are refused where a kept session waits for them, until the disk works or clients fetch theirs")
+		if tries >= diskTries {
+			j.refuse()
+		}
 		if !pause(ctx, retryDisk) {
 			return
 		}
+		changes = j.cut(changes)
 	}
 	j.mu.Lock()
 	done := j.writing
-	j.writing, j.busy = nil, false
+	j.writing, j.busy, j.failing = nil, false, false
 	j.mu.Unlock()
-	for _, f := range done {
-		f()
+	for _, w := range done {
+		w.done()
+	}
+}
+
+// cut takes what has been added behind rest, and of each key the last change.
+func (j *journal) cut(rest []Change) []Change {
+	j.whole.Lock()
+	j.mu.Lock()
+	changes := append(rest, j.changes...)
+	j.changes, j.writing, j.waiters = nil, append(j.writing, j.waiters...), nil
+	j.busy = len(changes) > 0
+	j.mu.Unlock()
+	j.whole.Unlock()
+	if rest == nil {
+		return changes
+	}
+	last := map[string]int{}
+	for i, c := range changes {
+		last[string(c.Key)] = i
+	}
+	kept := changes[:0]
+	for i, c := range changes {
+		if last[string(c.Key)] == i {
+			kept = append(kept, c)
+		}
+	}
+	clear(changes[len(kept):])
+	return kept
+}
+
+// refuse tells those without patience that the disk fails.
+func (j *journal) refuse() {
+	j.mu.Lock()
+	j.failing = true
+	var told, rest []waiter
+	for _, w := range append(j.writing, j.waiters...) {
+		if w.failed != nil {
+			told = append(told, w)
+		} else {
+			rest = append(rest, w)
+		}
+	}
+	j.writing, j.waiters = rest, nil
+	j.mu.Unlock()
+	for _, w := range told {
+		w.failed()
 	}
 }

@@ -50,6 +50,7 @@ type session struct {
 type request struct {
 	publish byte   // packet type of the acknowledgement; 0 for the others
 	id      uint16 // packet identifier of a PUBLISH
+	mark    uint64 // of the journal, when it came
 	call    *call
 	group   *group
 	entry   int     // index into group.codes
@@ -205,7 +206,7 @@ func (s *session) published(p *packet.Publish, now time.Time) error {
 		s.out = packet.AppendAck(s.out, s.version, packet.TypePubrec, p.ID, packet.Success)
 		return nil
 	}
-	r := request{id: p.ID, publish: [3]byte{0, packet.TypePuback, packet.TypePubrec}[p.QoS]}
+	r := request{id: p.ID, mark: s.journal.mark(), publish: [3]byte{0, packet.TypePuback, packet.TypePubrec}[p.QoS]}
 	m := publication(p, now)
 	if response, ok := p.Properties.Text(packet.ResponseTopic); ok && !strings.HasPrefix(p.Topic, "$") && !p.Retain {
 		s.call(r, m, p, response)
@@ -272,6 +273,7 @@ func (s *session) answered(id, subscription wamp.ID, err *wamp.ErrorReply) (ack 
 type pending struct {
 	publish byte // packet type; 0 = none
 	id      uint16
+	mark    uint64 // of the journal, before it was routed
 }
 
 // taken books a publication that the router has routed.
@@ -279,7 +281,14 @@ func (s *session) taken(r request) pending {
 	if r.publish == packet.TypePubrec && s.kept {
 		s.journal.add(Change{Key: receivedKey(s.id, r.id), Value: []byte{1}})
 	}
-	return pending{r.publish, r.id}
+	return pending{r.publish, r.id, r.mark}
+}
+
+// forgetReceived lets a packet identifier of QoS 2 be used anew.
+func (s *session) forgetReceived(id uint16) {
+	if s.exactly.remove(id) && s.kept {
+		s.journal.add(Change{Key: receivedKey(s.id, id)})
+	}
 }
 
 // reasonOf returns the reason code for an error of the router.

@@ -13,7 +13,7 @@ type counters struct {
 	connections, overLimit, halfOpen, rejected     atomic.Uint64
 	notAdmitted, memory                            atomic.Uint64
 	takenOver, keepAlive, malformed, slow, refused atomic.Uint64
-	full, oversize                                 atomic.Uint64
+	full, oversize, unstored                       atomic.Uint64
 }
 
 // count books why a connection was cut.
@@ -50,6 +50,7 @@ type Stats struct {
 	Slow        uint64 // ended because the client fell behind at QoS 1
 	Refused     uint64 // PUBLISHes that the router refused
 	Full        uint64 // messages above QoS 0 that a kept session had no room for
+	Unstored    uint64 // PUBLISHes refused because the disk failed
 	Oversize    uint64 // messages larger than the client takes
 }
 
@@ -59,7 +60,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Open: len(s.slots), Connections: n.connections.Load(), OverLimit: n.overLimit.Load(), HalfOpen: n.halfOpen.Load(), NotAdmitted: n.notAdmitted.Load(), Memory: n.memory.Load(), Rejected: n.rejected.Load(),
 		TakenOver: n.takenOver.Load(), KeepAlive: n.keepAlive.Load(), Malformed: n.malformed.Load(), Slow: n.slow.Load(),
-		Refused: n.refused.Load(), Full: n.full.Load(), Oversize: n.oversize.Load(),
+		Refused: n.refused.Load(), Full: n.full.Load(), Oversize: n.oversize.Load(), Unstored: n.unstored.Load(),
 	}
 }
 

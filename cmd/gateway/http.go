@@ -154,6 +154,7 @@ func (g *Gateway) mqttMetrics(m *metrics) {
 	m.one("gantry_mqtt_connections", gauge, "MQTT connections that are open.", float64(s.Open))
 	m.one("gantry_mqtt_connections_total", counter, "MQTT connections ever accepted.", float64(s.Connections))
 	m.one("gantry_mqtt_refused_total", counter, "MQTT messages that the router refused.", float64(s.Refused))
+	m.one("gantry_mqtt_unstored_total", counter, "MQTT messages that were refused because the disk failed.", float64(s.Unstored))
 	m.family("gantry_mqtt_dropped_total", counter, "MQTT messages that a subscriber does not get.")
 	m.value(float64(s.Full), "why", "queue_full")
 	m.value(float64(s.Oversize), "why", "too_large")
