@@ -127,7 +127,7 @@ func (c *client) next() (wamp.Message, *link, error) {
 // pin holds the journal while a message at QoS 2 of a kept session is routed.
 func (c *client) pin(m wamp.Message) {
 	p, ok := m.(*wamp.Publish)
-	if ok && c.session.kept && c.session.requests[p.Request].publish == packet.TypePubrec && c.srv.journal.durable() {
+	if ok && c.session.kept && !c.session.settles && c.session.requests[p.Request].publish == packet.TypePubrec && c.srv.journal.durable() {
 		c.mu.Unlock()
 		c.srv.journal.whole.RLock()
 		c.mu.Lock()
@@ -384,11 +384,34 @@ func (c *client) dropped(m *wamp.Event, err error) {
 	c.srv.rare.Warn("mqtt message dropped", "client", c.session.id, "topic", string(m.Details.Topic), "error", err, "hint", hint)
 }
 
-// acknowledge sends an acknowledgement once what the message has caused is on disk.
+// acknowledge sends an acknowledgement once what the message has caused is kept.
 func (c *client) acknowledge(p pending) {
 	if p.publish == 0 || c.link == nil {
 		return
 	}
+	if l := c.link; c.session.settles {
+		c.session.owed++
+		c.srv.settler.then(func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.session.owed--
+			if c.closed {
+				return
+			}
+			// Not before: what is noted as received is not taken a second time.
+			c.session.receipt(p.publish, p.id)
+			if c.link == l {
+				c.stored(p)
+				c.wake()
+			}
+		})
+		return
+	}
+	c.stored(p)
+}
+
+// stored sends an acknowledgement once the journal is on disk.
+func (c *client) stored(p pending) {
 	s := c.session
 	ack := func() { s.out = packet.AppendAck(s.out, s.version, p.publish, p.id, packet.Success) }
 	w := waiter{done: c.on(c.link, ack), failed: c.on(c.link, func() { c.unstored(p) })}

@@ -1,6 +1,7 @@
 package mqttd_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -484,13 +485,13 @@ func TestConfig(t *testing.T) {
 		"connect_timeout": {ConnectTimeout: 1},
 		"write_timeout":   {WriteTimeout: time.Hour},
 	} {
-		_, err := mqttd.New(cfg, nil, nil, nil)
+		_, err := mqttd.New(cfg, nil, nil, nil, nil)
 		var bad *bridge.ConfigError
 		if !errors.As(err, &bad) || bad.Key != key || bad.Allowed == "" {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	if _, err := mqttd.New(mqttd.Config{}, nil, nil, nil); err != nil {
+	if _, err := mqttd.New(mqttd.Config{}, nil, nil, nil, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -543,4 +544,34 @@ func TestForeignPayloadsAreMarked(t *testing.T) {
 	if err != nil || len(args) != 1 || string(args[0].([]byte)) != "\x00\xff" || ev.Details.Passthru == nil || ev.Details.Passthru.Scheme != "mqtt" {
 		t.Errorf("binary came as %v, %+v, %v", args, ev.Details.Passthru, err)
 	}
+}
+
+// What goes up is in its queue before the publisher may forget it.
+func TestAcknowledgedWhenSettled(t *testing.T) {
+	t.Parallel()
+	asked, answers := make(chan struct{}), make(chan error)
+	w := newWorldWith(t, mqttd.Config{}, nil, false, nil, func(ctx context.Context) error {
+		select {
+		case asked <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		return <-answers
+	})
+	m := w.mqtt()
+	m.connect("c", nil)
+	m.publish("a", "x", 1, false, 1)
+	<-asked
+	m.quiet()
+	answers <- errors.New("no room")
+	<-asked
+	m.quiet()
+	m.publish("a", "y", 2, false, 2)
+	m.quiet()
+	answers <- nil
+	m.ack(packets.Puback, 1)
+	<-asked
+	m.quiet()
+	answers <- nil
+	m.ack(packets.Pubrec, 2)
 }

@@ -35,6 +35,7 @@ type Server struct {
 	memory   *budget.Budget
 
 	journal  *journal
+	settler  *settler
 	shares   *shares
 	restored sync.WaitGroup // sessions from before this run, and of ServeConn
 
@@ -46,8 +47,11 @@ type Server struct {
 // peer through its login and returns what serves it, as the router's Admit does; that
 // must close the peer or leave it open, not keep it. memory bounds what is on its
 // way for all clients together, besides 16 KiB of each, and may be shared; nil is
-// one of the server's own. A nil log discards. The error is a *bridge.ConfigError.
-func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wamp.Peer) (serve func()), log *slog.Logger) (*Server, error) {
+// one of the server's own. settle returns once everything that the realm has taken
+// before is where it is kept: only then messages at QoS 1 and 2 are acknowledged; after an
+// error it is asked again. nil: nothing keeps events. A nil log discards. The error is a
+// *bridge.ConfigError.
+func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wamp.Peer) (serve func()), settle func(ctx context.Context) error, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -60,7 +64,7 @@ func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wa
 	}
 	rare := ratelog.New(log, 0, nil)
 	return &Server{
-		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), shares: newShares(),
+		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), settler: newSettler(settle, rare), shares: newShares(),
 		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory,
 		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*client{},
 	}, nil
@@ -275,7 +279,7 @@ func (s *Server) turnAway(c *client, l *link, p *packet.Connect) {
 func (s *Server) newClient(id string, version byte, info wamp.PeerInfo) *client {
 	return &client{
 		srv: s, info: info, log: s.log.With("client", id), changed: make(chan struct{}, 1), gone: make(chan struct{}),
-		session: newSession(&s.cfg, id, version, s.memory, s.shares, s.journal),
+		session: newSession(&s.cfg, id, version, s.memory, s.shares, s.journal, s.settler.needed()),
 	}
 }
 
@@ -482,9 +486,12 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 }
 
 // Run brings the sessions to disk until ctx ends, and waits for those that Restore and
-// ServeConn have begun, whose own context has to end before. Without Restore it does nothing else.
+// ServeConn have begun, whose own context has to end before. Without Restore it only settles.
 func (s *Server) Run(ctx context.Context) error {
+	var settling sync.WaitGroup
+	settling.Go(func() { s.settler.run(ctx) })
 	s.journal.run(ctx)
+	settling.Wait()
 	s.restored.Wait()
 	return nil
 }

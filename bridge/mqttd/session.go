@@ -19,7 +19,9 @@ type session struct {
 	memory  *budget.Budget
 	shares  *shares
 	journal *journal
-	booked  int // bytes of memory taken for what waits
+	settles bool // acknowledgements wait for more than the journal
+	owed    int  // acknowledgements that wait
+	booked  int  // bytes of memory taken for what waits
 
 	id      string      // the client's identifier
 	own     wamp.ID     // of the session in the realm
@@ -104,9 +106,9 @@ const maxRequests = 1024
 // maxAliases is how many topic aliases there may be in each direction.
 const maxAliases = 32
 
-func newSession(cfg *Config, id string, version byte, m *budget.Budget, shares *shares, j *journal) *session {
+func newSession(cfg *Config, id string, version byte, m *budget.Budget, shares *shares, j *journal, settles bool) *session {
 	return &session{
-		cfg: cfg, memory: m, shares: shares, journal: j, id: id, version: version, online: true,
+		cfg: cfg, memory: m, shares: shares, journal: j, settles: settles, id: id, version: version, online: true,
 		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{},
 		outgoing: outgoing{window: cfg.InFlight, unacked: map[uint16]*delivery{}},
 	}
@@ -115,7 +117,7 @@ func newSession(cfg *Config, id string, version byte, m *budget.Budget, shares *
 // settled reports whether the next packet of the client may be handled: what it
 // asked for before has been answered, and it has read most of the answers.
 func (s *session) settled() bool {
-	return s.groups == 0 && len(s.requests) < maxRequests && s.queued() <= s.cfg.QueueBytes
+	return s.groups == 0 && len(s.requests)+s.owed < maxRequests && s.queued() <= s.cfg.QueueBytes
 }
 
 // ask queues a request to the router and notes what its answer is for.
@@ -278,10 +280,17 @@ type pending struct {
 
 // taken books a publication that the router has routed.
 func (s *session) taken(r request) pending {
-	if r.publish == packet.TypePubrec && s.kept {
-		s.journal.add(Change{Key: receivedKey(s.id, r.id), Value: []byte{1}})
+	if !s.settles {
+		s.receipt(r.publish, r.id)
 	}
 	return pending{r.publish, r.id, r.mark}
+}
+
+// receipt notes that a message at QoS 2 of a kept session has been taken.
+func (s *session) receipt(publish byte, id uint16) {
+	if publish == packet.TypePubrec && s.kept {
+		s.journal.add(Change{Key: receivedKey(s.id, id), Value: []byte{1}})
+	}
 }
 
 // forgetReceived lets a packet identifier of QoS 2 be used anew.

@@ -34,7 +34,7 @@ func TestAFloodOfStrangersKeepsNobodyOut(t *testing.T) {
 // its connection, small ones pass.
 func TestLargePacketsShareTheirMemory(t *testing.T) {
 	t.Parallel()
-	w := newWorldWith(t, mqttd.Config{MaxPacket: 256 << 10}, budget.New(1<<20), false, nil)
+	w := newWorldWith(t, mqttd.Config{MaxPacket: 256 << 10}, budget.New(1<<20), false, nil, nil)
 	begun := "\x30\x80\x80\x10\x00\x01a" // 256 KiB
 	var holders []*mqtt
 	for _, id := range []string{"one", "two"} {

@@ -50,17 +50,17 @@ func (l *pipes) Addr() net.Addr { return nil }
 
 func newWorld(t testing.TB, cfg mqttd.Config, inMemory bool) *world {
 	t.Helper()
-	return newWorldWith(t, cfg, nil, inMemory, nil)
+	return newWorldWith(t, cfg, nil, inMemory, nil, nil)
 }
 
 // newWorldOn is newWorld with sessions that survive.
 func newWorldOn(t testing.TB, cfg mqttd.Config, disk mqttd.Table) *world {
 	t.Helper()
-	return newWorldWith(t, cfg, nil, false, disk)
+	return newWorldWith(t, cfg, nil, false, disk, nil)
 }
 
 // newWorldWith is newWorld where the packets on their way have a budget.
-func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemory bool, disk mqttd.Table) *world {
+func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemory bool, disk mqttd.Table, settle func(context.Context) error) *world {
 	t.Helper()
 	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: true})
 	if err != nil {
@@ -73,7 +73,7 @@ func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemor
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := mqttd.New(cfg, memory, r.Admit, nil)
+	s, err := mqttd.New(cfg, memory, r.Admit, settle, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -202,9 +202,13 @@ var formats = map[string]wamp.Format{"cbor": wamp.CBOR, "msgpack": wamp.MsgPack,
 // settle returns once the events that the router has taken are in the queue of each
 // uplink, and on disk where their class is confirmed. The answer to a publication
 // comes behind them, as for flush.
-func (r *run) settle(ctx context.Context) error {
-	topic := wamp.URI("gantry." + r.cfg.Gateway.Name + ".sys.queue.settle")
-	for _, q := range r.queues {
+func (g *Gateway) settle(ctx context.Context) error {
+	kept := g.kept.Load()
+	if kept == nil {
+		return nil
+	}
+	topic := wamp.URI("gantry." + g.cfg.Gateway.Name + ".sys.queue.settle")
+	for _, q := range *kept {
 		if err := q.session.Publish(ctx, topic, wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
 			return fmt.Errorf("outbox %s: %w", q.name, err)
 		}

@@ -32,6 +32,15 @@ func (t mqttTable) Apply(ctx context.Context, changes []mqttd.Change) error {
 // mqttBounds of the table: all queues of all sessions, as they are by default.
 var mqttBounds = store.TableConfig{MaxEntries: 1 << 20, MaxBytes: 512 << 20}
 
+// settleMQTT returns what the acknowledgements of the listener wait for; nil without
+// uplinks.
+func (g *Gateway) settleMQTT() func(ctx context.Context) error {
+	if len(g.cfg.Uplinks) == 0 {
+		return nil
+	}
+	return g.settle
+}
+
 func (r *run) openMQTT() (err error) {
 	if r.mqttd != nil {
 		r.mqttTable, err = r.store.Table("mqtt", mqttBounds)

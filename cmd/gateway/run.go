@@ -121,7 +121,7 @@ func NewGateway(o Options) (*Gateway, error) {
 	}
 	var err error
 	if g.speaksMQTT() {
-		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Admit, g.log.With("room", "mqttd"))
+		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Admit, g.settleMQTT(), g.log.With("room", "mqttd"))
 		if err != nil {
 			return nil, err
 		}
