@@ -19,20 +19,7 @@ type brake struct {
 func (c *client) Congested() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	b := &c.brake
-	if b.calm != nil || !c.behind() || b.spent >= holdBudget {
-		return b.calm
-	}
-	calm := make(chan struct{})
-	b.calm, b.since = calm, time.Now()
-	b.timer = time.AfterFunc(holdBudget-b.spent, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if c.brake.calm == calm {
-			c.brake.release()
-		}
-	})
-	return calm
+	return c.brake.calm
 }
 
 // behind reports whether more than half of the queue is taken, and not by QoS 0 alone.
@@ -41,13 +28,26 @@ func (c *client) behind() bool {
 	return c.link != nil && !c.closed && c.failed == nil && len(s.waiting) > 0 && s.queued()+s.waitSize > s.cfg.QueueBytes/2
 }
 
-// ease lets publishers go on where the client has caught up.
+// ease has publishers wait from when the client falls behind, so that the waits for
+// several run at the same time, until it has caught up.
 func (c *client) ease() {
-	if !c.behind() {
-		c.brake.release()
+	b := &c.brake
+	switch behind := c.behind(); {
+	case !behind:
+		b.release()
+	case b.calm == nil && b.spent < holdBudget:
+		calm := make(chan struct{})
+		b.calm, b.since = calm, time.Now()
+		b.timer = time.AfterFunc(holdBudget-b.spent, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.brake.calm == calm {
+				c.brake.release()
+			}
+		})
 	}
 	if len(c.session.waiting) == 0 {
-		c.brake.spent = 0
+		b.spent = 0
 	}
 }
 
