@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +55,11 @@ func (r *run) startLastValues(ctx context.Context) error {
 	for _, q := range r.queues {
 		uplinks = append(uplinks, "uplink_"+q.name)
 	}
-	if err := l.restore(ctx, s, uplinks); err != nil {
+	removed, err := r.removedDevices()
+	if err != nil {
+		return fmt.Errorf("last values: %w", err)
+	}
+	if err := l.restore(ctx, s, uplinks, removed); err != nil {
 		return err
 	}
 	r.last = l
@@ -62,10 +67,49 @@ func (r *run) startLastValues(ctx context.Context) error {
 	return nil
 }
 
+// devicesSetting is the setting that holds the names of the configured devices.
+const devicesSetting = "last_values.devices"
+
+// removedDevices returns which devices of the run before are not configured any more,
+// and notes those that are. Devices that come by themselves are not among them: they
+// may come again.
+func (r *run) removedDevices() (map[string]bool, error) {
+	before, err := r.store.Get(devicesSetting)
+	if err != nil {
+		return nil, err
+	}
+	removed := map[string]bool{}
+	for name := range strings.FieldsSeq(string(before)) {
+		removed[name] = true
+	}
+	var names []string
+	for i := range r.cfg.Devices {
+		names = append(names, r.cfg.Devices[i].Name)
+		delete(removed, r.cfg.Devices[i].Name)
+	}
+	now := strings.Join(names, " ")
+	if now == string(before) {
+		return removed, nil
+	}
+	err = r.store.Put(devicesSetting, []byte(now))
+	if errors.Is(err, store.ErrTooLarge) {
+		// Thousands of devices: what is removed stays stale, as that of a lost one.
+		err = r.store.Put(devicesSetting, nil)
+	}
+	return removed, err
+}
+
+// device returns whose topic it is.
+func (l *lastValues) device(topic wamp.URI) string {
+	name, _, _ := strings.Cut(strings.TrimPrefix(string(topic), string(l.prefix())), ".")
+	return name
+}
+
 func (l *lastValues) prefix() wamp.URI { return l.gateway + ".point." }
 
-// restore publishes what the table has as stale.
-func (l *lastValues) restore(ctx context.Context, s *client.Session, except []string) error {
+// restore publishes what the table has as stale, but for that of removed devices,
+// which goes with the next save.
+func (l *lastValues) restore(ctx context.Context, s *client.Session, except []string, removed map[string]bool) error {
 	opts := wamp.PublishOptions{Retain: true}
 	if len(except) > 0 {
 		opts.Filter = &wamp.PublishFilter{ExcludeAuthID: except}
@@ -77,6 +121,9 @@ func (l *lastValues) restore(ctx context.Context, s *client.Session, except []st
 		p, err := staleReading(value)
 		if err != nil || !l.prefix().Matches(wamp.MatchPrefix, topic) {
 			unreadable++ // it goes with the next save
+			return nil
+		}
+		if removed[l.device(topic)] {
 			return nil
 		}
 		return s.Publish(ctx, topic, opts, p)

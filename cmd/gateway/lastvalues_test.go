@@ -81,6 +81,56 @@ forward = ["point"]
 	}
 }
 
+// TestLastValuesOfRemovedDevicesAreGone takes a device out of the configuration while
+// the gateway is stopped.
+func TestLastValuesOfRemovedDevicesAreGone(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	const main = "schema = 1\ngateway.name = \"field\"\nmqtt.listen = \"\"\n"
+	device := func(name string) string {
+		return "[device." + name + "]\ndriver = \"sim\"\nperiod = \"1s\"\n[device." + name + ".point.level]\nkind = \"drift\"\nbase = 5\nswing = 1\ncycle = \"10m\"\n"
+	}
+	retained := func(p *program) map[string]bool {
+		s := p.join()
+		seen := map[string]bool{}
+		events := make(chan string, 8)
+		if _, err := s.Subscribe(t.Context(), "gantry.field.point.", wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: true}, func(ev *wamp.Event) {
+			events <- string(ev.Details.Topic)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		const last = "gantry.field.point.test.end"
+		for !seen["gantry.field.point.kept.level"] {
+			seen[<-events] = true
+		}
+		if err := s.Publish(t.Context(), last, wamp.PublishOptions{IncludeMe: true}, wamp.Payload{}); err != nil {
+			t.Fatal(err)
+		}
+		for !seen[last] {
+			seen[<-events] = true
+		}
+		return seen
+	}
+	both := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": main, "devices.d/kept.toml": device("kept"), "devices.d/old.toml": device("old")}), state)
+	s := both.join()
+	got := make(chan string, 8)
+	if _, err := s.Subscribe(t.Context(), "gantry.field.point.old.", wamp.SubscribeOptions{Match: wamp.MatchPrefix, GetRetained: true}, func(ev *wamp.Event) {
+		got <- string(ev.Details.Topic)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	<-got
+	both.stop()
+	one := writeFiles(t, map[string]string{"gantry.toml": main, "devices.d/kept.toml": device("kept")})
+	for range 2 {
+		p := startProgram(t, one, state)
+		if seen := retained(p); seen["gantry.field.point.old.level"] {
+			t.Errorf("retained: %v", seen)
+		}
+		p.stop()
+	}
+}
+
 // queuedEvents returns how many events an uplink has ever had, once all are on disk.
 func queuedEvents(t *testing.T, p *program) int64 {
 	t.Helper()
