@@ -55,8 +55,8 @@ type Deps struct {
 	// Others are the authids of the sessions of all clients of brokers: what has passed
 	// in from one is not told to the others.
 	Others []string
-	// Guest uses the connection as well; nil: nobody does.
-	Guest Guest
+	// Guests use the connection as well.
+	Guests []bridge.Guest
 	// Parked keeps messages that the realm refuses; nil: they are dropped.
 	Parked Parking
 }
@@ -154,12 +154,8 @@ func (c *Client) once(ctx context.Context) error {
 		return err
 	}
 	defer func() { conn.close(c.cfg.Status) }()
-	var guests []string
-	if c.deps.Guest != nil {
-		guests = c.deps.Guest.Filters()
-	}
-	filters := c.filters(guests)
-	refused, err := conn.subscribe(filters)
+	guests := c.visits(conn)
+	refused, err := conn.subscribe(guests.had)
 	if err != nil {
 		return err
 	}
@@ -182,12 +178,9 @@ func (c *Client) once(ctx context.Context) error {
 	if !c.cfg.NoProbe {
 		conn.tasks.Go(func() { c.watch(conn) })
 	}
-	if c.deps.Guest == nil {
-		return conn.serve()
-	}
-	c.deps.Guest.Connected(&Visit{client: c, conn: conn, turn: make(chan struct{}, 1), had: filters})
+	guests.begin()
 	why := conn.serve()
-	c.deps.Guest.Lost(why.Error())
+	guests.end(why)
 	return why
 }
 

@@ -7,57 +7,80 @@ import (
 	"gantry/bridge"
 )
 
-// Guest uses a client's connection for itself: it gets every message that the client
-// gets, and has topics of its own.
-type Guest interface {
-	// Filters returns what to subscribe to when the broker is connected.
-	Filters() []string
-	// Connected is called when that has been done. The visit lasts until Lost.
-	Connected(v *Visit)
-	// Lost is called when the connection has ended.
-	Lost(why string)
-	// Receive is called with each message, one at a time. It must not block.
-	Receive(m bridge.Message)
-}
-
-// Visit is a guest's use of one connection. Its methods are safe for concurrent use.
-type Visit struct {
+// visits are the guests' uses of one connection.
+type visits struct {
 	client *Client
 	conn   *connection
-	turn   chan struct{} // one slot: subscriptions change one after the other
+	turn   chan struct{} // one slot, which guards what follows: subscriptions change one after the other
 	had    []bridge.FilterQoS
+	wanted map[bridge.Guest][]string
+}
+
+// visit is one guest's.
+type visit struct {
+	*visits
+	guest bridge.Guest
+}
+
+var _ bridge.Carrier = visit{}
+
+// visits returns the guests' uses of a connection that is not yet subscribed to
+// anything.
+func (c *Client) visits(x *connection) *visits {
+	v := &visits{client: c, conn: x, turn: make(chan struct{}, 1), wanted: map[bridge.Guest][]string{}}
+	for _, g := range c.deps.Guests {
+		v.wanted[g] = g.Filters()
+	}
+	v.had = v.filters()
+	return v
+}
+
+// begin tells the guests that they may use the connection.
+func (v *visits) begin() {
+	for _, g := range v.client.deps.Guests {
+		g.Connected(visit{v, g})
+	}
+}
+
+// end tells them that it is over.
+func (v *visits) end(why error) {
+	for _, g := range v.client.deps.Guests {
+		g.Lost(why.Error())
+	}
 }
 
 // guestQoS is the quality of service that guests' topics are subscribed with.
 const guestQoS = 1
 
-// filters returns what to subscribe to at the broker for rules and guest together. The
-// guest's are not made disjoint, which might widen them to everything that there is: a
+// filters returns what to subscribe to at the broker for rules and guests together. The
+// guests' are not made disjoint, which might widen them to everything that there is: a
 // topic that two of them match by chance may come twice.
-func (c *Client) filters(guest []string) []bridge.FilterQoS {
-	list := c.pass.filters(c.rules.Filters())
-	for _, s := range guest {
-		f, err := bridge.ParseFilter(s)
-		if q := (bridge.FilterQoS{Filter: f, QoS: guestQoS}); err == nil && !covers(list, q) {
-			list = append(list, q)
+func (v *visits) filters() []bridge.FilterQoS {
+	list := v.client.pass.filters(v.client.rules.Filters())
+	for _, g := range v.client.deps.Guests {
+		for _, s := range v.wanted[g] {
+			f, err := bridge.ParseFilter(s)
+			if q := (bridge.FilterQoS{Filter: f, QoS: guestQoS}); err == nil && !covers(list, q) {
+				list = append(list, q)
+			}
 		}
 	}
 	return list
 }
 
-// Send sends a message, and at QoS 1 and 2 waits until the broker has it.
-func (v *Visit) Send(ctx context.Context, m bridge.Message) error { return v.conn.publish(ctx, m) }
+// Send implements bridge.Carrier.
+func (v visit) Send(ctx context.Context, m bridge.Message) error { return v.conn.publish(ctx, m) }
 
-// Subscribe makes the broker deliver what the filters cover besides what the rules
-// need, and no more. What the broker refuses is logged.
-func (v *Visit) Subscribe(ctx context.Context, filters []string) error {
+// Subscribe implements bridge.Carrier. What the broker refuses is logged.
+func (v visit) Subscribe(ctx context.Context, filters []string) error {
 	select {
 	case v.turn <- struct{}{}:
 		defer func() { <-v.turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	want := v.client.filters(filters)
+	v.wanted[v.guest] = filters
+	want := v.filters()
 	fresh := slices.DeleteFunc(slices.Clone(want), func(f bridge.FilterQoS) bool { return covers(v.had, f) })
 	gone := slices.DeleteFunc(slices.Clone(v.had), func(f bridge.FilterQoS) bool { return covers(want, f) })
 	v.had = want

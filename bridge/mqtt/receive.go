@@ -59,8 +59,8 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) error {
 	c.rules.Answer(m)
 	c.caller.Take(m)
-	if c.deps.Guest != nil {
-		c.deps.Guest.Receive(m)
+	for _, g := range c.deps.Guests {
+		g.Receive(m)
 	}
 	opts := wamp.PublishOptions{Retain: true, Acknowledge: m.QoS > 0}
 	var refused, ended error

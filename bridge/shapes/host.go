@@ -1,7 +1,6 @@
 package shapes
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,14 +30,6 @@ type Config struct {
 	Shapes []string
 }
 
-// Carrier carries messages to the broker.
-type Carrier interface {
-	// Send sends a message. It returns when the message has been handed over.
-	Send(ctx context.Context, m bridge.Message) error
-	// Subscribe makes the broker deliver what the filters cover, and no more.
-	Subscribe(ctx context.Context, filters []string) error
-}
-
 // quiet is how long nothing may have changed about a device before the hub hears of
 // it, and patience how long that may take: devices announce themselves in many
 // messages.
@@ -66,13 +57,16 @@ type Host struct {
 	latest  time.Time    // of the last
 	asks    []bridge.Message
 	filters bool // there may be others than the broker knows
-	carrier Carrier
+	carrier bridge.Carrier
 	lost    string // why there is no carrier
 
 	devices, received, refused, dropped atomic.Uint64
 }
 
-var _ drivers.Finder = (*Host)(nil)
+var (
+	_ drivers.Finder = (*Host)(nil)
+	_ bridge.Guest   = (*Host)(nil)
+)
 
 // key identifies a device of a host.
 type key struct{ shape, id string }
@@ -145,7 +139,7 @@ func (h *Host) subscriptions() []string {
 }
 
 // Connected tells that the broker is there and has been subscribed to.
-func (h *Host) Connected(c Carrier) {
+func (h *Host) Connected(c bridge.Carrier) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.carrier, h.lost, h.filters = c, "", true

@@ -41,7 +41,7 @@ var arrows = []arrow{
 	{"bridge/internal/*", []string{"bridge", "bridge/internal/*"}, "shared by the bridges"},
 	{"bridge/*", []string{"bridge", "bridge/internal/*", "wamp", "wamp/serialize", "wamp/client"}, "one world each; they know each other through rules only"},
 	{"bridge/uplink/*", []string{"bridge", "bridge/internal/*", "bridge/uplink", "bridge/uplink/sparkplug", "wamp", "wamp/serialize", "wamp/client"}, "one far world each, for the one uplink that drives them all"},
-	{"bridge/shapes", []string{"bridge", "bridge/shapes/internal/*", "drivers", "wamp", "wamp/client"}, "what announces itself over MQTT becomes a device of the hub: the contract of drivers, but no driver"},
+	{"bridge/shapes", []string{"bridge", "bridge/shapes/internal/*", "drivers"}, "what announces itself over MQTT becomes a device of the hub: the contract of drivers, but no driver"},
 	{"bridge/shapes/internal/*", []string{"bridge", "bridge/shapes/internal/*", "drivers"}, "pure: messages in, devices and readings out"},
 	{"store", nil, "keeps bytes and does not know what they mean"},
 	{"store/crashtest", []string{"store"}, "uses a store as a gateway does, and cuts its power"},

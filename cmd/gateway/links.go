@@ -325,7 +325,7 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 		}
 		deps := mqtt.Deps{Origin: origin, Session: s, Settle: r.settle, Others: authids, Parked: r.parked[name]}
 		if h := r.hosts[name]; h != nil {
-			deps.Guest = visitor{h}
+			deps.Guests = append(deps.Guests, h)
 		}
 		c, err := mqtt.New(name, r.cfg.Brokers[name], deps, r.log.With("room", "mqtt"))
 		if err != nil {

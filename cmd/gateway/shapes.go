@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"gantry/bridge"
-	"gantry/bridge/mqtt"
 	"gantry/bridge/shapes"
 	"gantry/drivers/hub"
 	"gantry/wamp/transport"
@@ -23,17 +22,6 @@ const maxShaped = 2048
 
 // hosts find the devices that announce themselves over MQTT, by the broker's name.
 type hosts map[string]*shapes.Host
-
-// visitor is a host as the guest of a broker's client.
-type visitor struct{ *shapes.Host }
-
-var (
-	_ mqtt.Guest     = visitor{}
-	_ shapes.Carrier = (*mqtt.Visit)(nil)
-)
-
-// Connected implements mqtt.Guest.
-func (v visitor) Connected(visit *mqtt.Visit) { v.Host.Connected(visit) }
 
 // newHosts makes the hosts of all brokers, as sources of devices for the hub.
 func (g *Gateway) newHosts() error {
@@ -76,7 +64,7 @@ func (r *run) startLocalHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	r.front.run("devices of the mqtt listener", shapes.NewRealm(h, s, r.log.With("room", "shapes")).Run)
+	r.front.run("devices of the mqtt listener", bridge.NewRealm(h, s, r.log.With("room", "shapes")).Run)
 	return nil
 }
 

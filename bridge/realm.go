@@ -1,4 +1,4 @@
-package shapes
+package bridge
 
 import (
 	"context"
@@ -7,40 +7,39 @@ import (
 	"strings"
 	"sync"
 
-	"gantry/bridge"
 	"gantry/wamp"
 )
 
-// Realm joins a host to the gateway's own MQTT listener, whose clients' messages are
+// Realm joins a guest to the gateway's own MQTT listener, whose clients' messages are
 // events of a realm. It is a component: it needs nothing but a session.
 type Realm struct {
-	host *Host
-	sess wamp.Session
-	log  *slog.Logger
-	turn chan struct{} // one slot: subscriptions change one after the other
+	guest Guest
+	sess  wamp.Session
+	log   *slog.Logger
+	turn  chan struct{} // one slot: subscriptions change one after the other
 
 	mu   sync.Mutex // guards held
-	held map[bridge.Pattern]func(context.Context) error
+	held map[Pattern]func(context.Context) error
 }
 
 var _ Carrier = (*Realm)(nil)
 
 // NewRealm starts nothing. A nil log discards.
-func NewRealm(host *Host, sess wamp.Session, log *slog.Logger) *Realm {
+func NewRealm(guest Guest, sess wamp.Session, log *slog.Logger) *Realm {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Realm{host: host, sess: sess, log: log, turn: make(chan struct{}, 1), held: map[bridge.Pattern]func(context.Context) error{}}
+	return &Realm{guest: guest, sess: sess, log: log, turn: make(chan struct{}, 1), held: map[Pattern]func(context.Context) error{}}
 }
 
 // Run serves until ctx ends; then it returns nil. It returns wamp.ErrClosed if the
 // session ends before.
 func (r *Realm) Run(ctx context.Context) error {
-	if err := r.Subscribe(ctx, r.host.Filters()); err != nil && ctx.Err() == nil {
-		return fmt.Errorf("devices of the MQTT listener: %w", err)
+	if err := r.Subscribe(ctx, r.guest.Filters()); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("guest of the MQTT listener: %w", err)
 	}
-	r.host.Connected(r)
-	defer r.host.Lost("the gateway ends")
+	r.guest.Connected(r)
+	defer r.guest.Lost("the gateway ends")
 	select {
 	case <-ctx.Done():
 		return nil
@@ -50,8 +49,9 @@ func (r *Realm) Run(ctx context.Context) error {
 }
 
 // Send implements Carrier.
-func (r *Realm) Send(ctx context.Context, m bridge.Message) error {
-	return r.sess.Publish(ctx, bridge.URIFromTopic(m.Topic), wamp.PublishOptions{Acknowledge: true}, bridge.PayloadFromMQTT(m.Payload))
+func (r *Realm) Send(ctx context.Context, m Message) error {
+	opts := wamp.PublishOptions{Acknowledge: true, Retain: m.Retained && len(m.Payload) > 0, Unretain: m.Retained && len(m.Payload) == 0}
+	return r.sess.Publish(ctx, URIFromTopic(m.Topic), opts, PayloadFromMQTT(m.Payload))
 }
 
 // Subscribe implements Carrier.
@@ -62,9 +62,9 @@ func (r *Realm) Subscribe(ctx context.Context, filters []string) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	want := map[bridge.Pattern]bool{}
+	want := map[Pattern]bool{}
 	for _, s := range filters {
-		f, err := bridge.ParseFilter(s)
+		f, err := ParseFilter(s)
 		if err != nil {
 			continue
 		}
@@ -73,7 +73,7 @@ func (r *Realm) Subscribe(ctx context.Context, filters []string) error {
 		}
 	}
 	r.mu.Lock()
-	var fresh []bridge.Pattern
+	var fresh []Pattern
 	var gone []func(context.Context) error
 	for p := range want {
 		if r.held[p] == nil {
@@ -112,7 +112,7 @@ func (r *Realm) Subscribe(ctx context.Context, filters []string) error {
 
 // event gives an event to the host, unless another pattern that comes first brings
 // it too.
-func (r *Realm) event(p bridge.Pattern, ev *wamp.Event) {
+func (r *Realm) event(p Pattern, ev *wamp.Event) {
 	uri := p.URI
 	if ev.Details.Topic != "" {
 		uri = ev.Details.Topic
@@ -131,14 +131,14 @@ func (r *Realm) event(p bridge.Pattern, ev *wamp.Event) {
 	if !first && !ev.Details.Retained { // what is retained comes once, for the newest subscription
 		return
 	}
-	topic, _ := bridge.TopicFromURI(uri)
-	payload, err := bridge.AppendMQTT(nil, ev.Payload)
+	topic, _ := TopicFromURI(uri)
+	payload, err := AppendMQTT(nil, ev.Payload)
 	if err != nil {
 		return
 	}
-	r.host.Receive(bridge.Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained})
+	r.guest.Receive(Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained})
 }
 
-func before(a, b bridge.Pattern) bool {
+func before(a, b Pattern) bool {
 	return a.URI < b.URI || a.URI == b.URI && a.Match < b.Match
 }
