@@ -35,7 +35,8 @@ type Config struct {
 	// 4 MiB with the shape zigbee2mqtt.
 	MaxPacket int `toml:"max_packet"`
 	// Status is a topic on which the client says "online" and "offline", retained at
-	// QoS 1: the latter is its will, too. "" = none.
+	// QoS 1: the latter is its will, too. "" = none, or gantry/<gateway>/status where
+	// devices are shown to Home Assistant.
 	Status string `toml:"status"`
 	// InFlight is how many messages of calls may wait for the broker's
 	// acknowledgement at a time; more calls wait. 1 to 1000, default 20.
@@ -53,6 +54,8 @@ type Config struct {
 	TLS TLS `toml:"tls"`
 	// ShapesConfig says which devices appear by themselves.
 	bridge.ShapesConfig
+	// HomeAssistant says which devices of the gateway Home Assistant is shown.
+	HomeAssistant bridge.HomeAssistantConfig `toml:"homeassistant"`
 	// Pass lets messages through as they are.
 	Pass []Pass `toml:"pass"`
 	// RulesConfig holds the rules.
@@ -76,6 +79,9 @@ func (c Config) withDefaults(gateway string) Config {
 			c.MaxPacket = 4 << 20 // all devices are described in one message
 		}
 	}
+	if c.Status == "" && len(c.HomeAssistant.Devices) > 0 {
+		c.Status = DefaultStatus(gateway)
+	}
 	if c.InFlight == 0 {
 		c.InFlight = 20
 	}
@@ -87,6 +93,9 @@ func (c Config) withDefaults(gateway string) Config {
 	}
 	return c
 }
+
+// DefaultStatus is Config.Status where Home Assistant needs one.
+func DefaultStatus(gateway string) string { return "gantry/" + gateway + "/status" }
 
 // Validate checks c, the files of TLS included, and returns everything that is
 // wrong, joined, each as a *bridge.ConfigError.
@@ -109,8 +118,10 @@ func (c Config) Validate() error {
 	check(c.Probe >= time.Second && c.Probe <= 24*time.Hour, "probe", "is "+c.Probe.String(), "1s to 24h")
 	check(bridge.CheckTopic(c.ProbeTopic) == nil, "probe_topic", fmt.Sprintf("%.80q is no topic", c.ProbeTopic), "a topic name without wildcards")
 	errs = append(errs, c.TLS.Validate()...)
-	if err := c.ShapesConfig.Validate(); err != nil {
-		errs = append(errs, err)
+	for _, err := range []error{c.ShapesConfig.Validate(), c.HomeAssistant.Validate()} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if _, err := passages(c.Pass, "pass"); err != nil {
 		errs = append(errs, err)

@@ -327,6 +327,16 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 		if h := r.hosts[name]; h != nil {
 			deps.Guests = append(deps.Guests, h)
 		}
+		cfg := r.cfg.Brokers[name]
+		status := cfg.Status
+		if status == "" {
+			status = mqtt.DefaultStatus(r.cfg.Gateway.Name)
+		}
+		if pub, err := r.startHass(ctx, name, status, cfg.HomeAssistant); err != nil {
+			return err
+		} else if pub != nil {
+			deps.Guests = append(deps.Guests, pub)
+		}
 		c, err := mqtt.New(name, r.cfg.Brokers[name], deps, r.log.With("room", "mqtt"))
 		if err != nil {
 			return err

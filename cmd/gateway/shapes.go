@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/hass"
 	"gantry/bridge/shapes"
 	"gantry/drivers/hub"
 	"gantry/wamp/transport"
@@ -54,18 +55,45 @@ func (g *Gateway) newHosts() error {
 	return add(ownListener, "mqtt", &g.cfg.MQTT.ShapesConfig)
 }
 
-// startLocalHost joins the host of the gateway's own listener to the realm.
+// startLocalHost joins the guests of the gateway's own listener to the realm.
 func (r *run) startLocalHost(ctx context.Context) error {
-	h := r.hosts[ownListener]
-	if h == nil {
+	if r.cfg.MQTT.Listen == "" {
 		return nil
 	}
-	s, err := r.join(ctx, "mqtt_shapes", transport.PipeConfig{})
-	if err != nil {
-		return err
+	var guests []bridge.Guest
+	if h := r.hosts[ownListener]; h != nil {
+		guests = append(guests, h)
 	}
-	r.front.run("devices of the mqtt listener", bridge.NewRealm(h, s, r.log.With("room", "shapes")).Run)
+	if pub, err := r.startHass(ctx, ownListener, "", r.cfg.MQTT.HomeAssistant); err != nil {
+		return err
+	} else if pub != nil {
+		guests = append(guests, pub)
+	}
+	for i, g := range guests {
+		s, err := r.join(ctx, fmt.Sprintf("mqtt_guest_%d", i), transport.PipeConfig{})
+		if err != nil {
+			return err
+		}
+		r.front.run("guest of the mqtt listener", bridge.NewRealm(g, s, r.log.With("room", "mqtt guest")).Run)
+	}
 	return nil
+}
+
+// startHass starts what shows devices to Home Assistant at a broker; nil if nothing
+// is to be shown.
+func (r *run) startHass(ctx context.Context, broker, status string, cfg bridge.HomeAssistantConfig) (*hass.Publisher, error) {
+	if len(cfg.Devices) == 0 {
+		return nil, nil
+	}
+	cfg = cfg.WithDefaults()
+	// Commands are called, and audited, in its name.
+	s, err := r.join(ctx, "homeassistant_"+broker, transport.PipeConfig{})
+	if err != nil {
+		return nil, err
+	}
+	pub := hass.New(hass.Config{Gateway: r.cfg.Gateway.Name, Broker: broker, Prefix: cfg.Prefix, Devices: cfg.Devices, Status: status}, s, r.log.With("room", "hass"))
+	r.front.run("home assistant at "+broker, pub.Run)
+	return pub, nil
 }
 
 // shapeMetrics writes what the hosts count.

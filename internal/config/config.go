@@ -198,6 +198,8 @@ type MQTT struct {
 	bridge.RulesConfig
 	// ShapesConfig says which devices among the listener's clients appear by themselves.
 	bridge.ShapesConfig
+	// HomeAssistant says which devices of the gateway it is shown.
+	HomeAssistant bridge.HomeAssistantConfig `toml:"homeassistant"`
 }
 
 // Limits is the table [limits]: what one client may use. 0 is the room's own
@@ -360,7 +362,7 @@ func (l *loader) main(file string) *Config {
 	for _, err := range m.validate() {
 		d.fail(unshow(err.Key), err.Text, err.Allowed)
 	}
-	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate(), m.MQTT.ShapesConfig.Validate()); err != nil {
+	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate(), m.MQTT.ShapesConfig.Validate(), m.MQTT.HomeAssistant.Validate()); err != nil {
 		d.complain([]string{"mqtt"}, err)
 	}
 	links(&d, "broker", m.Broker)
