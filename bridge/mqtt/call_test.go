@@ -129,6 +129,12 @@ func TestOldCommandsDoNotCall(t *testing.T) {
 	}
 	pub(t, b, "timed/lamp/state", timed("fresh", "z", time.Now()))
 	called(t, calls, "fresh by broker_house")
+	// The answer is on its way, and an end would cut it off.
+	for deadline := time.Now().Add(patience); w.client.Stats().Rules.Calls.Made < 2; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%+v", w.client.Stats())
+		}
+	}
 	w.stop()
 	if s := w.client.Stats().Rules.Calls; s.Made != 2 || s.Failed != 0 {
 		t.Errorf("%+v", s)

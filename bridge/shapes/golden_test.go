@@ -218,6 +218,7 @@ func (g *golden) play(t *testing.T) want {
 		h.Receive(bridge.Message{Topic: m.Topic, Payload: m.bytes(), Retained: m.Retained})
 	}
 	time.Sleep(5 * time.Second) // of the bubble's
+	synctest.Wait()
 	out := want{Devices: map[string]device{}, Asked: c.take(), Refused: h.Stats().Refused}
 	drive := map[string]drivers.Driver{}
 	links := map[string]*drivertest.Link{}

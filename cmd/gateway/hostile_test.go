@@ -175,7 +175,7 @@ func TestStartFailsClearly(t *testing.T) {
 		{[]string{"--config", good, "--listen", "0.0.0.0:0"}, exitUsage, "anonymous"},
 		{[]string{"--config", good, "--listen", "nonsense"}, exitUsage, "host:port"},
 		{[]string{"--config", good, "--state", file}, exitFailed, "state directory"},
-		{[]string{"--config", bad}, exitFailed, "gantry.toml:3: gateway.nmae: unknown key, did you mean name?; allowed: name, realm"},
+		{[]string{"--config", bad}, exitFailed, "gantry.toml:3: gateway.nmae: unknown key, did you mean name?; allowed: hub, name, realm"},
 		{[]string{"--config", filepath.Join(good, "absent")}, exitFailed, "no such file"},
 	} {
 		self, err := os.Executable()

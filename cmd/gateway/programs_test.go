@@ -145,7 +145,7 @@ args = { how = { type = "text" }, uri = { type = "text" } }
 `, dir("testdata", "liar.py"), dir("..", "..", "examples", "driver-python")),
 	}), t.TempDir())
 	s := p.join()
-	seen := keep(t, s, "gantry.shed.state.", wamp.SubscribeOptions{GetRetained: true})
+	seen := keep(t, s, "gantry.shed.state.liar.", wamp.SubscribeOptions{GetRetained: true})
 	online := func(after int64) int64 {
 		return seen.await(t, "the liar online", func(e event) bool { return (e.value == "online" || e.value == "degraded") && e.seq > after }).seq
 	}
@@ -237,7 +237,7 @@ func TestDriverThatRunsElsewhere(t *testing.T) {
 		"devices.d/lamp.toml": "[device.lamp]\ndriver = \"external\"\nevery = \"0s\"\nretry = { min = \"50ms\", max = \"200ms\" }\n[device.lamp.point.on]\ntype = \"bool\"\nwritable = true\n",
 	}), t.TempDir())
 	s := p.join()
-	seen := keep(t, s, "gantry.shed.state.", wamp.SubscribeOptions{GetRetained: true})
+	seen := keep(t, s, "gantry.shed.state.lamp.", wamp.SubscribeOptions{GetRetained: true})
 	state := func(want string, after int64) int64 {
 		t.Helper()
 		return seen.await(t, "lamp "+want, func(e event) bool { return e.value == want && e.seq > after }).seq

@@ -36,7 +36,7 @@ func safeNode(t *testing.T, board *avrhil.Board, safe string) string {
 func switchOn(t *testing.T, p *program) *client.Session {
 	t.Helper()
 	s := p.join()
-	keep(t, s, "gantry.field.state.", wamp.SubscribeOptions{GetRetained: true}).
+	keep(t, s, "gantry.field.state.node.", wamp.SubscribeOptions{GetRetained: true}).
 		await(t, "node", func(e event) bool { return e.value == "online" })
 	if _, err := s.Call(t.Context(), "gantry.field.set.node.led", wamp.CallOptions{}, wamp.Args(true)); err != nil {
 		t.Fatal(err)
