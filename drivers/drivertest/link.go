@@ -156,13 +156,21 @@ func (l *Link) WaitReading(t testing.TB, point string, skip int, ok func(drivers
 
 // Start runs d and returns the link that it reports to. The test's end stops it
 // and fails if that takes longer than Patience, or if Run has returned an error other
-// than drivers.ErrOffline, which is what a device that is lost on purpose gives.
+// than drivers.ErrOffline, which is what a device that is lost on purpose gives. A
+// device that does not answer in time at its start, as happens on a busy machine, is
+// run again, as the hub does.
 func Start(t testing.TB, d drivers.Driver) *Link {
 	t.Helper()
 	l := &Link{}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx, l) }()
+	go func() {
+		err := d.Run(ctx, l)
+		for errors.Is(err, drivers.ErrTimeout) && l.Ups() == 0 && ctx.Err() == nil {
+			err = d.Run(ctx, l)
+		}
+		done <- err
+	}()
 	t.Cleanup(func() {
 		cancel()
 		select {
