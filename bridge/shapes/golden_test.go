@@ -222,7 +222,10 @@ func (g *golden) play(t *testing.T) want {
 	out := want{Devices: map[string]device{}, Asked: c.take(), Refused: h.Stats().Refused}
 	drive := map[string]drivers.Driver{}
 	links := map[string]*drivertest.Link{}
-	for name, cand := range f.list {
+	f.mu.Lock()
+	list := maps.Clone(f.list)
+	f.mu.Unlock()
+	for name, cand := range list {
 		d, err := cand.New(drivers.Env{Device: name})
 		if err != nil {
 			t.Fatal(err)

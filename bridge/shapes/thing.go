@@ -278,7 +278,7 @@ func newBell() chan struct{} { return make(chan struct{}, 1) }
 func (w *wait) settle(ctx context.Context, h *Host, progress func(any)) error {
 	for {
 		h.mu.Lock()
-		steps, done, err, actual := w.progress, w.done, w.err, w.actual
+		steps, done, err := w.progress, w.done, w.err
 		w.progress = nil
 		h.mu.Unlock()
 		for _, s := range steps {
@@ -292,6 +292,7 @@ func (w *wait) settle(ctx context.Context, h *Host, progress func(any)) error {
 		case <-ctx.Done():
 			h.mu.Lock()
 			w.done = true
+			actual := w.actual
 			h.mu.Unlock()
 			if actual != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return fmt.Errorf("it reports %v: %w", actual, drivers.ErrNotVerified)

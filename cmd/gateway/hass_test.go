@@ -14,15 +14,18 @@ import (
 // assistant is what Home Assistant sees of a broker.
 type assistant struct {
 	*simulator
-	last map[string]string // payloads by topic
+	last   map[string]string // payloads by topic
+	change chan struct{}     // closed and replaced when last changes
 }
 
 func newAssistant(t *testing.T, addr string) *assistant {
-	a := &assistant{simulator: newSimulator(t, addr, "homeassistant/status", "offline"), last: map[string]string{}}
+	a := &assistant{simulator: newSimulator(t, addr, "homeassistant/status", "offline"), last: map[string]string{}, change: make(chan struct{})}
 	a.handle("#", func(topic string, payload []byte) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.last[topic] = string(payload)
+		close(a.change)
+		a.change = make(chan struct{})
 	})
 	return a
 }
@@ -30,14 +33,18 @@ func newAssistant(t *testing.T, addr string) *assistant {
 // await waits until a topic's payload is right.
 func (a *assistant) await(topic, what string, right func(payload string, there bool) bool) string {
 	a.t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	late := time.After(patience)
+	for {
 		a.mu.Lock()
 		payload, there := a.last[topic]
+		change := a.change
 		a.mu.Unlock()
 		if right(payload, there) {
 			return payload
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-change:
+		case <-late:
 			a.t.Fatalf("%s: not %s: %q", topic, what, payload)
 		}
 	}

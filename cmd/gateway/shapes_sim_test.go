@@ -57,6 +57,7 @@ type zigbee struct {
 	*simulator
 	state  map[string]any
 	update chan string // "finish" or "abort", for the update under way
+	ended  chan string // capacity 1 for each update: how it ended
 }
 
 const zigbeePlug = `{"ieee_address": "0x00158d0001a2b3c4", "type": "Router", "friendly_name": "Kitchen plug", "supported": true, "disabled": false,
@@ -67,7 +68,7 @@ const zigbeePlug = `{"ieee_address": "0x00158d0001a2b3c4", "type": "Router", "fr
   {"type": "enum", "name": "action", "property": "action", "access": 1, "values": ["single", "double"]}]}}`
 
 func newZigbee(t *testing.T, addr string) *zigbee {
-	z := &zigbee{simulator: newSimulator(t, addr, "zigbee2mqtt/bridge/state", `{"state":"offline"}`), state: map[string]any{"state": "OFF", "power": 0.5}}
+	z := &zigbee{simulator: newSimulator(t, addr, "zigbee2mqtt/bridge/state", `{"state":"offline"}`), state: map[string]any{"state": "OFF", "power": 0.5}, ended: make(chan string, 2)}
 	z.handle("zigbee2mqtt/Kitchen plug/set", z.set)
 	z.handle("zigbee2mqtt/Kitchen plug/get", func(string, []byte) { z.tell() })
 	z.handle("zigbee2mqtt/bridge/request/#", z.request)
@@ -136,7 +137,9 @@ func (z *zigbee) request(topic string, payload []byte) {
 		end := z.update
 		z.mu.Unlock()
 		z.publish("zigbee2mqtt/Kitchen plug", false, map[string]any{"update": map[string]any{"state": "updating", "progress": 13.37, "remaining": 219}})
-		if <-end == "abort" {
+		how := <-end
+		z.ended <- how
+		if how == "abort" {
 			answer(what, nil, "OTA update of 'Kitchen plug' failed (aborted)")
 			return
 		}

@@ -173,18 +173,15 @@ func (x *shaped) update(z *zigbee) {
 		}
 		cancel()
 	}
-	deadline := time.Now().Add(patience)
-	for {
-		z.mu.Lock()
-		ended := z.update == nil
-		z.mu.Unlock()
-		if ended {
-			return
+	for _, want := range []string{"finish", "abort"} {
+		select {
+		case how := <-z.ended:
+			if how != want {
+				x.t.Errorf("the update ended with %s, want %s", how, want)
+			}
+		case <-time.After(patience):
+			x.t.Fatalf("the update goes on although its caller has given up (%s)", want)
 		}
-		if time.Now().After(deadline) {
-			x.t.Fatal("the update goes on although its caller has given up")
-		}
-		time.Sleep(10 * time.Millisecond)
 	}
 }
 

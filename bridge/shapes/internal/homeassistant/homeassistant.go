@@ -34,6 +34,7 @@ type Shape struct {
 	ignore   map[string]bool // origins
 	entities map[string]*entity
 	devices  map[string]*device
+	stale    bool             // topics, wild and reach are to be made anew
 	topics   map[string][]use // who reads a topic
 	wild     []pattern        // those that read several
 	reach    map[string][]*device
@@ -90,6 +91,7 @@ func New(ignore ...string) *Shape {
 // Filters implements shape.Shape: the discovery messages, and all topics that they
 // name.
 func (s *Shape) Filters() []string {
+	s.index()
 	named := map[string]bool{}
 	for t := range s.topics {
 		named[t] = true
@@ -110,6 +112,7 @@ func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 		s.announced(&out, &m, strings.Split(rest, "/"))
 		return out
 	}
+	s.index()
 	s.reached(&out, &m)
 	s.report(&out, &m)
 	return out
@@ -119,7 +122,10 @@ func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 func (s *Shape) announced(out *shape.Output, m *shape.Message, level []string) {
 	touched := map[*device]bool{}
 	if len(m.Payload) == 0 {
-		s.drop(m.Topic, nil, touched)
+		s.drop(m.Topic, touched)
+		if level[0] == "device" {
+			s.dropAll(m.Topic, nil, touched)
+		}
 		s.settle(out, touched)
 		return
 	}
@@ -137,7 +143,7 @@ func (s *Shape) announced(out *shape.Output, m *shape.Message, level []string) {
 		object = level[1] + "_" + object
 	}
 	if level[0] != "device" {
-		s.drop(m.Topic, nil, touched)
+		s.drop(m.Topic, touched)
 		s.add(out, c, m.Topic, level[0], object, level[len(level)-2], touched)
 		s.settle(out, touched)
 		return
@@ -159,21 +165,27 @@ func (s *Shape) announced(out *shape.Output, m *shape.Message, level []string) {
 		}
 		id := m.Topic + " " + key
 		kept[id] = true
-		s.drop(id, nil, touched)
+		s.drop(id, touched)
 		s.add(out, newConfig(merged), id, shape.Text(merged["platform"]), object+"_"+key, key, touched)
 	}
-	s.drop(m.Topic+" ", kept, touched)
+	s.dropAll(m.Topic, kept, touched)
 	s.settle(out, touched)
 }
 
-// drop takes an entity away, or all whose IDs begin with a prefix that ends in a
-// blank, but for those kept.
-func (s *Shape) drop(id string, kept map[string]bool, touched map[*device]bool) {
-	for other, e := range s.entities {
-		if other == id || strings.HasPrefix(other, strings.TrimSuffix(id, " ")+" ") && !strings.Contains(strings.TrimSuffix(id, " "), " ") && !kept[other] {
-			delete(s.entities, other)
-			delete(e.device.all, other)
-			touched[e.device] = true
+// drop takes an entity away.
+func (s *Shape) drop(id string, touched map[*device]bool) {
+	if e := s.entities[id]; e != nil {
+		delete(s.entities, id)
+		delete(e.device.all, id)
+		touched[e.device] = true
+	}
+}
+
+// dropAll takes the entities of a device's message away, but for those kept.
+func (s *Shape) dropAll(topic string, kept map[string]bool, touched map[*device]bool) {
+	for id := range s.entities {
+		if strings.HasPrefix(id, topic+" ") && !kept[id] {
+			s.drop(id, touched)
 		}
 	}
 }
@@ -268,8 +280,7 @@ func (s *Shape) settle(out *shape.Output, touched map[*device]bool) {
 		}
 	}
 	if len(touched) > 0 {
-		s.index()
-		out.Filters = true
+		s.stale, out.Filters = true, true
 	}
 }
 
@@ -368,8 +379,12 @@ func join(name, suffix string) string {
 	return shape.Name(name[:min(len(name), 63-len(suffix))] + "_" + suffix)
 }
 
-// index notes who reads which topic.
+// index notes who reads which topic, when that has changed.
 func (s *Shape) index() {
+	if !s.stale {
+		return
+	}
+	s.stale = false
 	s.topics, s.reach = map[string][]use{}, map[string][]*device{}
 	for _, key := range slices.Sorted(maps.Keys(s.devices)) {
 		d := s.devices[key]

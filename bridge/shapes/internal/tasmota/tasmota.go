@@ -28,7 +28,10 @@ const (
 )
 
 // Shape is a shape.Shape.
-type Shape struct{ devices map[string]*device } // by MAC address
+type Shape struct {
+	devices map[string]*device // by MAC address
+	bases   map[string]*device // by what the topics that they publish to begin with
+}
 
 var _ shape.Shape = (*Shape)(nil)
 
@@ -47,7 +50,7 @@ type device struct {
 }
 
 // New returns a shape without devices.
-func New() *Shape { return &Shape{devices: map[string]*device{}} }
+func New() *Shape { return &Shape{devices: map[string]*device{}, bases: map[string]*device{}} }
 
 // Filters implements shape.Shape: the discovery messages, and what the known devices
 // publish.
@@ -85,14 +88,9 @@ func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 		s.discover(&out, &m, mac, what)
 		return out
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.devices)) {
-		d := s.devices[id]
-		for _, base := range []string{d.stat, d.tele} {
-			if last, ok := strings.CutPrefix(m.Topic, base); ok && !strings.Contains(last, "/") {
-				d.hear(&out, &m, last)
-				return out
-			}
-		}
+	at := strings.LastIndexByte(m.Topic, '/') + 1
+	if d := s.bases[m.Topic[:at]]; d != nil {
+		d.hear(&out, &m, m.Topic[at:])
 	}
 	return out
 }
@@ -101,7 +99,7 @@ func (s *Shape) discover(out *shape.Output, m *shape.Message, mac, what string) 
 	old := s.devices[mac]
 	if len(m.Payload) == 0 {
 		if old != nil && what == "config" {
-			delete(s.devices, mac)
+			s.forget(old)
 			out.Vanished, out.Filters = append(out.Vanished, mac), true
 		}
 		return
@@ -134,12 +132,19 @@ func (s *Shape) discover(out *shape.Output, m *shape.Message, mac, what string) 
 	}
 }
 
+// forget takes a device away.
+func (s *Shape) forget(d *device) {
+	delete(s.devices, d.ID)
+	maps.DeleteFunc(s.bases, func(_ string, o *device) bool { return o == d })
+}
+
 // change puts a device in the place of another, which may be nil.
 func (s *Shape) change(out *shape.Output, old, d *device) {
-	s.devices[d.ID] = d
 	if old != nil {
+		s.forget(old)
 		d.reached = old.reached
 	}
+	s.devices[d.ID], s.bases[d.stat], s.bases[d.tele] = d, d, d
 	if old == nil || old.command != d.command || old.stat != d.stat || old.tele != d.tele {
 		out.Filters = true
 		out.Send = append(out.Send, d.ask()...)
