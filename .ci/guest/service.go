@@ -58,6 +58,11 @@ func (r *run) service(ctx context.Context) {
 	}
 	step("systemd-analyze security", r.exposure)
 	step("a device on each bus from inside the sandbox", r.sandboxedDevices)
+	step("accepted devices can be written, nothing else of the configuration", func(ctx context.Context) (string, error) {
+		_, err := r.m.output(ctx, `in="nsenter -t $(systemctl show -P MainPID gantry.service) -m -- setpriv --reuid gantry --regid gantry --clear-groups"
+$in touch /etc/gantry/devices.d/.new-test && $in rm /etc/gantry/devices.d/.new-test && ! $in touch /etc/gantry/test 2>/dev/null`)
+		return "", err
+	})
 	step("hung, the watchdog restarts it", func(ctx context.Context) (string, error) {
 		return "", r.waitFor(ctx, "kill -STOP $(systemctl show -P MainPID gantry.service)", func(ctx context.Context) error {
 			_, err := r.m.output(ctx, "test $(systemctl show -P NRestarts gantry.service) -ge 1 && systemctl is-active gantry.service")
