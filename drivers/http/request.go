@@ -201,6 +201,8 @@ func (d *device) unanswered(ctx context.Context, err error) error {
 	if errors.Is(err, errRedirect) {
 		return fmt.Errorf("%w: %w", drivers.ErrRefused, errRedirect)
 	}
+	// Before the loss is told, which ends the run and ctx with it.
+	late := ctx.Err() != nil
 	d.mu.Lock()
 	if d.losses++; d.losses >= maxLosses && !d.isLost {
 		d.isLost = true
@@ -212,7 +214,7 @@ func (d *device) unanswered(ctx context.Context, err error) error {
 		err = u.Err // without the URL, whose query may hold what is nobody's business
 	}
 	var op net.Error
-	if ctx.Err() != nil || errors.As(err, &op) && op.Timeout() {
+	if late || errors.As(err, &op) && op.Timeout() {
 		return fmt.Errorf("%w: %v", drivers.ErrTimeout, err)
 	}
 	return fmt.Errorf("%w: %w", drivers.ErrOffline, err)
