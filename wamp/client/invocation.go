@@ -152,8 +152,9 @@ func (s *Session) invocation(m *wamp.Invocation) {
 		return
 	case running != nil:
 		if !running.piece(m) {
-			running.cancel()
+			// First, or the handler's own answer to the end of its context may overtake it.
 			s.refuse(m.Request, wamp.NewError(wamp.ErrURILimit, "the procedure does not take the pieces as fast as they come", nil))
+			running.cancel()
 		}
 		return
 	case h == nil:
