@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gantry/wamp"
@@ -131,6 +132,8 @@ type Holder struct {
 	sess  wamp.Session
 	log   *slog.Logger
 	tasks []holding
+	tried chan struct{}
+	left  atomic.Int64 // tasks that have not been tried
 }
 
 type holding struct {
@@ -141,8 +144,12 @@ type holding struct {
 
 // NewHolder returns a holder of nothing.
 func NewHolder(sess wamp.Session, log *slog.Logger) *Holder {
-	return &Holder{sess: sess, log: log}
+	return &Holder{sess: sess, log: log, tried: make(chan struct{})}
 }
+
+// Tried is closed once Run has tried everything: what the router has not refused is
+// there from then on.
+func (h *Holder) Tried() <-chan struct{} { return h.tried }
 
 // Subscribe adds a subscription. It is made by Run.
 func (h *Holder) Subscribe(uri wamp.URI, opts wamp.SubscribeOptions, f wamp.EventHandler) {
@@ -165,6 +172,9 @@ func (h *Holder) Run(ctx context.Context) error {
 	defer active.Wait()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if h.left.Store(int64(len(h.tasks))); len(h.tasks) == 0 {
+		close(h.tried)
+	}
 	for _, t := range h.tasks {
 		active.Go(func() { h.hold(ctx, t) })
 	}
@@ -185,8 +195,14 @@ const giveBack = time.Second
 func (h *Holder) hold(ctx context.Context, t holding) {
 	var undo func(context.Context) error
 	refused := false
+	tried := sync.OnceFunc(func() {
+		if h.left.Add(-1) == 0 {
+			close(h.tried)
+		}
+	})
 	take := func(ctx context.Context) (err error) {
 		undo, err = t.take(ctx)
+		tried()
 		return err
 	}
 	if err := client.Insist(ctx, take, func(err error) {

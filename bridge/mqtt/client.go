@@ -115,7 +115,15 @@ func (c *Client) Run(ctx context.Context) error {
 	})
 	g.Go(func() error { return c.announce(ctx) })
 	g.Go(func() error { return c.caller.Run(ctx) })
-	g.Go(func() error { return c.connect(ctx) })
+	g.Go(func() error {
+		// Who sees the broker online may call.
+		select {
+		case <-h.Tried():
+			return c.connect(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
 	return g.Wait()
 }
 
