@@ -41,27 +41,7 @@ func newBoard(t *testing.T, heard func(b []byte) (used int, answer []byte)) *boa
 		near.Close()
 		b.done.Wait()
 	})
-	b.done.Go(func() {
-		var have []byte
-		buf := make([]byte, 256)
-		for {
-			n, err := far.Read(buf)
-			if err != nil {
-				return
-			}
-			have = append(have, buf[:n]...)
-			for {
-				used, answer := heard(have)
-				if used == 0 {
-					break
-				}
-				have = have[used:]
-				if _, err := far.Write(answer); err != nil {
-					return
-				}
-			}
-		}
-	})
+	b.done.Go(func() { answer(far, heard) })
 	return b
 }
 

@@ -3,6 +3,7 @@ package frame_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net"
 	"sync"
 	"testing"
@@ -38,7 +39,10 @@ func newServer(t *testing.T, heard func(b []byte) (used int, answer []byte)) *se
 			s.mu.Lock()
 			s.conn = c
 			s.mu.Unlock()
-			done.Go(func() { answer(c, heard) })
+			done.Go(func() {
+				defer c.Close()
+				answer(c, heard)
+			})
 		}
 	})
 	t.Cleanup(func() {
@@ -49,8 +53,9 @@ func newServer(t *testing.T, heard func(b []byte) (used int, answer []byte)) *se
 	return s
 }
 
-func answer(c net.Conn, heard func(b []byte) (used int, answer []byte)) {
-	defer c.Close()
+// answer answers what comes until the other side is gone: heard is told what has come
+// and says how much of it is a request, and what to send.
+func answer(c io.ReadWriter, heard func(b []byte) (used int, answer []byte)) {
 	var have []byte
 	buf := make([]byte, 256)
 	for {
