@@ -52,15 +52,17 @@ var arrows = []arrow{
 	{"internal/clocksync", nil, "a leaf that anybody may use"},
 	{"internal/ioctl", nil, "a leaf that anybody may use"},
 	{"internal/lane", nil, "a leaf that anybody may use"},
+	{"internal/keypair", nil, "a leaf that anybody may use"},
 	{"internal/launch", nil, "a leaf that anybody may use"},
 	{"internal/ratelog", nil, "a leaf that anybody may use"},
 	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
 	{"cmd/gateway", []string{"*"}, "the composition root, the only place that knows everyone"},
+	{"cmd/gateway/internal/forward", []string{"drivers/serialport", "wamp/websocket"}, "carries bytes between ends; knows nothing of the gateway"},
 	{"examples/*", []string{"examples/*", "wamp", "wamp/*"}, "programs that use the libraries as anybody would"},
 }
 
 // leaves may be imported by anybody.
-var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/lane", "internal/launch", "internal/ratelog"}
+var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/keypair", "internal/lane", "internal/launch", "internal/ratelog"}
 
 // testOnly are the rooms that no product code imports.
 var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "drivers/drivertest", "store/crashtest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}

@@ -10,9 +10,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
+	"gantry/internal/keypair"
 	"gantry/wamp/transport"
 )
 
@@ -86,59 +85,17 @@ func (r *run) listen(ctx context.Context) error {
 	return nil
 }
 
-// keyPair is a certificate and its key, read again when their files change.
-type keyPair struct {
-	cert, key string
-
-	mu      sync.Mutex // guards what follows
-	pair    *tls.Certificate
-	changed [2]time.Time // of the files, when pair was read
-	looked  time.Time
-}
-
-// keyPairAge is how long the files are not looked at again.
-const keyPairAge = 2 * time.Second
-
-// get returns the present certificate. A pair of files that cannot be read, as
-// while they are being replaced, leaves the old one in use.
-func (k *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.pair != nil && time.Since(k.looked) < keyPairAge {
-		return k.pair, nil
-	}
-	var now [2]time.Time
-	for i, file := range []string{k.cert, k.key} {
-		if info, err := os.Stat(file); err == nil {
-			now[i] = info.ModTime()
-		}
-	}
-	k.looked = time.Now()
-	if k.pair != nil && now == k.changed {
-		return k.pair, nil
-	}
-	pair, err := tls.LoadX509KeyPair(k.cert, k.key)
-	if err != nil {
-		if k.pair != nil {
-			return k.pair, nil
-		}
-		return nil, err
-	}
-	k.pair, k.changed = &pair, now
-	return k.pair, nil
-}
-
 // tlsConfig returns the configuration for listen.tls; nil without one.
 func (g *Gateway) tlsConfig() (*tls.Config, error) {
 	t := g.cfg.Listen.TLS
 	if t.Cert == "" {
 		return nil, nil
 	}
-	pair := &keyPair{cert: t.Cert, key: t.Key}
-	if _, err := pair.get(nil); err != nil {
+	pair := keypair.New(t.Cert, t.Key)
+	if _, err := pair.Get(nil); err != nil {
 		return nil, fmt.Errorf("listen.tls: %w", err)
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.Get}
 	for _, u := range g.cfg.Users {
 		if len(u.Certificates) > 0 {
 			// Whoever signed them: users are known by fingerprint.

@@ -1,4 +1,4 @@
-package main
+package forward
 
 import (
 	"context"
@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -16,6 +15,7 @@ import (
 
 	"gantry/drivers/serialport"
 	"gantry/internal/backoff"
+	"gantry/internal/keypair"
 	"gantry/wamp/websocket"
 )
 
@@ -26,27 +26,27 @@ const maxForwarded = 1 << 30
 var defaultSubprotocols = []string{"binary", "base64"}
 
 // wsConfig is that of WebSockets on both sides.
-func (fw *forwarder) wsConfig() websocket.Config {
-	cfg := websocket.Config{MaxMessage: maxForwarded, Deflate: fw.cfg.compress}
-	if fw.cfg.traces {
-		cfg.Trace = websocket.TraceTo(fw.a.err, false)
+func (fw *Forwarder) wsConfig() websocket.Config {
+	cfg := websocket.Config{MaxMessage: maxForwarded, Deflate: fw.cfg.Compress}
+	if fw.cfg.Trace {
+		cfg.Trace = websocket.TraceTo(fw.cfg.Err, false)
 	}
 	return cfg
 }
 
 // encoding returns how bytes become messages on c.
-func (fw *forwarder) encoding(c *websocket.Conn) websocket.StreamEncoding {
+func (fw *Forwarder) encoding(c *websocket.Conn) websocket.StreamEncoding {
 	switch {
 	case c.Subprotocol() == "base64":
 		return websocket.StreamBase64
-	case fw.cfg.text:
+	case fw.cfg.Text:
 		return websocket.StreamText
 	}
 	return websocket.StreamBinary
 }
 
 // newDialer returns what opens the target.
-func (fw *forwarder) newDialer() (func(context.Context) (stream, error), error) {
+func (fw *Forwarder) newDialer() (func(context.Context) (stream, error), error) {
 	e := fw.to
 	encryption, err := fw.dialTLS()
 	if err != nil {
@@ -70,7 +70,7 @@ func (fw *forwarder) newDialer() (func(context.Context) (stream, error), error) 
 			return c.(stream), nil
 		}, nil
 	case "ws":
-		return fw.newWSDialer(encryption)
+		return fw.newWSDialer(encryption), nil
 	case "serial":
 		port, err := serialport.New(e.port, e.line, serialport.Roots{}, nil)
 		if err != nil {
@@ -81,40 +81,30 @@ func (fw *forwarder) newDialer() (func(context.Context) (stream, error), error) 
 	var once sync.Once
 	return func(context.Context) (s stream, err error) {
 		err = errors.New("standard input and output are taken: they are for one connection")
-		once.Do(func() { s, err = newStdioStream(fw.a.in, fw.a.out), nil })
+		once.Do(func() { s, err = newStdioStream(fw.cfg.In, fw.cfg.Out), nil })
 		return s, err
 	}, nil
 }
 
-func (fw *forwarder) newWSDialer(encryption *tls.Config) (func(context.Context) (stream, error), error) {
-	d := &websocket.Dialer{Config: fw.wsConfig(), Subprotocols: fw.cfg.subprotocols, Header: fw.header,
-		TLS: encryption, Timeout: fw.cfg.timeout}
-	switch {
-	case fw.cfg.proxy == "env":
-		d.Proxy = http.ProxyFromEnvironment
-	case fw.cfg.proxy != "":
-		u, err := url.Parse(fw.cfg.proxy)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return nil, usageError{errors.New(`--proxy: expected http[s]://[USER:PASSWORD@]HOST:PORT or "env"`)}
-		}
-		d.Proxy = http.ProxyURL(u)
-	}
+func (fw *Forwarder) newWSDialer(encryption *tls.Config) func(context.Context) (stream, error) {
+	d := &websocket.Dialer{Config: fw.wsConfig(), Subprotocols: fw.cfg.Subprotocols, Header: fw.header,
+		TLS: encryption, Timeout: fw.cfg.Timeout, Proxy: fw.proxy}
 	return func(ctx context.Context) (stream, error) {
 		c, err := d.Dial(ctx, fw.to.ws.String())
 		if err != nil {
 			return nil, err
 		}
 		return c.Stream(fw.encoding(c)), nil
-	}, nil
+	}
 }
 
 // dialTLS returns the configuration of a dialling end.
-func (fw *forwarder) dialTLS() (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: fw.cfg.serverName, InsecureSkipVerify: fw.cfg.insecure}
-	if fw.cfg.ca == "" {
+func (fw *Forwarder) dialTLS() (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: fw.cfg.ServerName, InsecureSkipVerify: fw.cfg.Insecure}
+	if fw.cfg.CA == "" {
 		return cfg, nil
 	}
-	pool, err := readPool("--ca", fw.cfg.ca)
+	pool, err := readPool("--ca", fw.cfg.CA)
 	cfg.RootCAs = pool
 	return cfg, err
 }
@@ -133,17 +123,17 @@ func readPool(flag, file string) (*x509.CertPool, error) {
 }
 
 // listenTLS returns the configuration of a listening end, nil without TLS.
-func (fw *forwarder) listenTLS() (*tls.Config, error) {
+func (fw *Forwarder) listenTLS() (*tls.Config, error) {
 	if !fw.from.tls() {
 		return nil, nil
 	}
-	pair := &keyPair{cert: fw.cfg.cert, key: fw.cfg.key}
-	if _, err := pair.get(nil); err != nil {
+	pair := keypair.New(fw.cfg.Cert, fw.cfg.Key)
+	if _, err := pair.Get(nil); err != nil {
 		return nil, fmt.Errorf("--cert, --key: %w", err)
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.get}
-	if fw.cfg.clientCA != "" {
-		pool, err := readPool("--client-ca", fw.cfg.clientCA)
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.Get}
+	if fw.cfg.ClientCA != "" {
+		pool, err := readPool("--client-ca", fw.cfg.ClientCA)
 		if err != nil {
 			return nil, err
 		}
@@ -156,10 +146,10 @@ func (fw *forwarder) listenTLS() (*tls.Config, error) {
 type handler func(ctx context.Context, in stream, peer string) error
 
 // serve opens LISTEN and hands each connection to handle until ctx ends.
-func (fw *forwarder) serve(ctx context.Context, handle handler) error {
+func (fw *Forwarder) serve(ctx context.Context, handle handler) error {
 	switch fw.from.kind {
 	case "stdio":
-		return handle(ctx, newStdioStream(fw.a.in, fw.a.out), "stdio:")
+		return handle(ctx, newStdioStream(fw.cfg.In, fw.cfg.Out), "stdio:")
 	case "serial":
 		return fw.serveSerial(ctx, handle)
 	}
@@ -180,7 +170,7 @@ func (fw *forwarder) serve(ctx context.Context, handle handler) error {
 }
 
 // accept hands each connection to handle, in a goroutine of its own.
-func (fw *forwarder) accept(ctx context.Context, ln net.Listener, encryption *tls.Config, handle handler) error {
+func (fw *Forwarder) accept(ctx context.Context, ln net.Listener, encryption *tls.Config, handle handler) error {
 	var running sync.WaitGroup
 	defer running.Wait()
 	ctx, cancel := context.WithCancel(ctx)
@@ -217,11 +207,11 @@ func (fw *forwarder) accept(ctx context.Context, ln net.Listener, encryption *tl
 }
 
 // open does the TLS handshake of an accepted connection.
-func (fw *forwarder) open(ctx context.Context, c net.Conn, encryption *tls.Config, peer string) (stream, bool) {
+func (fw *Forwarder) open(ctx context.Context, c net.Conn, encryption *tls.Config, peer string) (stream, bool) {
 	if encryption == nil {
 		return c.(stream), true
 	}
-	ctx, cancel := context.WithTimeout(ctx, fw.cfg.timeout)
+	ctx, cancel := context.WithTimeout(ctx, fw.cfg.Timeout)
 	defer cancel()
 	tc := tls.Server(c, encryption)
 	if err := tc.HandshakeContext(ctx); err != nil {
@@ -233,10 +223,10 @@ func (fw *forwarder) open(ctx context.Context, c net.Conn, encryption *tls.Confi
 }
 
 // serveWS serves a WebSocket, and files beside it.
-func (fw *forwarder) serveWS(ctx context.Context, encryption *tls.Config, handle handler) error {
-	s := &websocket.Server{Config: fw.wsConfig(), Origins: fw.cfg.origins, MaxConns: int(fw.cfg.connections), Connect: fw.choose}
+func (fw *Forwarder) serveWS(ctx context.Context, encryption *tls.Config, handle handler) error {
+	s := &websocket.Server{Config: fw.wsConfig(), Origins: fw.cfg.Origins, MaxConns: int(fw.cfg.Connections), Connect: fw.choose}
 	if fw.from.ws.Network != "unix" {
-		s.CheckHost = checkHost(fw.cfg.hosts)
+		s.CheckHost = fw.cfg.CheckHost
 	}
 	s.Handle = func(c *websocket.Conn, r *http.Request) {
 		_ = handle(r.Context(), c.Stream(fw.encoding(c)), r.RemoteAddr) // what can be told has been
@@ -254,11 +244,11 @@ func (fw *forwarder) serveWS(ctx context.Context, encryption *tls.Config, handle
 }
 
 // beside serves s at its path and the files of --web everywhere else.
-func (fw *forwarder) beside(s *websocket.Server) http.Handler {
+func (fw *Forwarder) beside(s *websocket.Server) http.Handler {
 	path, _, _ := strings.Cut(fw.from.ws.Target, "?")
 	others := http.NotFoundHandler()
-	if fw.cfg.web != "" {
-		others = http.FileServer(http.Dir(fw.cfg.web))
+	if fw.cfg.Web != "" {
+		others = http.FileServer(http.Dir(fw.cfg.Web))
 		s.Page = others // a plain request at the path of s
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -271,8 +261,8 @@ func (fw *forwarder) beside(s *websocket.Server) http.Handler {
 }
 
 // choose agrees on the client's first subprotocol that is spoken, if it offers any.
-func (fw *forwarder) choose(h *websocket.Handshake) error {
-	spoken := fw.cfg.subprotocols
+func (fw *Forwarder) choose(h *websocket.Handshake) error {
+	spoken := fw.cfg.Subprotocols
 	if len(spoken) == 0 {
 		spoken = defaultSubprotocols
 	}
@@ -289,7 +279,7 @@ func (fw *forwarder) choose(h *websocket.Handshake) error {
 }
 
 // serveSerial connects a port with the target whenever both are there.
-func (fw *forwarder) serveSerial(ctx context.Context, handle handler) error {
+func (fw *Forwarder) serveSerial(ctx context.Context, handle handler) error {
 	port, err := serialport.New(fw.from.port, fw.from.line, serialport.Roots{}, nil)
 	if err != nil {
 		return err
