@@ -45,7 +45,7 @@ func (c *client) attach(l *link, p *packet.Connect, present bool) {
 	c.stopTimers()
 	c.link = l
 	l.Leave()
-	s.version, s.online, s.aliases, s.sentAs = p.Version, true, nil, nil
+	s.version, s.online, s.resumed, s.aliases, s.sentAs = p.Version, true, present, nil, nil
 	s.present.Store(true)
 	s.window = min(c.srv.cfg.InFlight, int(p.Properties.Num(packet.ReceiveMaximum, math.MaxUint16)))
 	s.maxPacket = p.Properties.Num(packet.MaximumPacket, 0)

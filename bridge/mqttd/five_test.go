@@ -252,6 +252,21 @@ var fiveCases = []struct {
 			t.Errorf("%v", a)
 		}
 	}},
+	{"3.7.2.1 a PUBREL whose PUBCOMP was lost", func(t *testing.T, w *world) {
+		m := w.five()
+		m.connect("kept", expiring(100))
+		m.publish("a", "x", 2, 9, nil)
+		expect[v5.Pubrec](m)
+		for range 2 {
+			m.send(&v5.Pubrel{PacketID: 9, Properties: &v5.Properties{}})
+			if a := expect[v5.Pubcomp](m); a.PacketID != 9 || a.ReasonCode != 0 {
+				t.Errorf("%v", a)
+			}
+			_ = m.conn.Close()
+			m = w.five()
+			m.connect("kept", expiring(100))
+		}
+	}},
 	{"MQTT-3.3.2-7 to -12 topic aliases", func(t *testing.T, w *world) {
 		m := w.five()
 		ack := m.connect("c", func(c *v5.Connect) { c.Properties.TopicAliasMaximum = ptr(uint16(1)) })

@@ -28,6 +28,7 @@ type session struct {
 	kept    bool        // it outlives its connections
 	online  bool        // somebody is connected
 	present atomic.Bool // the same, for others
+	resumed bool        // the connection goes on with what an earlier one has left
 	version byte        // of MQTT
 
 	saved     sessionRecord // what is on disk, without the filters
@@ -229,9 +230,14 @@ func (s *session) route(r request, m *wamp.Publish) {
 	s.toRouter = append(s.toRouter, m)
 }
 
-// released ends the handshake of a PUBLISH at QoS 2.
+// released ends the handshake of a PUBLISH at QoS 2. An unknown identifier is no error
+// during recovery (3.7.2.1): the PUBCOMP may have been lost with a connection, and
+// clients take the code for a failure of what has been delivered.
 func (s *session) released(id uint16) {
 	code := byte(packet.IDNotFound)
+	if s.resumed {
+		code = packet.Success
+	}
 	if s.exactly.remove(id) {
 		code = packet.Success
 		if s.kept {
