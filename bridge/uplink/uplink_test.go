@@ -143,12 +143,35 @@ type setup struct {
 	hub   *client.Session // who publishes
 	up    *uplink.Uplink
 	queue *store.Outbox
+	acks  *acks
 	dead  *store.Outbox
 	kv    *store.Store
 	own   *client.Session // the uplink's local session
 
 	stopUplink, stopStore context.CancelFunc
 	tasks                 *sync.WaitGroup
+}
+
+// acks is a queue that tells how far it has been acknowledged.
+type acks struct {
+	*store.Outbox
+	moved chan struct{} // capacity 1: the cursor has moved
+}
+
+func (a *acks) Ack(ctx context.Context, seq uint64) error {
+	err := a.Outbox.Ack(ctx, seq)
+	select {
+	case a.moved <- struct{}{}:
+	default:
+	}
+	return err
+}
+
+// acknowledged waits until the far world has the first n records of the queue.
+func (s *setup) acknowledged(n uint64) {
+	for s.queue.Acked() < n {
+		<-s.acks.moved
+	}
 }
 
 // newSetup has an uplink to the router that dial connects to.
@@ -178,16 +201,17 @@ func newSetupOf(t testing.TB, dir string, cfg uplink.Config, makes func(*setup, 
 		t.Fatal(err)
 	}
 	var err1, err2 error
-	s.queue, err1 = s.kv.Outbox("hq", store.OutboxConfig{MaxBytes: 1 << 20})
+	s.queue, err1 = s.kv.Outbox("hq", store.OutboxConfig{MaxBytes: max(cfg.Buffer.MaxBytes, 1<<20)})
 	s.dead, err2 = s.kv.Outbox("hq_dead", store.OutboxConfig{MaxBytes: 4 << 20})
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatal(err)
 	}
+	s.acks = &acks{s.queue, make(chan struct{}, 1)}
 	sink, err := makes(s, uplink.NewCommands("g1", cfg.WithDefaults().Serve, s.own))
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.up, err = uplink.New("hq", cfg, uplink.Deps{Origin: origin, Local: s.own, Sink: sink, Queue: s.queue, DeadLetters: s.dead}, nil)
+	s.up, err = uplink.New("hq", cfg, uplink.Deps{Origin: origin, Local: s.own, Sink: sink, Queue: s.acks, DeadLetters: s.dead}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
