@@ -200,14 +200,15 @@ func findChunks(b []byte) []foundChunk {
 			at += len(chunkMagic)
 			continue
 		}
-		found = append(found, foundChunk{h, b[at : at+size]})
+		found = append(found, foundChunk{chunkHead: h, bytes: b[at : at+size]})
 		at += size
 	}
 }
 
 type foundChunk struct {
 	chunkHead
-	bytes []byte
+	bytes   []byte
+	cursors []byte // packCursors; nil for none
 }
 
 // String names the range of sequence numbers.

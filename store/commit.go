@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -45,7 +46,7 @@ func (o *Outbox) step() time.Duration {
 	if cursor {
 		// Before a file goes the cursor must be safe, or its numbers would be given
 		// again. An error leaves it for the next time.
-		_ = o.saveCursor()
+		_ = o.saveCursors()
 	}
 	o.sweep()
 	o.mu.Lock()
@@ -83,7 +84,7 @@ func (o *Outbox) due(now time.Duration) time.Duration {
 // up to maxTx bytes.
 func (o *Outbox) commit() {
 	o.mu.Lock()
-	from, acked := o.done()+1, o.acked
+	from, acked := o.done()+1, o.positions()
 	size, n := 0, 0
 	live := o.ram[o.head+int(from-o.first()):]
 	for n < len(live) && size < maxTx && n < chunkMaxCount {
@@ -96,19 +97,22 @@ func (o *Outbox) commit() {
 		return
 	}
 	chunks := o.encode(from, acked, batch)
+	if len(chunks) > 0 {
+		chunks[len(chunks)-1].cursors = o.packCursors(acked)
+	}
 	err := o.write(chunks)
 	o.settle(from, acked, batch, len(chunks) > 0, err)
 }
 
 // encode packs the records into chunks of consecutive numbers.
-func (o *Outbox) encode(from, acked uint64, batch []entry) []foundChunk {
+func (o *Outbox) encode(from uint64, acked []uint64, batch []entry) []foundChunk {
 	var chunks []foundChunk
-	c := chunk{epoch: o.epoch, acked: acked, clock: o.s.now().UnixMicro()}
+	c := chunk{epoch: o.epoch, acked: slices.Min(acked), clock: o.s.now().UnixMicro()}
 	size := 0
 	end := func() {
 		if len(c.records) > 0 {
 			head := chunkHead{first: c.first, count: uint32(len(c.records))}
-			chunks = append(chunks, foundChunk{head, encodeChunk(&o.s.deflate, &c)})
+			chunks = append(chunks, foundChunk{chunkHead: head, bytes: encodeChunk(&o.s.deflate, &c)})
 			c.records, size = c.records[:0], 0
 		}
 	}
@@ -183,18 +187,22 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 
 // roll ends the writing of the active segment.
 func (o *Outbox) roll() {
-	if o.active != nil {
-		o.active.seal()
+	if o.active == nil {
+		return
+	}
+	o.active.seal()
+	// Packing leaves the cursors of several readers out.
+	if len(o.readers) == 1 || o.saveCursors() == nil {
 		select {
 		case o.toPack <- o.active:
 		default: // files fill faster than they are packed
 		}
-		o.active = nil
 	}
+	o.active = nil
 }
 
 // settle records the outcome of a commit of the records from from on.
-func (o *Outbox) settle(from, acked uint64, batch []entry, wrote bool, err error) {
+func (o *Outbox) settle(from uint64, acked []uint64, batch []entry, wrote bool, err error) {
 	last := from + uint64(len(batch)) - 1
 	disk := o.total()
 	o.mu.Lock()
@@ -206,7 +214,8 @@ func (o *Outbox) settle(from, acked uint64, batch []entry, wrote bool, err error
 		}
 		o.settled = max(o.settled, last)
 		if wrote {
-			o.durable, o.saved = max(o.durable, last), max(o.saved, acked)
+			o.durable = max(o.durable, last)
+			o.settlePositions(acked)
 		}
 		if o.degraded {
 			event = Recovered
@@ -273,9 +282,7 @@ func (o *Outbox) dropOldest(why string) bool {
 	}
 	from := max(o.acked+1, segs[0].first)
 	lost := end >= from
-	if lost {
-		o.dropped += end - from + 1
-	}
+	o.lose(segs[0].first, end)
 	o.mu.Unlock()
 	if !o.unlink(segs[0]) {
 		return false
@@ -319,7 +326,7 @@ func (o *Outbox) sweep() {
 		// The file being written stays until it is worth a new one.
 		small := segs[0] == o.active && o.active.bytes.Load() < o.cfg.SegmentBytes/4
 		drained := o.acked >= end && !small
-		safe := o.saved >= min(end, o.durable)
+		safe := o.saved(min(end, o.durable))
 		if !small {
 			o.drainAt = end
 		}
@@ -340,21 +347,7 @@ func (o *Outbox) tooOld(seg *segment) bool {
 	return o.cfg.MaxAge > 0 && seg != o.active && seg.newest.Unix() > clockSet && now.Sub(seg.newest) > o.cfg.MaxAge
 }
 
-// saveCursor writes the cursor to meta.db.
-func (o *Outbox) saveCursor() error {
-	o.mu.Lock()
-	c := cursor{acked: o.acked, dropped: o.dropped}
-	o.mu.Unlock()
-	if err := o.s.meta.setCursor(o.name, c); err != nil {
-		return fmt.Errorf("outbox %s: cursor: %w", o.name, err)
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.saved = max(o.saved, c.acked)
-	return nil
-}
-
-// finish commits what is left, saves the cursor and ends the outbox.
+// finish commits what is left, saves the cursors and ends the outbox.
 func (o *Outbox) finish() error {
 	o.shut(ErrClosed)
 	var err error
@@ -370,7 +363,7 @@ func (o *Outbox) finish() error {
 		err = o.failing
 		o.mu.Unlock()
 	}
-	err = errors.Join(err, o.saveCursor())
+	err = errors.Join(err, o.saveCursors())
 	o.sweep()
 	o.forget()
 	return err

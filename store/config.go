@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strconv"
 	"time"
 )
@@ -45,6 +46,11 @@ type OutboxConfig struct {
 	MaxPending int64
 	// MaxRecord is the largest record in bytes. Default 2 MiB, at most 8 MiB.
 	MaxRecord int
+	// Readers are the names of those who read the outbox, each with a cursor of its
+	// own: up to 16, of the form of outboxes' names. Default one without a name. They
+	// may be others at each Open: one that is new begins with the oldest record that
+	// waits for any of those before, and one that is gone holds nothing any more.
+	Readers []string
 }
 
 const (
@@ -52,6 +58,7 @@ const (
 	minSegment   = 128 << 10
 	maxSegment   = 256 << 20 // bbolt maps whole files; 32-bit machines have little room
 	maxRecord    = 8 << 20
+	maxReaders   = 16
 	cursorPeriod = time.Second
 	retryPeriod  = 250 * time.Millisecond
 
@@ -112,6 +119,14 @@ func (c OutboxConfig) Validate() error {
 	} {
 		if r.v < r.low || r.v > r.high {
 			return &ConfigError{r.key, strconv.FormatInt(r.v, 10) + " is out of range", r.unitAndBounds}
+		}
+	}
+	if len(d.Readers) > maxReaders {
+		return &ConfigError{"readers", strconv.Itoa(len(d.Readers)) + " are too many", strconv.Itoa(maxReaders) + " at most"}
+	}
+	for i, name := range d.Readers {
+		if validName(name) != nil || slices.Contains(d.Readers[:i], name) {
+			return &ConfigError{"readers", strconv.Quote(name) + " is no name, or there twice", "1 to 64 of a-z 0-9 _ -, each once"}
 		}
 	}
 	return nil

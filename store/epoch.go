@@ -31,10 +31,10 @@ func newestEpoch(d *disk, dir string) (newest uint64, err error) {
 
 // newestEpoch returns the newest epoch of the segment's chunks, also of a damaged one.
 func (s *segment) newestEpoch() (newest uint64) {
-	_, head, err := s.end()
+	end, err := s.end()
 	s.rest()
 	if !errors.Is(err, errDamaged) {
-		return head.epoch
+		return end.head.epoch
 	}
 	for _, c := range findChunks(readWhat(s.path, maxSegment+maxTx+maxRecord)) {
 		if h, _, err := parseChunkHead(c.bytes); err == nil {

@@ -20,7 +20,7 @@ type Report struct {
 	Records uint64 // undamaged records of an outbox, or entries of a table
 	First   uint64 // sequence numbers of an outbox's records; 0 where there are none
 	Last    uint64
-	Acked   uint64 // the outbox's cursor
+	Acked   uint64 // the cursor of the outbox's slowest reader
 	Err     error  // what is wrong with the file; nil when all of it is in order
 }
 
@@ -47,15 +47,17 @@ func Inspect(dir string) ([]Report, error) {
 			all = append(all, inspectTable(d, name, path))
 		}
 		return eachOutbox(d, dir, func(name string, segs []*segment) error {
-			var c cursor
+			acked := uint64(0)
 			if head.Err == nil {
-				if c, err = m.cursor(name); err != nil {
+				all, err := m.cursors(name)
+				if err != nil {
 					return err
 				}
+				acked = slowestOf(all).acked
 			}
 			for _, s := range segs {
 				r := inspectSegment(s)
-				r.Outbox, r.Acked = name, c.acked
+				r.Outbox, r.Acked = name, acked
 				all = append(all, r)
 			}
 			return nil

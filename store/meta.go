@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/binary"
 	"encoding/hex"
@@ -31,10 +32,10 @@ type meta struct {
 	id   string
 }
 
-// cursor is what meta.db keeps of one outbox.
+// cursor is what meta.db keeps of a reader.
 type cursor struct {
 	acked   uint64
-	dropped uint64 // records dropped since the outbox was made
+	dropped uint64 // records dropped before it had acknowledged them
 }
 
 func openMeta(d *disk, path string, events func(Event)) (*meta, error) {
@@ -119,22 +120,74 @@ func (m *meta) nextEpoch(seen uint64) (n uint64, err error) {
 	return n, nil
 }
 
-func (m *meta) cursor(outbox string) (c cursor, err error) {
-	err = guard(func() error {
-		return m.db.View(func(tx *bbolt.Tx) error {
-			if v := tx.Bucket(bucketCursors).Get([]byte(outbox)); len(v) == 16 {
-				c.acked, c.dropped = binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])
-			}
-			return nil
-		})
-	})
-	return c, err
+// cursorKey is where the cursor of a reader is kept: an outbox with one reader
+// without a name has it under its own name.
+func cursorKey(outbox, reader string) []byte {
+	if reader == "" {
+		return []byte(outbox)
+	}
+	return []byte(outbox + "/" + reader)
 }
 
-func (m *meta) setCursor(outbox string, c cursor) error {
-	v := binary.BigEndian.AppendUint64(nil, c.acked)
-	v = binary.BigEndian.AppendUint64(v, c.dropped)
-	return m.update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketCursors).Put([]byte(outbox), v) })
+// cursors returns the cursors of an outbox by the names of its readers.
+func (m *meta) cursors(outbox string) (all map[string]cursor, err error) {
+	all = map[string]cursor{}
+	err = guard(func() error {
+		return m.db.View(func(tx *bbolt.Tx) error {
+			return eachCursor(tx, outbox, func(reader string, v []byte) error {
+				if len(v) == 16 {
+					all[reader] = cursor{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}
+				}
+				return nil
+			})
+		})
+	})
+	return all, err
+}
+
+func eachCursor(tx *bbolt.Tx, outbox string, fn func(reader string, v []byte) error) error {
+	b := tx.Bucket(bucketCursors)
+	if v := b.Get([]byte(outbox)); v != nil {
+		if err := fn("", v); err != nil {
+			return err
+		}
+	}
+	prefix := []byte(outbox + "/")
+	c := b.Cursor()
+	for k, v := c.Seek(prefix); bytes.HasPrefix(k, prefix); k, v = c.Next() {
+		if err := fn(string(k[len(prefix):]), v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setCursors puts all in the place of the cursors of an outbox.
+func (m *meta) setCursors(outbox string, all map[string]cursor) error {
+	return m.update(func(tx *bbolt.Tx) error {
+		var gone []string
+		if err := eachCursor(tx, outbox, func(reader string, _ []byte) error {
+			if _, stays := all[reader]; !stays {
+				gone = append(gone, reader)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		b := tx.Bucket(bucketCursors)
+		for _, reader := range gone {
+			if err := b.Delete(cursorKey(outbox, reader)); err != nil {
+				return err
+			}
+		}
+		for reader, c := range all {
+			v := binary.BigEndian.AppendUint64(nil, c.acked)
+			if err := b.Put(cursorKey(outbox, reader), binary.BigEndian.AppendUint64(v, c.dropped)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (m *meta) get(key string) (v []byte, err error) {

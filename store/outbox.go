@@ -9,14 +9,16 @@ import (
 	"time"
 )
 
-// Outbox is a durable queue of records with one reader. Each record gets a
-// sequence number, 1 for the first ever, each the successor of the one before.
+// Outbox is a durable queue of records with one reader or several, each with a
+// cursor of its own. Each record gets a sequence number, 1 for the first ever, each
+// the successor of the one before. It is written once however many read it, and goes
+// when the slowest of them has acknowledged it.
 //
 // There are two ways in. Append waits until the record is on disk. Enqueue does
 // not: an urgent record is committed within the linger time, a sampled one is
-// only committed when the reader has not acknowledged it within the sample
-// interval, so that a healthy uplink costs no write at all. In both cases the
-// reader sees the record at once.
+// only committed when not every reader has acknowledged it within the sample
+// interval, so that healthy uplinks cost no write at all. In both cases the
+// readers see the record at once.
 //
 // All methods are safe for concurrent use.
 type Outbox struct {
@@ -35,15 +37,16 @@ type Outbox struct {
 	// wait, more are not packed. Never closed.
 	toPack chan *segment
 
+	readers []*Reader // as configured, at least one; never changed
+
 	mu       sync.Mutex // guards what follows
 	ram      []entry    // the newest records, consecutive, from ram[head]
 	head     int
 	slab     []byte // where the next records are copied to
 	next     uint64 // next sequence number
-	acked    uint64 // the cursor
+	acked    uint64 // the cursor of the slowest reader
 	settled  uint64 // the end of what needs no commit any more: committed or dropped
 	durable  uint64 // the end of what was ever written to disk
-	saved    uint64 // the cursor on disk
 	pending  int64  // bytes in ram above settled and acked
 	kept     int64  // bytes in ram
 	disk     int64  // bytes of the files
@@ -66,10 +69,6 @@ type Outbox struct {
 	// The committer's own.
 	active   *segment // the one being written, also the last of segs; nil for none
 	activeAt time.Duration
-
-	readMu sync.Mutex // one reads from disk at a time; guards what follows
-	cached *chunk     // the chunk read last
-	open   *segment   // the segment read last
 }
 
 // entry is one record in memory.
@@ -88,17 +87,16 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 	if err := s.disk.mkdir(o.dir); err != nil {
 		return nil, err
 	}
-	cur, err := s.meta.cursor(name)
+	known, err := s.meta.cursors(name)
 	if err != nil {
 		return nil, err
 	}
 	if o.segs, err = listSegments(s.disk, o.dir); err != nil {
 		return nil, err
 	}
-	o.acked, o.saved, o.dropped = cur.acked, cur.acked, cur.dropped
-	last := o.openNewest()
-	o.next = max(o.acked, last) + 1
-	o.settled, o.durable = o.next-1, last
+	end := o.openNewest()
+	o.next = max(o.resume(known, end), end.last) + 1
+	o.settled, o.durable = o.next-1, end.last
 	for _, seg := range o.segs {
 		o.disk += seg.bytes.Load()
 	}
@@ -107,19 +105,18 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 
 // openNewest finds the end of the outbox in its newest segment. The older ones
 // are checked when they are read, which keeps the start short.
-func (o *Outbox) openNewest() (last uint64) {
+func (o *Outbox) openNewest() segmentEnd {
 	if len(o.segs) == 0 {
-		return 0
+		return segmentEnd{}
 	}
 	seg := o.segs[len(o.segs)-1]
-	last, head, err := seg.end()
+	end, err := seg.end()
 	if err != nil {
-		last = o.repair(seg, err)
-		head = chunkHead{}
+		end = segmentEnd{last: o.repair(seg, err)}
 	}
 	seg.rest()
-	o.acked = max(o.acked, head.acked)
-	return max(last, seg.first)
+	end.last = max(end.last, seg.first)
+	return end
 }
 
 func (o *Outbox) now() time.Duration { return time.Since(o.start) }
@@ -160,7 +157,7 @@ func (e *entry) answer(err error) {
 	}
 }
 
-// trim forgets what the reader will not ask for any more or can read from disk.
+// trim forgets what no reader will ask for any more or can read from disk.
 func (o *Outbox) trim() {
 	for o.first() < o.next {
 		f := o.first()
@@ -203,7 +200,7 @@ func (o *Outbox) wait(ctx context.Context) error {
 }
 
 // Append adds a record, of which it keeps a copy, and returns its sequence number
-// once the record is on disk or acknowledged by the reader. ErrFull: nothing was
+// once the record is on disk or acknowledged by every reader. ErrFull: nothing was
 // stored. When ctx ends or a commit fails for another reason the outcome is not
 // known.
 func (o *Outbox) Append(ctx context.Context, b []byte) (seq uint64, err error) {
@@ -297,7 +294,7 @@ func (o *Outbox) room(ctx context.Context, n int64) error {
 			return fmt.Errorf("outbox %s: %w: %v", o.name, ErrFull, o.failing)
 		default:
 			if f := o.first(); f > max(o.settled, o.acked) && !o.at(f).gone {
-				o.dropped++
+				o.lose(f, f)
 			}
 			o.pop(o.failing)
 		}
@@ -313,36 +310,6 @@ func (o *Outbox) copy(b []byte) []byte {
 	o.slab = append(o.slab, b...)
 	return o.slab[n:len(o.slab):len(o.slab)]
 }
-
-// Ack moves the cursor: every record up to seq has been dealt with and will not
-// be asked for again. It returns at once; the cursor is on disk within a second,
-// or earlier with the next commit. A cursor lost in a crash means that records
-// are read again, never that they are lost.
-func (o *Outbox) Ack(_ context.Context, seq uint64) error {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if seq >= o.next {
-		return fmt.Errorf("outbox %s: acknowledgement of %d, the last record is %d", o.name, seq, o.next-1)
-	}
-	if seq <= o.acked {
-		return nil
-	}
-	clean := !o.dirty()
-	o.acked = seq
-	o.trim()
-	if clean && o.dirty() {
-		o.dirtyAt = o.now()
-		o.poke()
-	}
-	if seq >= o.drainAt {
-		o.poke()
-	}
-	o.broadcast()
-	return nil
-}
-
-// dirty reports whether a crash would make records appear again.
-func (o *Outbox) dirty() bool { return min(o.acked, o.durable) > o.saved }
 
 // Flush returns once everything appended before it is committed or
 // acknowledged, or with the error of the commit that failed.
@@ -415,11 +382,11 @@ func (o *Outbox) shut(err error) {
 type Status struct {
 	Appended  uint64 // last sequence number given
 	Committed uint64 // every record up to here is on disk, acknowledged or dropped
-	Acked     uint64 // the cursor
+	Acked     uint64 // the cursor of the slowest reader
 	Bytes     int64  // files on disk
 	Pending   int64  // bytes in memory that are not committed
 	Files     int    // segments
-	Dropped   uint64 // records dropped unacknowledged at a bound since the outbox was made
+	Dropped   uint64 // records dropped at a bound since the outbox was made that not every reader had acknowledged
 	Rejected  uint64 // records refused since Open
 	Failing   error  // why the last commit failed; nil while all is well
 }
@@ -457,13 +424,6 @@ func (o *Outbox) Committed() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.done()
-}
-
-// Acked returns the cursor, the place to start reading from.
-func (o *Outbox) Acked() uint64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.acked
 }
 
 // ID returns the identity of the store and the outbox, "1f0a93bc-name": with

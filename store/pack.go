@@ -87,7 +87,7 @@ func (m *merger) end() {
 	}
 	m.deflate.level = flate.DefaultCompression
 	b := encodeChunk(&m.deflate, &m.sum)
-	m.chunks = append(m.chunks, foundChunk{chunkHead{first: m.sum.first, count: uint32(len(m.sum.records))}, b})
+	m.chunks = append(m.chunks, foundChunk{chunkHead: chunkHead{first: m.sum.first, count: uint32(len(m.sum.records))}, bytes: b})
 	m.size += int64(len(b))
 	m.sum.records, m.raw = nil, 0
 }

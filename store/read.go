@@ -16,14 +16,15 @@ import (
 // be changed. With lost > 0 there is no record: the lost records that end with
 // seq are gone (dropped at a bound, damaged on disk, or refused). Both are to be
 // acknowledged alike.
-func (o *Outbox) Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+func (r *Reader) Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+	o := r.o
 	o.mu.Lock()
 	for {
 		if err := ctx.Err(); err != nil {
 			o.mu.Unlock()
 			return err
 		}
-		after = max(after, o.acked)
+		after = max(after, r.acked)
 		if after+1 < o.next {
 			break
 		}
@@ -38,15 +39,16 @@ func (o *Outbox) Read(ctx context.Context, after uint64, limit int, each func(ep
 	}
 	first := o.first()
 	if after+1 >= first {
-		return o.readRAM(after, limit, each)
+		return r.readRAM(after, limit, each)
 	}
 	o.mu.Unlock()
-	return o.readDisk(after, first, limit, each)
+	return r.readDisk(after, first, limit, each)
 }
 
 // readRAM hands out records from memory; it is called with mu held and gives it
 // up.
-func (o *Outbox) readRAM(after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+func (r *Reader) readRAM(after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+	o := r.o
 	n := min(o.next-1-after, uint64(max(limit, 1)))
 	entries := make([]entry, n)
 	copy(entries, o.ram[o.head+int(after+1-o.first()):])
@@ -71,15 +73,15 @@ func (o *Outbox) readRAM(after uint64, limit int, each func(epoch, seq uint64, r
 }
 
 // readDisk hands out records between after and first, which is in memory.
-func (o *Outbox) readDisk(after, first uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
-	o.readMu.Lock()
-	defer o.readMu.Unlock()
-	c, end, err := o.locate(after, first)
+func (r *Reader) readDisk(after, first uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
+	r.diskMu.Lock()
+	defer r.diskMu.Unlock()
+	c, end, err := r.locate(after, first)
 	if err != nil {
 		return err
 	}
 	if c == nil || c.first >= end {
-		each(o.epoch, end-1, nil, end-1-after)
+		each(r.o.epoch, end-1, nil, end-1-after)
 		return nil
 	}
 	if c.first > after+1 {
@@ -96,33 +98,34 @@ func (o *Outbox) readDisk(after, first uint64, limit int, each func(epoch, seq u
 // locate finds the chunk with the record that follows after, or the next one.
 // Only what lies before end counts: there the next segment, or the memory,
 // begins. A nil chunk says that there is nothing up to end.
-func (o *Outbox) locate(after, first uint64) (c *chunk, end uint64, err error) {
+func (r *Reader) locate(after, first uint64) (c *chunk, end uint64, err error) {
+	o := r.o
 	for {
 		seg, end := o.segmentFor(after, first)
 		if seg == nil || seg.first > after+1 {
 			return nil, end, nil
 		}
-		if c := o.cached; o.open == seg && c != nil && c.first <= after+1 && after < c.last() {
+		if c := r.cached; r.open == seg && c != nil && c.first <= after+1 && after < c.last() {
 			return c, end, nil
 		}
-		if o.open != seg && o.open != nil {
-			o.open.rest()
+		if r.open != seg && r.open != nil {
+			r.open.rest()
 		}
-		o.open, o.cached = seg, nil
+		r.open, r.cached = seg, nil
 		c, bad, err := seg.after(after)
 		if bad != nil {
 			o.s.cfg.Events(Event{Kind: DamagedChunk, Outbox: o.name, File: seg.path, From: after + 1, To: end - 1, Err: bad})
 		}
 		switch {
 		case err == nil && c.first < end:
-			o.cached = c
+			r.cached = c
 			return c, end, nil
 		case err == nil || errors.Is(err, errLast):
 			return nil, end, nil
 		case o.s.closed.Load():
 			return nil, 0, fmt.Errorf("outbox %s: %w", o.name, ErrClosed)
 		}
-		o.open = nil
+		r.open = nil
 		o.repair(seg, err)
 	}
 }

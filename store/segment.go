@@ -24,6 +24,9 @@ const (
 	// bytes, big-endian.
 	formatKey = "\x00"
 	chunkKey  = "c"
+	// cursorsKey is beside chunkKey where several read the outbox: their cursors when
+	// the chunk was written.
+	cursorsKey = "r"
 )
 
 // segment is one file of an outbox. It is written once in its life, by the
@@ -110,6 +113,11 @@ func putChunks(tx *bbolt.Tx, chunks []foundChunk) error {
 		}
 		if err := b.Put([]byte(chunkKey), c.bytes); err != nil {
 			return err
+		}
+		if c.cursors != nil {
+			if err := b.Put([]byte(cursorsKey), c.cursors); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -240,22 +248,29 @@ func (s *segment) after(seq uint64) (c *chunk, bad, err error) {
 	return c, bad, err
 }
 
-// end returns the last sequence number in the segment and the header of its last
-// undamaged chunk.
-func (s *segment) end() (last uint64, h chunkHead, err error) {
+// segmentEnd is the end of a segment.
+type segmentEnd struct {
+	last    uint64            // sequence number
+	head    chunkHead         // of the last undamaged chunk
+	cursors map[string]uint64 // of several readers, as of then; nil for none
+}
+
+// end returns the end of the segment.
+func (s *segment) end() (e segmentEnd, err error) {
 	ok, err := s.view(func(tx *bbolt.Tx) error {
 		cur := tx.Cursor()
 		for k, _ := cur.Last(); len(k) == 8; k, _ = cur.Prev() {
-			last = max(last, binary.BigEndian.Uint64(k))
-			if h, _, err = parseChunkHead(tx.Bucket(k).Get([]byte(chunkKey))); err == nil {
-				last = max(last, h.last())
+			e.last = max(e.last, binary.BigEndian.Uint64(k))
+			if e.head, _, err = parseChunkHead(tx.Bucket(k).Get([]byte(chunkKey))); err == nil {
+				e.last = max(e.last, e.head.last())
+				e.cursors = unpackCursors(tx.Bucket(k).Get([]byte(cursorsKey)))
 				return nil
 			}
 		}
 		return damaged("no chunk in it")
 	})
 	if !ok {
-		return 0, h, errLast
+		return segmentEnd{}, errLast
 	}
-	return last, h, err
+	return e, err
 }

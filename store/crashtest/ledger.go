@@ -52,7 +52,7 @@ type offer struct {
 //	ok N SEQ        it is acknowledged: on disk
 //	taken N SEQ     it is taken, and may be lost until it is flushed
 //	flushed SEQ     everything up to SEQ is on disk
-//	cursor SEQ      everything up to SEQ is about to be acknowledged by the reader
+//	cursor SEQ NAME everything up to SEQ is about to be acknowledged by the reader NAME
 //	dropped A B     the store says that it has dropped A to B
 //	put KEY N       the entries KEY and KEY + Twin of the table are about to get record N
 //	done KEY N      they have it, on disk
@@ -64,7 +64,7 @@ type Ledger struct {
 	offers  map[uint64]offer
 	durable map[uint64]uint64 // sequence number -> record that is on disk
 	taken   map[uint64]uint64 // sequence number -> record that is not, yet
-	cursor  uint64
+	cursors map[string]uint64 // by reader
 	dropped []Range
 	entries map[uint64]entry // of the table
 }
@@ -82,7 +82,7 @@ const Twin = 1 << 16
 // Clone returns a ledger that goes its own way.
 func (l *Ledger) Clone() *Ledger {
 	c := *l
-	c.offers, c.durable, c.taken = maps.Clone(l.offers), maps.Clone(l.durable), maps.Clone(l.taken)
+	c.offers, c.durable, c.taken, c.cursors = maps.Clone(l.offers), maps.Clone(l.durable), maps.Clone(l.taken), maps.Clone(l.cursors)
 	c.dropped = append([]Range(nil), l.dropped...)
 	c.entries = map[uint64]entry{}
 	for k, e := range l.entries {
@@ -98,6 +98,7 @@ func (l *Ledger) Durable() int { return len(l.durable) }
 func (l *Ledger) Note(line string) error {
 	if l.offers == nil {
 		l.offers, l.durable, l.taken, l.entries = map[uint64]offer{}, map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]entry{}
+		l.cursors = map[string]uint64{}
 	}
 	f := strings.Fields(line)
 	if len(f) < 2 || len(f) > 3 {
@@ -108,7 +109,10 @@ func (l *Ledger) Note(line string) error {
 		return fmt.Errorf("ledger: %q: %w", line, err)
 	}
 	var b uint64
-	if len(f) == 3 && f[0] != "open" {
+	name := ""
+	if len(f) == 3 && (f[0] == "open" || f[0] == "cursor") {
+		name = f[2]
+	} else if len(f) == 3 {
 		if b, err = strconv.ParseUint(f[2], 10, 64); err != nil {
 			return fmt.Errorf("ledger: %q: %w", line, err)
 		}
@@ -116,8 +120,8 @@ func (l *Ledger) Note(line string) error {
 	switch f[0] {
 	case "open":
 		l.epoch = a
-		if len(f) == 3 {
-			l.id = f[2]
+		if name != "" {
+			l.id = name
 		}
 	case "offer":
 		l.offers[a] = offer{epoch: l.epoch}
@@ -135,7 +139,7 @@ func (l *Ledger) Note(line string) error {
 			}
 		}
 	case "cursor":
-		l.cursor = max(l.cursor, a)
+		l.cursors[name] = max(l.cursors[name], a)
 	case "dropped":
 		l.dropped = append(l.dropped, Range{a, b})
 	case "put":
@@ -161,12 +165,22 @@ type Item struct {
 	Lost       uint64
 }
 
+// Reading is what one of several readers found.
+type Reading struct {
+	Acked uint64 // the cursor
+	Items []Item // everything behind it
+}
+
 // Found is what was found in a store after a cut.
 type Found struct {
 	Epoch uint64 // of the store that was opened anew
 	ID    string
-	Acked uint64 // the cursor
-	Items []Item // everything behind it
+	// Reader is the name of the first reader.
+	Reader string
+	Acked  uint64 // the cursor
+	Items  []Item // everything behind it
+	// Others is what other readers found, by their names.
+	Others map[string]Reading
 	// Entries are those of the table; 0 stands for what is no record.
 	Entries map[uint64]uint64
 	// Damage is what the store itself reported to have found broken or dropped.
@@ -197,38 +211,55 @@ func (l *Ledger) Check(f *Found, mode Mode) []string {
 	// A disk that has lost every trace of a run cannot know that it has been.
 	epoch := l.epoch
 	if !mode.Honest {
-		epoch = 0
-		for _, it := range f.Items {
-			if it.Lost == 0 {
-				epoch = max(epoch, it.Epoch)
-			}
+		epoch = newest(f.Items)
+		for _, r := range f.Others {
+			epoch = max(epoch, newest(r.Items))
 		}
 	}
 	if f.ID == l.id && f.Epoch <= epoch {
 		fail("identity: epoch %d of %s was there before", f.Epoch, f.ID)
 	}
-	if f.Acked > l.cursor && mode.Honest && !mode.Bounded {
-		fail("cursor: at %d, nobody acknowledged more than %d", f.Acked, l.cursor)
-	}
 	l.table(f, mode, fail)
-	there, lost := l.items(f, fail)
+	l.reading(f.Reader, Reading{f.Acked, f.Items}, f.ID, mode, fail)
+	for name, r := range f.Others {
+		l.reading(name, r, f.ID, mode, fail)
+	}
+	return bad
+}
+
+// newest returns the newest epoch of some items.
+func newest(items []Item) (epoch uint64) {
+	for _, it := range items {
+		if it.Lost == 0 {
+			epoch = max(epoch, it.Epoch)
+		}
+	}
+	return epoch
+}
+
+// reading checks what a reader found in the store id.
+func (l *Ledger) reading(name string, r Reading, id string, mode Mode, fail func(string, ...any)) {
+	cursor := l.cursors[name]
+	if r.Acked > cursor && mode.Honest && !mode.Bounded {
+		fail("cursor: of %q at %d, it acknowledged no more than %d", name, r.Acked, cursor)
+	}
+	there, lost := l.items(r, fail)
 	last := uint64(0)
 	for seq := range there {
 		last = max(last, seq)
 	}
 	for seq, n := range l.durable {
-		if seq <= l.cursor || there[seq] {
+		if seq <= cursor || there[seq] {
 			continue
 		}
 		switch reported := within(lost, seq); {
-		case mode.Bounded && (reported || within(l.dropped, seq) || seq <= f.Acked):
+		case mode.Bounded && (reported || within(l.dropped, seq) || seq <= r.Acked):
 		case mode.Honest:
-			fail("lost: record %d (number %d) was acknowledged", n, seq)
-		case !reported && seq < last && f.ID == l.id:
-			fail("gap: record %d (number %d) is missing among others, and nothing says so", n, seq)
+			fail("lost: record %d (number %d) was acknowledged, %q does not get it", n, seq, name)
+		case !reported && seq < last && id == l.id:
+			fail("gap: record %d (number %d) is missing among others, and nothing says so to %q", n, seq, name)
 		}
 	}
-	return bad
 }
 
 // table checks the entries of the table.
@@ -254,10 +285,10 @@ func (l *Ledger) table(f *Found, mode Mode, fail func(string, ...any)) {
 
 // items checks what the reader was handed one by one and returns which numbers are
 // there and which are reported as lost.
-func (l *Ledger) items(f *Found, fail func(string, ...any)) (there map[uint64]bool, lost []Range) {
+func (l *Ledger) items(r Reading, fail func(string, ...any)) (there map[uint64]bool, lost []Range) {
 	there = map[uint64]bool{}
-	at := f.Acked
-	for _, it := range f.Items {
+	at := r.Acked
+	for _, it := range r.Items {
 		if it.Seq-max(it.Lost, 1) != at {
 			fail("order: after %d came %d (lost %d)", at, it.Seq, it.Lost)
 		}

@@ -32,7 +32,10 @@ var scenarios = map[string]scenario{
 	"rolling": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Millisecond}, writers: 8, records: 60, acks: true},
 	"bounded": {outbox: store.OutboxConfig{MaxBytes: 1 << 20, SegmentBytes: 128 << 10, SampleInterval: 2 * time.Millisecond, SampleBytes: 32 << 10}, bounded: true,
 		writers: 2, records: 3000, sampled: true},
-	"endless": {outbox: store.OutboxConfig{MaxBytes: 64 << 20, SegmentBytes: 256 << 10, Linger: time.Millisecond}, writers: 8, acks: true},
+	"shared": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Millisecond, SampleInterval: 5 * time.Millisecond,
+		Readers: []string{"quick", "slow"}}, writers: 4, records: 60, acks: true},
+	"endless": {outbox: store.OutboxConfig{MaxBytes: 64 << 20, SegmentBytes: 256 << 10, Linger: time.Millisecond, Readers: []string{"quick", "slow"}},
+		writers: 8, acks: true},
 }
 
 // workload uses the store in dir as the scenario says and writes its ledger, a line
@@ -123,13 +126,25 @@ func (w *writer) write(ctx context.Context, r *rand.Rand) {
 			w.note("ok %d %d", n, seq)
 		}
 		if w.s.acks && r.IntN(10) == 0 {
-			last := w.box.Committed()
-			if back := uint64(r.IntN(20)); last > back {
-				w.note("cursor %d", last-back)
-				// A failing disk may refuse it.
-				_ = w.box.Ack(ctx, last-back)
-			}
+			w.ack(ctx, r)
 		}
+	}
+}
+
+// ack moves the cursor of a reader. Where there are several, they go at paces of
+// their own.
+func (w *writer) ack(ctx context.Context, r *rand.Rand) {
+	names, i := w.s.outbox.Readers, 0
+	name := ""
+	if len(names) > 0 {
+		i = r.IntN(len(names))
+		name = names[i]
+	}
+	last := w.box.Committed()
+	if back := uint64(r.IntN(20 + 60*i)); last > back {
+		w.note("cursor %d %s", last-back, name)
+		// A failing disk may refuse it.
+		_ = w.box.Reader(name).Ack(ctx, last-back)
 	}
 }
 
@@ -204,26 +219,14 @@ func examine(dir string, s scenario, n uint64) *Found {
 		<-done
 		_ = st.Close()
 	}()
-	f.Epoch, f.ID, f.Acked = st.Epoch(), box.ID(), box.Acked()
+	f.Epoch, f.ID = st.Epoch(), box.ID()
 	if f.Entries, err = entries(table); err != nil {
 		f.Why = "entries: " + err.Error()
 		return f
 	}
 	// No more than what was there before: what is written below is no finding.
-	read := func(after, to uint64) (items []Item, err error) {
-		for after < to && err == nil {
-			err = box.Read(ctx, after, 256, func(epoch, seq uint64, b []byte, lost uint64) {
-				it := Item{Epoch: epoch, Seq: seq, Lost: lost}
-				if lost == 0 {
-					n, ok := Number(b)
-					it.N, it.Foreign = n, !ok
-				}
-				items, after = append(items, it), seq
-			})
-		}
-		return items, err
-	}
-	if f.Items, err = read(f.Acked, box.Status().Appended); err != nil {
+	last := box.Status().Appended
+	if err := f.read(ctx, box, s.outbox.Readers, last); err != nil {
 		f.Why = "read: " + err.Error()
 		return f
 	}
@@ -232,7 +235,7 @@ func examine(dir string, s scenario, n uint64) *Found {
 		f.Why = "append: " + err.Error()
 		return f
 	}
-	again, err := read(seq-1, seq)
+	again, err := read(ctx, box.Reader(first(s.outbox.Readers)), seq-1, seq)
 	switch {
 	case err != nil:
 		f.Why = "read of what was appended: " + err.Error()
@@ -245,4 +248,45 @@ func examine(dir string, s scenario, n uint64) *Found {
 		}
 	}
 	return f
+}
+
+// read has every reader of an outbox read what is there for it up to a record.
+func (f *Found) read(ctx context.Context, box *store.Outbox, names []string, last uint64) (err error) {
+	f.Reader = first(names)
+	r := box.Reader(f.Reader)
+	f.Acked = r.Acked()
+	f.Items, err = read(ctx, r, f.Acked, last)
+	for i := 1; i < len(names) && err == nil; i++ {
+		r := box.Reader(names[i])
+		other := Reading{Acked: r.Acked()}
+		other.Items, err = read(ctx, r, other.Acked, last)
+		if f.Others == nil {
+			f.Others = map[string]Reading{}
+		}
+		f.Others[names[i]] = other
+	}
+	return err
+}
+
+// first returns the name of an outbox's first reader.
+func first(readers []string) string {
+	if len(readers) == 0 {
+		return ""
+	}
+	return readers[0]
+}
+
+// read reads what follows after, up to a record.
+func read(ctx context.Context, r *store.Reader, after, to uint64) (items []Item, err error) {
+	for after < to && err == nil {
+		err = r.Read(ctx, after, 256, func(epoch, seq uint64, b []byte, lost uint64) {
+			it := Item{Epoch: epoch, Seq: seq, Lost: lost}
+			if lost == 0 {
+				n, ok := Number(b)
+				it.N, it.Foreign = n, !ok
+			}
+			items, after = append(items, it), seq
+		})
+	}
+	return items, err
 }
