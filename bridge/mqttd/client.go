@@ -166,7 +166,9 @@ func (c *client) carryOut(l *link, f packet.Frame, p any) error {
 	s, now := c.session, time.Now()
 	switch p := p.(type) {
 	case *packet.Publish:
-		return s.published(p, now)
+		ack, err := s.published(p, now)
+		c.acknowledge(ack)
+		return err
 	case *packet.Subscribe:
 		if f.Type() == packet.TypeSubscribe {
 			return s.subscribe(p)
@@ -230,10 +232,19 @@ func (c *client) onDisk(l *link, f func()) bool {
 
 // on returns what calls f with the lock held if the connection is still there.
 func (c *client) on(l *link, f func()) func() {
+	return c.alive(func() {
+		if c.link == l {
+			f()
+		}
+	})
+}
+
+// alive returns what calls f with the lock held unless the session has been closed.
+func (c *client) alive(f func()) func() {
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.link == l && !c.closed {
+		if !c.closed {
 			f()
 			c.wake()
 		}
@@ -384,38 +395,42 @@ func (c *client) dropped(m *wamp.Event, err error) {
 	c.srv.rare.Warn("mqtt message dropped", "client", c.session.id, "topic", string(m.Details.Topic), "error", err, "hint", hint)
 }
 
-// acknowledge sends an acknowledgement once what the message has caused is kept.
+// acknowledge sends an acknowledgement once what the message has caused is kept, if the
+// connection is still the same.
 func (c *client) acknowledge(p pending) {
-	if p.publish == 0 || c.link == nil {
+	if p.publish == 0 {
 		return
 	}
-	if l := c.link; c.session.settles {
-		c.session.owed++
-		c.srv.settler.then(func() {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.session.owed--
-			if c.closed {
-				return
-			}
-			// Not before: what is noted as received is not taken a second time.
-			c.session.receipt(p.publish, p.id)
-			if c.link == l {
-				c.stored(p)
-				c.wake()
-			}
-		})
+	s, l := c.session, c.link
+	s.owed++
+	if !s.settles {
+		c.stored(l, p)
 		return
 	}
-	c.stored(p)
+	c.srv.settler.then(c.alive(func() {
+		// Not before: what is noted as received is not taken a second time.
+		s.receipt(p.publish, p.id)
+		c.stored(l, p)
+	}))
 }
 
-// stored sends an acknowledgement once the journal is on disk.
-func (c *client) stored(p pending) {
+// stored sends an acknowledgement on l once the journal is on disk.
+func (c *client) stored(l *link, p pending) {
 	s := c.session
-	ack := func() { s.out = packet.AppendAck(s.out, s.version, p.publish, p.id, packet.Success) }
-	w := waiter{done: c.on(c.link, ack), failed: c.on(c.link, func() { c.unstored(p) })}
-	if !c.srv.journal.then(w, p.mark) {
+	ack := func() {
+		s.owed--
+		s.safe(p.publish, p.id)
+		if l != nil && c.link == l {
+			s.out = packet.AppendAck(s.out, s.version, p.publish, p.id, packet.Success)
+		}
+	}
+	failed := func() {
+		s.owed--
+		if l != nil && c.link == l {
+			c.unstored(p)
+		}
+	}
+	if !c.srv.journal.then(waiter{done: c.alive(ack), failed: c.alive(failed)}, p.mark) {
 		ack()
 	}
 }

@@ -20,7 +20,7 @@ type session struct {
 	shares  *shares
 	journal *journal
 	settles bool // acknowledgements wait for more than the journal
-	owed    int  // acknowledgements that wait
+	owed    int  // acknowledgements that wait until something is kept
 	booked  int  // bytes of memory taken for what waits
 
 	id      string      // the client's identifier
@@ -42,7 +42,8 @@ type session struct {
 	filters map[string]*filter
 	topics  map[wamp.ID]*topic
 	exactly unreleased
-	aliases []string // of the client's topics, from 1 on
+	unsafe  map[uint16]arrival // of those, what is not kept yet, by packet identifier
+	aliases []string           // of the client's topics, from 1 on
 
 	outgoing
 	past    [2]uint64 // bytes of former connections, received and sent
@@ -59,6 +60,12 @@ type request struct {
 	entry   int     // index into group.codes
 	filter  *filter // of a SUBSCRIBE
 	pattern bridge.Pattern
+}
+
+// arrival is a PUBLISH at QoS 2 that has come and is not where it is kept yet.
+type arrival struct {
+	mark   uint64 // of the journal, when it came
+	routed bool
 }
 
 // unreleased holds the identifiers of PUBLISH at QoS 2 that have no PUBREL yet.
@@ -110,7 +117,7 @@ const maxAliases = 32
 func newSession(cfg *Config, id string, version byte, m *budget.Budget, shares *shares, j *journal, settles bool) *session {
 	return &session{
 		cfg: cfg, memory: m, shares: shares, journal: j, settles: settles, id: id, version: version, online: true,
-		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{},
+		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{}, unsafe: map[uint16]arrival{},
 		outgoing: outgoing{window: cfg.InFlight, unacked: map[uint16]*delivery{}},
 	}
 }
@@ -200,23 +207,39 @@ func (s *session) resolve(p *packet.Publish) error {
 	return nil
 }
 
-// published turns a PUBLISH of the client into a request to the router.
-func (s *session) published(p *packet.Publish, now time.Time) error {
+// published turns a PUBLISH of the client into a request to the router, unless it has
+// come before: then it returns the acknowledgement of what the first one said.
+func (s *session) published(p *packet.Publish, now time.Time) (ack pending, err error) {
 	if err := s.resolve(p); err != nil {
-		return err
+		return ack, err
 	}
 	if p.QoS == 2 && !s.exactly.add(p.ID) {
-		s.out = packet.AppendAck(s.out, s.version, packet.TypePubrec, p.ID, packet.Success)
-		return nil
+		return s.repeated(p.ID), nil
 	}
 	r := request{id: p.ID, mark: s.journal.mark(), publish: [3]byte{0, packet.TypePuback, packet.TypePubrec}[p.QoS]}
+	if p.QoS == 2 {
+		s.unsafe[p.ID] = arrival{mark: r.mark}
+	}
 	m := publication(p, now)
 	if response, ok := p.Properties.Text(packet.ResponseTopic); ok && !strings.HasPrefix(p.Topic, "$") && !p.Retain {
 		s.call(r, m, p, response)
-		return nil
+		return ack, nil
 	}
 	s.route(r, m)
-	return nil
+	return ack, nil
+}
+
+// repeated answers a PUBLISH at QoS 2 that has come before, as late as the first one:
+// its sender forgets the message when it has the answer.
+func (s *session) repeated(id uint16) (ack pending) {
+	first, waits := s.unsafe[id]
+	switch {
+	case !waits:
+		s.out = packet.AppendAck(s.out, s.version, packet.TypePubrec, id, packet.Success)
+	case first.routed:
+		return pending{packet.TypePubrec, id, first.mark}
+	}
+	return ack // the router's answer to the first one is that to both
 }
 
 // route hands a publication to the router.
@@ -238,6 +261,7 @@ func (s *session) released(id uint16) {
 	if s.resumed {
 		code = packet.Success
 	}
+	delete(s.unsafe, id)
 	if s.exactly.remove(id) {
 		code = packet.Success
 		if s.kept {
@@ -265,6 +289,7 @@ func (s *session) answered(id, subscription wamp.ID, err *wamp.ErrorReply) (ack 
 		}
 		s.refused++
 		code := reasonOf(err.URI)
+		s.safe(r.publish, r.id)
 		if r.publish == packet.TypePubrec && s.version == packet.V5 {
 			s.exactly.remove(r.id) // the handshake ends with the refusal (4.3.3)
 		}
@@ -286,21 +311,34 @@ type pending struct {
 
 // taken books a publication that the router has routed.
 func (s *session) taken(r request) pending {
+	if first, ok := s.unsafe[r.id]; ok && r.publish == packet.TypePubrec {
+		first.routed = true
+		s.unsafe[r.id] = first
+	}
 	if !s.settles {
 		s.receipt(r.publish, r.id)
 	}
 	return pending{r.publish, r.id, r.mark}
 }
 
-// receipt notes that a message at QoS 2 of a kept session has been taken.
+// receipt notes that a message at QoS 2 of a kept session has been taken, unless it has
+// been released meanwhile.
 func (s *session) receipt(publish byte, id uint16) {
-	if publish == packet.TypePubrec && s.kept {
+	if _, waits := s.unsafe[id]; waits && publish == packet.TypePubrec && s.kept {
 		s.journal.add(Change{Key: receivedKey(s.id, id), Value: []byte{1}})
+	}
+}
+
+// safe notes that a message is where it is kept, or that it never will be.
+func (s *session) safe(publish byte, id uint16) {
+	if publish == packet.TypePubrec {
+		delete(s.unsafe, id)
 	}
 }
 
 // forgetReceived lets a packet identifier of QoS 2 be used anew.
 func (s *session) forgetReceived(id uint16) {
+	delete(s.unsafe, id)
 	if s.exactly.remove(id) && s.kept {
 		s.journal.add(Change{Key: receivedKey(s.id, id)})
 	}
