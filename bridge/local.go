@@ -105,7 +105,11 @@ func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *w
 		}
 	}
 	topic, _ := TopicFromURI(uri)
-	payload, err := AppendMQTT(nil, ev.Payload)
+	payload, fresh, err := PlainMessage(ev.Payload, l.rules.origin.cfg.Now())
+	if !fresh {
+		l.rules.stats.stale.Add(1)
+		return
+	}
 	if err != nil {
 		payload = nil // the readings say that there was nothing to read
 	}

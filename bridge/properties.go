@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"time"
 
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -96,6 +97,17 @@ func CutProperties(payload wamp.Payload) (wamp.Payload, *Properties) {
 		return payload, nil
 	}
 	return wamp.RawPayload(wamp.JSON, args, rest), props
+}
+
+// PlainMessage returns the payload of the message that an event is, for those who know
+// no properties. It reports false for an event that has expired.
+func PlainMessage(payload wamp.Payload, now time.Time) (message []byte, fresh bool, err error) {
+	payload, props := CutProperties(payload)
+	if props != nil && props.Expires != 0 && now.UnixMicro() >= props.Expires {
+		return nil, false, nil
+	}
+	message, err = AppendMQTT(nil, payload)
+	return message, true, err
 }
 
 // mayHaveProperties tells most payloads without properties cheaply.

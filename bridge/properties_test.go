@@ -2,6 +2,7 @@ package bridge_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -41,5 +42,28 @@ func TestOtherKeywordsStay(t *testing.T) {
 	odd := wamp.Values(wamp.List{1}, wamp.Dict{"mqtt": "not a dictionary"})
 	if rest, props := bridge.CutProperties(odd); props != nil || rest.Format() != odd.Format() {
 		t.Error("what is no dictionary was taken")
+	}
+}
+
+func TestPlainMessage(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMicro(1000)
+	for _, c := range []struct {
+		name  string
+		props bridge.Properties
+		fresh bool
+	}{
+		{"no properties", bridge.Properties{}, true},
+		{"properties", bridge.Properties{ContentType: "application/json", Expires: 1001}, true},
+		{"expired", bridge.Properties{Expires: 1000}, false},
+	} {
+		p, err := bridge.WithProperties(bridge.PayloadFromMQTT([]byte(`{"t": 21.5}`)), &c.props)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, fresh, err := bridge.PlainMessage(p, now)
+		if err != nil || fresh != c.fresh || fresh && string(b) != `{"t": 21.5}` {
+			t.Errorf("%s: %s, %t, %v", c.name, b, fresh, err)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"gantry/wamp"
 )
@@ -132,8 +133,8 @@ func (r *Realm) event(p Pattern, ev *wamp.Event) {
 		return
 	}
 	topic, _ := TopicFromURI(uri)
-	payload, err := AppendMQTT(nil, ev.Payload)
-	if err != nil {
+	payload, fresh, err := PlainMessage(ev.Payload, time.Now())
+	if !fresh || err != nil {
 		return
 	}
 	r.guest.Receive(Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained})

@@ -70,7 +70,7 @@ type RulesStats struct {
 	Malformed uint64 // messages that are not the JSON that the rule needs, or lack what names are made of
 	Bad       uint64 // readings of quality bad
 	Ignored   uint64 // retained messages not wanted
-	Stale     uint64 // messages, or their items, older than max_age
+	Stale     uint64 // messages, or their items, older than max_age, and expired messages
 	Unclaimed uint64 // answers that no call waited for
 	Dropped   uint64 // readings of topics beyond the limit, or not taken by the session
 	Calls     CallStats

@@ -186,7 +186,11 @@ func (c *Client) leaving(r *passage, known kept, uri wamp.URI, ev *wamp.Event, q
 		c.refuse("an event does not pass, as its topic is the name of a procedure", topic)
 		return
 	}
-	payload, err := bridge.AppendMQTT(nil, ev.Payload)
+	payload, fresh, err := bridge.PlainMessage(ev.Payload, time.Now())
+	if !fresh {
+		c.refuse("an event does not pass, as it has expired", topic)
+		return
+	}
 	if err != nil {
 		c.refuse("an event does not pass, as no message can carry it", topic)
 		return

@@ -127,7 +127,12 @@ func TestPassOut(t *testing.T) {
 	w.publish("house.other", wamp.PublishOptions{}, "x")
 	w.publish("house.out.bin", wamp.PublishOptions{}, []byte{0xff})
 	w.publish("house.out.kept", wamp.PublishOptions{Retain: true}, int64(2))
-	sub.Expect("out/Living Room 0 2 x", "out/bin 0 2 \xff", "out/kept 0 2 2")
+	// As of a client of MQTT 5, with properties.
+	five := wamp.Values(wamp.List{"y"}, wamp.Dict{"mqtt": wamp.Dict{"content_type": "text/plain"}})
+	if err := w.sess.Publish(t.Context(), "house.out.five", wamp.PublishOptions{Acknowledge: true}, five); err != nil {
+		t.Fatal(err)
+	}
+	sub.Expect("out/Living Room 0 2 x", "out/bin 0 2 \xff", "out/kept 0 2 2", "out/five 0 2 y")
 	mosquitto.Subscribe(t, b.Addr, "-t", "out/#", "-q", "1").Expect("out/kept 1 1 2")
 
 	// A broker that has forgotten everything gets the last values again.
