@@ -10,6 +10,7 @@ import (
 
 	"github.com/tidwall/gjson"
 
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -162,12 +163,13 @@ func (v verdict) write(kwargs wamp.Dict) {
 	if v.us != 0 {
 		// Whether the sender's clock is right is not known here.
 		kwargs["ts"], kwargs["clk"] = v.us, "guess"
+		delete(kwargs, "up")
 	}
 }
 
 // judge decides on time and quality: what is known to be bad, then its age, then
-// what raises doubts.
-func (m *mapping) judge(in *input, item gjson.Result, now func() time.Time) (v verdict) {
+// what raises doubts. While the clock is not set nothing is too old.
+func (m *mapping) judge(in *input, item gjson.Result, clock *wallclock.Clock) (v verdict) {
 	v.q = "good"
 	doubt := ""
 	switch {
@@ -176,7 +178,7 @@ func (m *mapping) judge(in *input, item gjson.Result, now func() time.Time) (v v
 		switch {
 		case !ok:
 			doubt = "no_time"
-		case m.maxAge > 0 && now().UnixMicro()-us > m.maxAge.Microseconds():
+		case m.maxAge > 0 && clock.Synced() && clock.Now().UnixMicro()-us > m.maxAge.Microseconds():
 			v.us, v.q, v.why = us, "stale", "old"
 		default:
 			v.us = us

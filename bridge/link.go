@@ -18,7 +18,7 @@ const (
 // LinkState is the state of a bridge's connection to the other world.
 type LinkState struct {
 	State  string    // Online, Degraded or Offline
-	Since  time.Time // when the state began; a change of reason alone does not move it
+	Since  time.Time // when the state began, by the clock of the process; a change of reason alone does not move it
 	Reason string    // why it is not online
 }
 
@@ -78,7 +78,7 @@ func (l *Link) Announce(ctx context.Context, sess wamp.Session, origin *Origin, 
 			if !ok { // the topics of readings have used the numbers up
 				kwargs = wamp.Dict{}
 			}
-			kwargs["since"] = now.Since.UnixMicro()
+			kwargs["since"] = origin.since(now.Since)
 			if now.Reason != "" {
 				kwargs["reason"] = now.Reason
 			}

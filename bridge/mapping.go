@@ -58,7 +58,7 @@ type constant struct {
 }
 
 // envelope are the keyword arguments that a reading has by itself.
-var envelope = []string{"ts", "q", "why", "unit", "seq", "ep", "clk", "replay"}
+var envelope = []string{"ts", "q", "why", "unit", "seq", "ep", "clk", "up", "replay"}
 
 func newMap(c *MapConfig, key string) (*mapping, error) {
 	m := &mapping{at: key, fresh: c.IgnoreRetained, qos: 1, maxAge: c.MaxAge}
@@ -292,7 +292,7 @@ func (r *Rules) item(rule *mapping, m *Message, in *input, item gjson.Result, va
 		}
 		vars = filled
 	}
-	verdict := rule.judge(in, item, r.origin.cfg.Now)
+	verdict := rule.judge(in, item, r.origin.cfg.Clock)
 	if verdict.q == "stale" {
 		r.stats.stale.Add(1)
 	}

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -13,10 +14,11 @@ type OriginConfig struct {
 	Gateway string
 	// Epoch must be higher at each start of the gateway, 1..2^53.
 	Epoch uint64
-	// Now is the clock; nil = time.Now.
+	// Clock is the time of day of events; nil = that of Now, which nobody trusts.
+	Clock *wallclock.Clock
+	// Now is the clock by which rules decide how long ago something was; nil =
+	// time.Now.
 	Now func() time.Time
-	// Synced reports whether the clock can be trusted; nil = it cannot.
-	Synced func() bool
 	// MaxStreams bounds the topics that readings are published on, as names come
 	// out of MQTT topics that anybody may publish to. Default 4096.
 	MaxStreams int
@@ -44,8 +46,8 @@ func NewOrigin(cfg OriginConfig) (*Origin, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	if cfg.Synced == nil {
-		cfg.Synced = func() bool { return false }
+	if cfg.Clock == nil {
+		cfg.Clock = wallclock.New(wallclock.Config{System: cfg.Now, Synced: func() bool { return false }})
 	}
 	if cfg.MaxStreams <= 0 {
 		cfg.MaxStreams = 4096
@@ -62,7 +64,8 @@ func (o *Origin) URI(class, device, name string) wamp.URI {
 }
 
 // Stamp returns the keyword arguments that every event on topic has: ts, clk, ep
-// and seq. ok is false when there are too many topics already.
+// and seq, and up where ts is a guess. ok is false when there are too many topics
+// already.
 func (o *Origin) Stamp(topic wamp.URI) (kwargs wamp.Dict, ok bool) {
 	o.mu.Lock()
 	seq, known := o.streams[topic]
@@ -73,12 +76,16 @@ func (o *Origin) Stamp(topic wamp.URI) (kwargs wamp.Dict, ok bool) {
 	seq++
 	o.streams[topic] = seq
 	o.mu.Unlock()
-	clk := "guess"
-	if o.cfg.Synced() {
-		clk = "sync"
+	at := o.cfg.Clock.Stamp(time.Time{})
+	kwargs = wamp.Dict{"ts": at.TS, "clk": "sync", "ep": o.epoch, "seq": seq}
+	if at.Up != 0 {
+		kwargs["clk"], kwargs["up"] = "guess", at.Up
 	}
-	return wamp.Dict{"ts": o.cfg.Now().UnixMicro(), "clk": clk, "ep": o.epoch, "seq": seq}, true
+	return kwargs, true
 }
+
+// since returns the time of day of a time of this process, in microseconds UTC.
+func (o *Origin) since(t time.Time) int64 { return o.cfg.Clock.Stamp(t).TS }
 
 // allowedName says in messages what ValidName accepts.
 const allowedName = "1 to 64 of a-z 0-9 _"

@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gantry/bridge"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -21,8 +22,9 @@ func origin(t testing.TB, max int) *bridge.Origin {
 	t.Helper()
 	o, err := bridge.NewOrigin(bridge.OriginConfig{
 		Gateway: "gw", Epoch: 7, MaxStreams: max,
-		Now:    func() time.Time { return time.UnixMicro(1_700_000_000_000_000) },
-		Synced: func() bool { return true },
+		Clock: wallclock.New(wallclock.Config{
+			System: func() time.Time { return time.UnixMicro(1_700_000_000_000_000) }, Synced: func() bool { return true },
+		}),
 	})
 	if err != nil {
 		t.Fatal(err)

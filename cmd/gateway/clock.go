@@ -1,29 +1,75 @@
 package main
 
 import (
-	"sync"
+	"context"
+	"strconv"
 	"time"
-
-	"gantry/internal/clocksync"
 )
 
-// clock tells whether the time of day can be trusted: boards without a battery
-// start in 1970 or where they were switched off.
-type clock struct {
-	mu     sync.Mutex // guards what follows
-	synced bool
-	asked  time.Time // when synced was found out; zero = never
+// clockSetting is the setting of the store that holds what survives of the clock.
+const clockSetting = "clock"
+
+const (
+	// clockLook is how often the clock is looked at when nobody else does: whether it
+	// has been set.
+	clockLook = 5 * time.Second
+	// clockPeriod is how often it is written how late it is, for a next start without
+	// a clock.
+	clockPeriod = time.Hour
+)
+
+// buildTime returns when the program was made; zero when the build does not tell.
+func buildTime() time.Time {
+	seconds, err := strconv.ParseInt(built, 10, 64)
+	if err != nil || seconds <= 0 {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0)
 }
 
-// clockAge is how long an answer about the clock is used.
-const clockAge = 5 * time.Second
-
-// Synced reports whether something keeps the clock right.
-func (c *clock) Synced() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if now := time.Now(); c.asked.IsZero() || now.Sub(c.asked) > clockAge {
-		c.synced, c.asked = clocksync.Synced(), now
+// startClock goes on where the clock of the run before ended. It comes before all who
+// stamp. Without its setting it works, but for the guesses of earlier runs.
+func (r *run) startClock() {
+	b, err := r.store.Get(clockSetting)
+	if err != nil {
+		r.log.Warn("clock of the run before not read", "error", err)
 	}
-	return c.synced
+	if err := r.clock.Resume(b, r.store.Epoch()); err != nil {
+		r.log.Warn("clock of the run before not used", "error", err)
+	}
+	r.saveClock()
+	if !r.clock.Synced() {
+		r.log.Warn("the clock is not set", "now", r.clock.Now().UTC(), "hint", "readings are marked clk = guess until a time server sets the machine's clock")
+	}
+	r.core.run("clock", r.keepClock)
+}
+
+func (r *run) saveClock() {
+	b, err := r.clock.Saved()
+	if err == nil {
+		err = r.store.Put(clockSetting, b)
+	}
+	if err != nil {
+		r.log.Warn("clock not saved", "error", err, "hint", "look at the store and its disk")
+	}
+}
+
+// keepClock notices when the clock is set, and saves it then and now and again.
+func (r *run) keepClock(ctx context.Context) error {
+	look, save := time.NewTicker(clockLook), time.NewTicker(clockPeriod)
+	defer look.Stop()
+	defer save.Stop()
+	for {
+		select {
+		case <-look.C:
+			r.clock.Synced()
+			continue
+		case <-r.clock.Changed():
+			r.log.Info("the clock is set", "now", r.clock.Now().UTC())
+		case <-save.C:
+		case <-ctx.Done():
+			return nil
+		}
+		r.saveClock()
+	}
 }

@@ -3,12 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"fmt"
-	"os"
 	"strings"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"gantry/bridge/later"
 	"gantry/store"
@@ -43,14 +38,10 @@ func (r *run) startLater(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	boot, err := bootID()
-	if err != nil {
-		return err
-	}
 	l, err := later.New(later.Config{Gateway: r.cfg.Gateway.Name}, later.Deps{
 		Session: s, Table: mapTable{r.jobs}, Allow: r.mayCall,
 		Clock: func() later.Moment {
-			return later.Moment{Wall: time.Now(), Synced: r.clock.Synced(), Boot: boot, Up: uptime()}
+			return later.Moment{Wall: r.clock.Now(), Synced: r.clock.Synced(), Boot: r.clock.Boot(), Up: r.clock.Up()}
 		},
 		NewID: func() string { return strings.ToLower(rand.Text()) },
 	}, r.log.With("room", "later"))
@@ -73,24 +64,6 @@ func (g *Gateway) mayCall(_ context.Context, authid, authrole string, procedure 
 		return true, nil
 	}
 	return g.allow(router.Identity{AuthID: authid, AuthRole: authrole}, router.ActionCall, procedure, wamp.MatchExact)
-}
-
-// bootID names this start of the machine (random(4)).
-func bootID() (string, error) {
-	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return "", fmt.Errorf("identity of this start of the machine: %w", err)
-	}
-	return strings.TrimSpace(string(b)), nil
-}
-
-// uptime is the time since the start of the machine, its sleep included
-// (clock_gettime(2), CLOCK_BOOTTIME).
-func uptime() time.Duration {
-	var t unix.Timespec
-	// It has no way to fail on a kernel that Go runs on.
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &t)
-	return time.Duration(t.Nano())
 }
 
 // laterMetrics writes what became of queued commands.

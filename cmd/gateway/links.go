@@ -247,6 +247,7 @@ func (r *run) flush(ctx context.Context) error {
 	if r.last != nil {
 		r.last.save(ctx)
 	}
+	r.saveClock()
 	return errors.Join(errs...)
 }
 

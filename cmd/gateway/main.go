@@ -14,6 +14,9 @@ import (
 // version is stamped by the build (-X main.version=...).
 var version = "dev"
 
+// built is when the sources were changed last, in seconds since 1970, stamped alike.
+var built = ""
+
 func main() {
 	launch.Main(os.Args)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

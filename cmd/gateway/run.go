@@ -21,6 +21,7 @@ import (
 	"gantry/drivers/hub"
 	"gantry/internal/budget"
 	"gantry/internal/config"
+	"gantry/internal/wallclock"
 	"gantry/store"
 	"gantry/systemd"
 	"gantry/wamp"
@@ -48,6 +49,8 @@ type Options struct {
 	Notify *systemd.Notifier
 	// Log receives the log; nil discards.
 	Log *slog.Logger
+
+	clock wallclock.Config // tests move it; zero = the machine's
 }
 
 // Gateway is the composition root: one whole gateway as a value. NewGateway
@@ -57,7 +60,7 @@ type Gateway struct {
 	state   string
 	notify  *systemd.Notifier
 	log     *slog.Logger
-	clock   clock
+	clock   *wallclock.Clock
 	started time.Time
 
 	router  *router.Router
@@ -104,6 +107,8 @@ func NewGateway(o Options) (*Gateway, error) {
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
+	o.clock.Floor = buildTime()
+	g.clock = wallclock.New(o.clock)
 	if g.notify == nil {
 		g.notify = &systemd.Notifier{}
 	}
@@ -302,6 +307,7 @@ func (r *run) start(ctx context.Context) error {
 	if r.lastTable, err = r.store.Table("last", store.TableConfig{}); err != nil {
 		return err
 	}
+	r.startClock()
 	r.keep.run("store", r.store.Run)
 	r.core.run("router", r.router.Run)
 	if err := r.startLastValues(ctx); err != nil {
@@ -311,7 +317,7 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 	origin, err := bridge.NewOrigin(bridge.OriginConfig{
-		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Now: time.Now, Synced: r.clock.Synced,
+		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Clock: r.clock,
 	})
 	if err != nil {
 		return err
@@ -363,7 +369,7 @@ func (r *run) startHub(ctx context.Context) error {
 	}
 	h, err := hub.New(hub.Config{Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch()}, r.devices, s,
 		hub.Deps{
-			Decode: serialize.Values, Synced: r.clock.Synced,
+			Decode: serialize.Values, Clock: r.clock,
 			Sources: r.sources, Decisions: r.cfg.Decisions(), Ignored: r.cfg.Ignored,
 		}, r.log.With("room", "hub"))
 	if err != nil {

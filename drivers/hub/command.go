@@ -144,7 +144,7 @@ func (d *device) fresh(l *life, p *point, readings []drivers.Reading) (wamp.Payl
 // result returns the payload that answers get and set. seq is that of the event
 // with the same content, 0 for none.
 func (d *device) result(p *point, s filter.Sample, seq int64, cached bool) wamp.Payload {
-	kwargs := p.envelope(&s, d.hub.clk(), 7)
+	kwargs := p.envelope(&s, d.hub, 7)
 	if seq != 0 {
 		kwargs["seq"] = seq
 		kwargs["ep"] = d.hub.epoch
@@ -264,7 +264,7 @@ func (d *device) answer(err error, point string) error {
 		uri = wamp.ErrURIOffline
 		d.mu.Lock()
 		details["state"] = d.link.state.String()
-		details["since"] = d.link.since
+		details["since"] = d.hub.clock.Stamp(d.link.since).TS
 		if d.link.reason != "" {
 			details["reason"] = d.link.reason
 		}

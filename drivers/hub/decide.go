@@ -21,7 +21,7 @@ func (f *finds) dict(key string) wamp.Dict {
 	if c == nil {
 		return d
 	}
-	d["present"], d["name"], d["source"], d["since"] = !c.gone, c.Name, c.source.Name, c.since.UnixMicro()
+	d["present"], d["name"], d["source"], d["since"] = !c.gone, c.Name, c.source.Name, f.hub.clock.Stamp(c.since).TS
 	for k, v := range map[string]string{"model": c.Model, "description": c.Description, "why": c.why} {
 		if v != "" {
 			d[k] = clip(v, 400)

@@ -92,7 +92,7 @@ func (d *device) sayFarewell(ctx context.Context) {
 	defer cancel()
 	d.mu.Lock()
 	reason, keep := d.farewell, d.keep
-	d.link = linkState{state: Offline, reason: reason, since: d.hub.now().UnixMicro()}
+	d.link = linkState{state: Offline, reason: reason, since: d.hub.now()}
 	d.mu.Unlock()
 	d.age(ctx, reason, keep)
 	d.publishLink(ctx, keep != nil && !keep(""))

@@ -14,6 +14,7 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/hub"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 )
@@ -280,7 +281,7 @@ func device(name string, drv drivers.Driver, cfg hub.DeviceConfig) hub.Device {
 }
 
 func deps() hub.Deps {
-	return hub.Deps{Decode: serialize.Values, Random: func() float64 { return 0 }, Synced: func() bool { return true }}
+	return hub.Deps{Decode: serialize.Values, Random: func() float64 { return 0 }, Clock: wallclock.New(wallclock.Config{Synced: func() bool { return true }})}
 }
 
 // run runs a hub with the devices in a bubble, calls f and stops it.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -57,11 +58,8 @@ type Deps struct {
 	// Decode returns the values of any payload, raw or not (serialize.Values).
 	// Required.
 	Decode func(wamp.Payload) (wamp.List, wamp.Dict, error)
-	// Now is the clock; nil = time.Now. Its times should carry a monotonic
-	// reading, or a step of the clock ages values.
-	Now func() time.Time
-	// Synced reports whether the clock can be trusted. nil = it cannot.
-	Synced func() bool
+	// Clock is the time of day of events; nil = the machine's, which nobody trusts.
+	Clock *wallclock.Clock
 	// Random returns numbers in [0, 1) and is safe for concurrent use;
 	// nil = math/rand/v2.
 	Random func() float64
@@ -101,8 +99,8 @@ type Hub struct {
 	epoch  any // cfg.Epoch as it goes on the wire, boxed once
 	sess   wamp.Session
 	decode func(wamp.Payload) (wamp.List, wamp.Dict, error)
-	now    func() time.Time
-	synced func() bool
+	clock  *wallclock.Clock
+	now    func() time.Time // of this process, with a monotonic reading
 	random func() float64
 	log    *slog.Logger
 	audit  *slog.Logger
@@ -145,15 +143,12 @@ func New(cfg Config, devices []Device, sess wamp.Session, deps Deps, log *slog.L
 		log = slog.New(slog.DiscardHandler)
 	}
 	h := &Hub{
-		cfg: cfg, epoch: int64(cfg.Epoch), sess: sess, decode: deps.Decode, now: deps.Now, synced: deps.Synced,
+		cfg: cfg, epoch: int64(cfg.Epoch), sess: sess, decode: deps.Decode, clock: deps.Clock, now: time.Now,
 		random: deps.Random, log: log, audit: deps.Audit,
 		admin: make(chan struct{}, 1), changes: make(chan *change), demand: make(bell, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
 	}
-	if h.now == nil {
-		h.now = time.Now
-	}
-	if h.synced == nil {
-		h.synced = func() bool { return false }
+	if h.clock == nil {
+		h.clock = wallclock.New(wallclock.Config{Synced: func() bool { return false }})
 	}
 	if h.random == nil {
 		h.random = rand.Float64
@@ -179,11 +174,21 @@ var (
 	clkGuess any = "guess"
 )
 
-func (h *Hub) clk() any {
-	if h.synced() {
-		return clkSync
+// date puts an instant into the keyword arguments of an event: ts and clk, and up
+// where ts is a guess. One of before the clock was set is put right.
+func (h *Hub) date(d wamp.Dict, at wallclock.Stamp) {
+	if at.Up != 0 {
+		if ts, ok := h.clock.Right(h.cfg.Epoch, at.Up); ok {
+			at = wallclock.Stamp{TS: ts}
+		}
 	}
-	return clkGuess
+	d["ts"], d["clk"] = at.TS, clkGuess
+	switch {
+	case at.Up != 0:
+		d["up"] = at.Up
+	case h.clock.Synced(): // a device's own time is as good as the gateway's
+		d["clk"] = clkSync
+	}
 }
 
 // CheckDevice reports what is wrong with a device, without adding it. The error

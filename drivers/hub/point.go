@@ -9,6 +9,7 @@ import (
 	"gantry/drivers/hub/internal/filter"
 	"gantry/drivers/hub/internal/guard"
 	"gantry/drivers/hub/internal/transform"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -182,9 +183,9 @@ var qualities = [...]any{
 
 // envelope returns the keyword arguments that events and results have in common.
 // size is a hint for the number of keys.
-func (p *point) envelope(s *filter.Sample, clk any, size int) wamp.Dict {
+func (p *point) envelope(s *filter.Sample, h *Hub, size int) wamp.Dict {
 	d := make(wamp.Dict, size)
-	d["ts"] = s.TS
+	h.date(d, s.At)
 	d["q"] = qualities[s.Quality]
 	if s.Why != "" {
 		d["why"] = s.Why
@@ -195,18 +196,21 @@ func (p *point) envelope(s *filter.Sample, clk any, size int) wamp.Dict {
 	if s.Least != nil {
 		d["min"], d["max"] = s.Least, s.Most
 	}
-	d["clk"] = clk
 	return d
 }
 
 // clean turns a driver's reading into a sample in the published unit and type.
 // What does not fit is Bad, never a made-up value.
-func (p *point) clean(r *drivers.Reading, now time.Time) filter.Sample {
-	at := r.Time
-	if at.IsZero() {
-		at = now
+func (p *point) clean(r *drivers.Reading, now time.Time, clock *wallclock.Clock) filter.Sample {
+	s := filter.Sample{Quality: r.Quality, Why: clip(r.Why, 64)}
+	switch at := r.Time; {
+	case at.IsZero():
+		s.At = clock.Stamp(now)
+	case at == at.Round(0): // without a monotonic reading: a time that the device tells
+		s.At.TS = at.UnixMicro()
+	default:
+		s.At = clock.Stamp(at)
 	}
-	s := filter.Sample{Quality: r.Quality, Why: clip(r.Why, 64), TS: at.UnixMicro()}
 	if s.Quality > drivers.Stale {
 		s.Quality, s.Why = drivers.Bad, "quality"
 	}

@@ -42,7 +42,7 @@ func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (fi
 		return filter.Sample{Quality: drivers.Bad, Why: "write_only"}, 0
 	}
 	now := d.hub.now()
-	s := p.clean(&r, now)
+	s := p.clean(&r, now, d.hub.clock)
 	if unusable(&s) {
 		d.trouble(ctx, "bad_reading")
 	}
@@ -82,7 +82,7 @@ func (d *device) deliver(ctx context.Context, r drivers.Reading, force bool) (fi
 // receiver that something is missing, a second use would tell a lie.
 func (d *device) publish(ctx context.Context, p *point, s filter.Sample, opts wamp.PublishOptions) int64 {
 	seq := int64(p.stream.Add(1))
-	kwargs := p.envelope(&s, d.hub.clk(), 7)
+	kwargs := p.envelope(&s, d.hub, 7)
 	kwargs["seq"] = seq
 	kwargs["ep"] = d.hub.epoch
 	err := d.hub.sess.Publish(ctx, p.topic, opts, wamp.Values(wamp.List{s.Value}, kwargs))

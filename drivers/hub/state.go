@@ -39,7 +39,7 @@ const troubleHold = 10 * time.Second
 type linkState struct {
 	state  State
 	reason string
-	since  int64 // of the state, not of the reason: microseconds UTC
+	since  time.Time // of the state, not of the reason; with a monotonic reading
 }
 
 // counters count what happened to one device since the hub was made.
@@ -107,7 +107,7 @@ func (d *device) status() Status {
 	d.mu.Unlock()
 	return Status{
 		Device: d.name, Label: d.cfg.Label, Driver: d.cfg.Driver, Model: d.desc.Model, Wire: d.wire, Found: d.found,
-		State: link.state, Reason: link.reason, Since: time.UnixMicro(link.since),
+		State: link.state, Reason: link.reason, Since: time.UnixMicro(d.hub.clock.Stamp(link.since).TS),
 		Points: len(d.points), Actions: len(d.desc.Actions),
 		Counters: d.count.read(),
 		Latency:  time.Duration(d.count.latency.Load()) * time.Microsecond,
@@ -126,8 +126,8 @@ func (d *device) change(ctx context.Context, by *life, state State, reason strin
 	}
 	old := d.link
 	d.link.state, d.link.reason = state, reason
-	if old.state != state || old.since == 0 {
-		d.link.since = now.UnixMicro()
+	if old.state != state || old.since.IsZero() {
+		d.link.since = now
 	}
 	d.mu.Unlock()
 	if old.state != state {
@@ -145,7 +145,7 @@ func (d *device) trouble(ctx context.Context, reason string) {
 	d.troubleAt = now
 	degrade := d.link.state == Online
 	if degrade {
-		d.link = linkState{state: Degraded, reason: reason, since: now.UnixMicro()}
+		d.link = linkState{state: Degraded, reason: reason, since: now}
 	}
 	d.mu.Unlock()
 	if degrade {
@@ -180,7 +180,7 @@ func (d *device) recover(ctx context.Context, now time.Time) (next time.Time) {
 			return now.Add(troubleHold)
 		}
 	}
-	d.link = linkState{state: Online, since: now.UnixMicro()}
+	d.link = linkState{state: Online, since: now}
 	d.mu.Unlock()
 	d.log.Info("device state", "state", Online.String())
 	d.publishLink(ctx, false)
@@ -222,7 +222,8 @@ func (d *device) publishLink(ctx context.Context, forget bool) bool {
 
 // linkEvent returns the content of a state event.
 func (d *device) linkEvent(link linkState) (wamp.List, wamp.Dict) {
-	kwargs := wamp.Dict{"ts": d.hub.now().UnixMicro(), "since": link.since, "clk": d.hub.clk()}
+	kwargs := wamp.Dict{"since": d.hub.clock.Stamp(link.since).TS}
+	d.hub.date(kwargs, d.hub.clock.Stamp(time.Time{}))
 	if link.reason != "" {
 		kwargs["reason"] = link.reason
 	}

@@ -119,7 +119,7 @@ func (h *Hub) describe(_ context.Context, c *call) (wamp.Payload, error) {
 	for i, p := range d.points {
 		desc := p.describe()
 		if p.some {
-			last := p.envelope(&p.last, h.clk(), 6)
+			last := p.envelope(&p.last, h, 6)
 			last["value"] = p.last.Value
 			desc["last"] = last
 		}

@@ -17,6 +17,7 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/hub/internal/transform"
+	"gantry/internal/wallclock"
 )
 
 // Sample is one value of a point in the published unit and type.
@@ -24,7 +25,8 @@ type Sample struct {
 	Value   drivers.Value // nil where Quality is Bad, and Stale without a value before
 	Quality drivers.Quality
 	Why     string // reason where Quality is not Good
-	TS      int64  // when it was measured: microseconds UTC
+	// At is when it was measured.
+	At wallclock.Stamp
 	// Least and Most are those of a window that gives them, in Value's type; else nil.
 	Least, Most drivers.Value
 }
@@ -263,11 +265,11 @@ func (w *window) add(s Sample, now time.Time) (Sample, bool) {
 	}
 	w.n++
 	w.sum += v
-	ts := s.TS
+	at := s.At
 	if s.Quality >= w.worst.Quality {
 		w.worst = s
 	}
-	w.worst.TS = ts
+	w.worst.At = at
 	return out, ok
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/hub/internal/filter"
+	"gantry/internal/wallclock"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -36,7 +37,7 @@ func play(f *filter.Filter, steps []in, until float64) []string {
 		case drivers.Bad:
 			mark = "!"
 		}
-		got = append(got, fmt.Sprintf("%g %v@%g%s", now.Sub(start).Seconds(), s.Value, float64(s.TS)/1e6, mark))
+		got = append(got, fmt.Sprintf("%g %v@%g%s", now.Sub(start).Seconds(), s.Value, float64(s.At.TS)/1e6, mark))
 	}
 	pass := func(to time.Time) {
 		for next := f.Next(); !next.IsZero() && !next.After(to); next = f.Next() {
@@ -48,7 +49,7 @@ func play(f *filter.Filter, steps []in, until float64) []string {
 	for _, i := range steps {
 		now := start.Add(time.Duration(i.at * float64(time.Second)))
 		pass(now)
-		s := filter.Sample{Value: i.v, TS: now.UnixMicro()}
+		s := filter.Sample{Value: i.v, At: wallclock.Stamp{TS: now.UnixMicro()}}
 		if i.v == drivers.Bad {
 			s.Value, s.Quality = nil, drivers.Bad
 		}
