@@ -44,7 +44,9 @@
 // Nothing that a client sends or leaves undone grows memory without bound: see
 // Config. Messages at QoS 0 that do not fit a slow client's queue are the router's
 // to keep or drop, and it counts them. For a client that falls behind above QoS 0 its
-// publishers wait, 2 s until it has caught up; then it is disconnected. What a kept session
+// publishers wait until it has caught up, 2 s for a client identifier and 10 s for all
+// clients of a user, of which what was spent comes back thirty times slower; then it is
+// disconnected. What a kept session
 // has no room for while nobody is connected is dropped and counted. Where the disk takes
 // nothing any more, a PUBLISH above QoS 0 for which a kept session waits is refused with 0x97,
 // in MQTT 3.1.1 by the end of the connection; removals and other messages pass. A client that does not read its answers is not read from until it

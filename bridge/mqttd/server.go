@@ -37,6 +37,7 @@ type Server struct {
 	journal  *journal
 	settler  *settler
 	shares   *shares
+	holds    *holds
 	restored sync.WaitGroup // sessions from before this run, and of ServeConn
 
 	mu      sync.Mutex // guards clients
@@ -64,7 +65,7 @@ func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wa
 	}
 	rare := ratelog.New(log, 0, nil)
 	return &Server{
-		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), settler: newSettler(settle, rare), shares: newShares(),
+		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), settler: newSettler(settle, rare), shares: newShares(), holds: newHolds(),
 		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory,
 		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*client{},
 	}, nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"gantry/bridge/internal/packet"
 )
@@ -14,6 +15,8 @@ type counters struct {
 	notAdmitted, memory                            atomic.Uint64
 	takenOver, keepAlive, malformed, slow, refused atomic.Uint64
 	full, oversize, unstored                       atomic.Uint64
+	held, exhausted                                atomic.Uint64
+	heldTime                                       atomic.Uint64 // nanoseconds
 }
 
 // count books why a connection was cut.
@@ -52,6 +55,9 @@ type Stats struct {
 	Full        uint64 // messages above QoS 0 that a kept session had no room for
 	Unstored    uint64 // PUBLISHes refused because the disk failed
 	Oversize    uint64 // messages larger than the client takes
+	Held        uint64 // times that publishers were made to wait for a client
+	HeldTime    time.Duration
+	Exhausted   uint64 // times that a client behind above QoS 0 had no holding time left
 }
 
 // Stats returns the counters.
@@ -60,6 +66,7 @@ func (s *Server) Stats() Stats {
 	return Stats{
 		Open: len(s.slots), Connections: n.connections.Load(), OverLimit: n.overLimit.Load(), HalfOpen: n.halfOpen.Load(), NotAdmitted: n.notAdmitted.Load(), Memory: n.memory.Load(), Rejected: n.rejected.Load(),
 		TakenOver: n.takenOver.Load(), KeepAlive: n.keepAlive.Load(), Malformed: n.malformed.Load(), Slow: n.slow.Load(),
+		Held: n.held.Load(), HeldTime: time.Duration(n.heldTime.Load()), Exhausted: n.exhausted.Load(),
 		Refused: n.refused.Load(), Full: n.full.Load(), Oversize: n.oversize.Load(), Unstored: n.unstored.Load(),
 	}
 }

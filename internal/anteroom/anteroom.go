@@ -72,7 +72,7 @@ func New(guests int) *Room {
 // when it has to go; it must not block, and not be waited for with a lock held that
 // it needs.
 func (r *Room) Enter(g *Guest, remote net.Addr, out func()) {
-	*g = Guest{room: r, from: origin(remote), out: out}
+	*g = Guest{room: r, from: Origin(remote), out: out}
 	r.mu.Lock()
 	var victim *Guest
 	if r.count >= r.max {
@@ -135,9 +135,9 @@ func (r *Room) remove(g *Guest) {
 	}
 }
 
-// origin is what counts as one address: of IPv6 the half that its owner does not
-// choose. Everything without an address of its own is one.
-func origin(a net.Addr) netip.Prefix {
+// Origin is what counts as one address: of IPv6 the half that its owner does not
+// choose. Everything without an address of its own is one, the zero Prefix.
+func Origin(a net.Addr) netip.Prefix {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}
