@@ -407,7 +407,7 @@ func (c *client) acknowledge(p pending) {
 		c.stored(l, p)
 		return
 	}
-	c.srv.settler.then(c.alive(func() {
+	c.srv.receipts.Then(c.alive(func() {
 		// Not before: what is noted as received is not taken a second time.
 		s.receipt(p.publish, p.id)
 		c.stored(l, p)

@@ -19,6 +19,7 @@ import (
 	"gantry/internal/anteroom"
 	"gantry/internal/budget"
 	"gantry/internal/ratelog"
+	"gantry/internal/receipts"
 	"gantry/wamp"
 )
 
@@ -35,7 +36,7 @@ type Server struct {
 	memory   *budget.Budget
 
 	journal  *journal
-	settler  *settler
+	receipts *receipts.Queue // nil: nothing keeps events
 	shares   *shares
 	holds    *holds
 	restored sync.WaitGroup // sessions from before this run, and of ServeConn
@@ -48,11 +49,11 @@ type Server struct {
 // peer through its login and returns what serves it, as the router's Admit does; that
 // must close the peer or leave it open, not keep it. memory bounds what is on its
 // way for all clients together, besides 16 KiB of each, and may be shared; nil is
-// one of the server's own. settle returns once everything that the realm has taken
+// one of the server's own. keep returns once everything that the realm has taken
 // before is where it is kept: only then messages at QoS 1 and 2 are acknowledged; after an
 // error it is asked again. nil: nothing keeps events. A nil log discards. The error is a
 // *bridge.ConfigError.
-func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wamp.Peer) (serve func()), settle func(ctx context.Context) error, log *slog.Logger) (*Server, error) {
+func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wamp.Peer) (serve func()), keep func(ctx context.Context) error, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -64,11 +65,17 @@ func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wa
 		memory = budget.New(0)
 	}
 	rare := ratelog.New(log, 0, nil)
-	return &Server{
-		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), settler: newSettler(settle, rare), shares: newShares(), holds: newHolds(),
+	s := &Server{
+		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), shares: newShares(), holds: newHolds(),
 		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory,
 		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*client{},
-	}, nil
+	}
+	if keep != nil {
+		s.receipts = receipts.New(keep, func(err error) {
+			rare.Warn("mqtt messages stay unacknowledged, as they cannot be stored", "error", err, "hint", "an outbox cannot be written: is the disk full?")
+		})
+	}
+	return s, nil
 }
 
 // Serve takes connections from ln until ctx ends; then it closes ln and all
@@ -280,7 +287,7 @@ func (s *Server) turnAway(c *client, l *link, p *packet.Connect) {
 func (s *Server) newClient(id string, version byte, info wamp.PeerInfo) *client {
 	return &client{
 		srv: s, info: info, log: s.log.With("client", id), changed: make(chan struct{}, 1), gone: make(chan struct{}),
-		session: newSession(&s.cfg, id, version, s.memory, s.shares, s.journal, s.settler.needed()),
+		session: newSession(&s.cfg, id, version, s.memory, s.shares, s.journal, s.receipts != nil),
 	}
 }
 
@@ -490,7 +497,9 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 // ServeConn have begun, whose own context has to end before. Without Restore it only settles.
 func (s *Server) Run(ctx context.Context) error {
 	var settling sync.WaitGroup
-	settling.Go(func() { s.settler.run(ctx) })
+	if s.receipts != nil {
+		settling.Go(func() { _ = s.receipts.Run(ctx) }) // the end of ctx is all that ends it
+	}
 	s.journal.run(ctx)
 	settling.Wait()
 	s.restored.Wait()

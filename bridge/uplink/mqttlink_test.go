@@ -15,6 +15,7 @@ import (
 	"gantry/bridge/uplink"
 	"gantry/bridge/uplink/mqttlink"
 	"gantry/bridge/uplink/sparkplug"
+	"gantry/internal/badline"
 	"gantry/internal/mosquitto"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
@@ -187,23 +188,23 @@ func TestMQTTOverABadLine(t *testing.T) {
 	t.Parallel()
 	mosquitto.Need(t, "mosquitto", "mosquitto")
 	broker := mosquitto.NewBroker(t)
-	p := newProxy(t, broker.Addr, 0)
+	p := badline.New(t, broker.Addr, 0)
 	w := watch(t, broker.Addr, "gantry/g1/point/#")
-	s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.addr(), mqttlink.Config{}))
+	s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.Addr(), mqttlink.Config{}))
 	defer s.stop()
 	const rounds, n = 3, 700
 	for round := range rounds {
 		for i := range n / 70 {
 			s.publish("temp", round*n+i*70+1, round*n+(i+1)*70)
 			if i == n/140 {
-				p.cut()
+				p.Cut()
 			}
 		}
 		w.until(func(all []paho.Message) bool { return marked(t, all) >= round*n+n/2 })
 	}
 	w.until(func(all []paho.Message) bool { return marked(t, all) == rounds*n })
-	if p.made.Load() < rounds {
-		t.Errorf("%d connections only", p.made.Load())
+	if p.Made.Load() < rounds {
+		t.Errorf("%d connections only", p.Made.Load())
 	}
 }
 
@@ -256,9 +257,9 @@ func TestSparkplug(t *testing.T) {
 	t.Parallel()
 	mosquitto.Need(t, "mosquitto", "mosquitto")
 	broker := mosquitto.NewBroker(t)
-	p := newProxy(t, broker.Addr, 0)
+	p := badline.New(t, broker.Addr, 0)
 	w := watch(t, broker.Addr, "spBv1.0/#")
-	s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.addr(), mqttlink.Config{
+	s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.Addr(), mqttlink.Config{
 		Sparkplug: &mqttlink.Sparkplug{Group: "plant", Node: "node7", Start: 3},
 	}))
 	defer s.stop()
@@ -294,13 +295,13 @@ func TestSparkplug(t *testing.T) {
 	}
 
 	// The connection is lost: the will says so, and what came meanwhile is history.
-	p.hole.Store(true)
-	p.cut()
+	p.Hole.Store(true)
+	p.Cut()
 	w.until(func(all []paho.Message) bool { return count(sparks(t, all), "NDEATH") == 1 })
 	s.reading("dev.temp", 23.5, 4000)
 	s.reading("dev.temp", 24.5, 5000)
-	p.hole.Store(false)
-	p.cut()
+	p.Hole.Store(false)
+	p.Cut()
 	all = sparks(t, w.until(func(all []paho.Message) bool {
 		history := 0
 		for _, m := range sparks(t, all) {
@@ -411,13 +412,13 @@ func TestHalfOpenBrokerIsNoticed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			broker := mosquitto.NewBroker(t)
-			p := newProxy(t, broker.Addr, 0)
+			p := badline.New(t, broker.Addr, 0)
 			w := watch(t, broker.Addr, "gantry/g1/#")
-			s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.addr(), mqttlink.Config{}))
+			s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "mqtt", URL: "tcp://broker"}, toBroker(p.Addr(), mqttlink.Config{}))
 			defer s.stop()
 			s.publish("temp", 1, 1)
 			w.topic("gantry/g1/point/dev/temp")
-			p.hole.Store(true)
+			p.Hole.Store(true)
 			began := time.Now()
 			tick := time.NewTicker(100 * time.Millisecond)
 			defer tick.Stop()

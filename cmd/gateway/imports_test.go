@@ -55,6 +55,7 @@ var arrows = []arrow{
 	{"internal/keypair", nil, "a leaf that anybody may use"},
 	{"internal/launch", nil, "a leaf that anybody may use"},
 	{"internal/ratelog", nil, "a leaf that anybody may use"},
+	{"internal/receipts", nil, "a leaf that anybody may use"},
 	{"internal/wallclock", nil, "a leaf that anybody may use"},
 	{"internal/config", []string{"wamp", "wamp/auth", "wamp/router", "drivers", "drivers/hub", "bridge", "bridge/*", "store"}, "assembles the rooms' own configurations and starts nothing"},
 	{"cmd/gateway", []string{"*"}, "the composition root, the only place that knows everyone"},
@@ -63,10 +64,10 @@ var arrows = []arrow{
 }
 
 // leaves may be imported by anybody.
-var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/keypair", "internal/lane", "internal/launch", "internal/ratelog", "internal/wallclock"}
+var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/keypair", "internal/lane", "internal/launch", "internal/ratelog", "internal/receipts", "internal/wallclock"}
 
 // testOnly are the rooms that no product code imports.
-var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "internal/mqttjs", "drivers/drivertest", "store/crashtest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}
+var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "internal/mqttjs", "internal/badline", "drivers/drivertest", "store/crashtest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}
 
 // libraries names the rooms that may use each module.
 var libraries = map[string]struct {
