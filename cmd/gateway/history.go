@@ -32,8 +32,15 @@ func (l *historyLog) Append(record []byte) error {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // whoever publishes must not wait for the disk
-	_, err := box.Enqueue(ctx, record, false)
+	_, err := box.Enqueue(ctx, record, l.cfg.Confirmed())
 	return err
+}
+
+// holds reports whether events on topic are in it.
+func (l *historyLog) holds(topic wamp.URI) bool {
+	// The configuration has checked the policy.
+	match, _ := wamp.ParseMatch(l.cfg.Match)
+	return wamp.URI(l.cfg.Topic).Matches(match, topic)
 }
 
 // Last returns the number of the newest record.

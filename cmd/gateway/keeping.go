@@ -8,8 +8,11 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"gantry/bridge"
+	"gantry/internal/ratelog"
+	"gantry/internal/receipts"
 	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/transport"
@@ -85,11 +88,58 @@ func (g *Gateway) keeps(topic wamp.URI) *wamp.Error {
 	}
 	for _, l := range g.histories {
 		box := l.box.Load()
-		if match, _ := wamp.ParseMatch(l.cfg.Match); box == nil || !wamp.URI(l.cfg.Topic).Matches(match, topic) {
+		if box == nil || !l.holds(topic) {
 			continue
 		}
-		if err := box.Writable(); err != nil {
+		err := box.Writable()
+		if l.cfg.Confirmed() && (g.receipts.Waiting() >= maxOwed || box.Status().Pending >= maxUnwritten) {
+			err = errSlowDisk
+		}
+		if err != nil {
 			return storageFull("history of "+l.cfg.Topic, err)
+		}
+	}
+	return nil
+}
+
+const (
+	// maxOwed bounds the publications whose answers wait for the disk.
+	maxOwed = 1 << 16
+	// maxUnwritten bounds what waits for it, in bytes: half of what an outbox takes, so
+	// that none of those that have been let in is left out.
+	maxUnwritten = 2 << 20
+)
+
+var errSlowDisk = errors.New("more comes than the disk takes")
+
+// newReceipts makes what acknowledged publications wait for whose history is confirmed.
+// Without such a history it is nil.
+func (g *Gateway) newReceipts() {
+	if !slices.ContainsFunc(g.histories, func(l *historyLog) bool { return l.cfg.Confirmed() }) {
+		return
+	}
+	rare := ratelog.New(g.log, time.Minute, nil)
+	g.receipts = receipts.New(g.confirm, func(err error) {
+		rare.Warn("publications stay unacknowledged, as they cannot be stored", "error", err, "hint", "is the disk full?")
+	})
+}
+
+// settles has a publication answered when its history is on disk.
+func (g *Gateway) settles(topic wamp.URI, done func()) bool {
+	confirmed := slices.ContainsFunc(g.histories, func(l *historyLog) bool { return l.cfg.Confirmed() && l.holds(topic) })
+	if confirmed {
+		g.receipts.Then(done)
+	}
+	return confirmed
+}
+
+// confirm returns once the confirmed histories are on disk.
+func (g *Gateway) confirm(ctx context.Context) error {
+	for _, l := range g.histories {
+		if box := l.box.Load(); box != nil && l.cfg.Confirmed() {
+			if err := box.Confirm(ctx); err != nil {
+				return fmt.Errorf("history of %s: %w", l.cfg.Topic, err)
+			}
 		}
 	}
 	return nil
@@ -98,8 +148,11 @@ func (g *Gateway) keeps(topic wamp.URI) *wamp.Error {
 // storageFull says in words without paths what the log says in full.
 func storageFull(part string, err error) *wamp.Error {
 	why := "the store cannot be written"
-	if errors.Is(err, store.ErrFull) {
+	switch {
+	case errors.Is(err, store.ErrFull):
 		why = "the store is full"
+	case errors.Is(err, errSlowDisk):
+		why = err.Error()
 	}
 	return wamp.NewError(wamp.ErrURIStorageFull, "not published, as it could not be kept: "+why, wamp.Dict{"part": part})
 }

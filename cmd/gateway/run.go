@@ -21,6 +21,7 @@ import (
 	"gantry/drivers/hub"
 	"gantry/internal/budget"
 	"gantry/internal/config"
+	"gantry/internal/receipts"
 	"gantry/internal/wallclock"
 	"gantry/store"
 	"gantry/systemd"
@@ -78,6 +79,7 @@ type Gateway struct {
 	authorizer authorizer
 	finder     finder
 	histories  []*historyLog
+	receipts   *receipts.Queue // nil: no history is confirmed
 
 	hub   atomic.Pointer[hub.Hub]          // nil until Run has made it
 	all   atomic.Pointer[[]*uplink.Uplink] // nil until Run has made them
@@ -182,6 +184,9 @@ func (g *Gateway) newRouter() error {
 	own := like(g.realm())
 	own.History, g.histories = historyRules(g.cfg.History)
 	own.Keep = g.keeps
+	if g.newReceipts(); g.receipts != nil {
+		own.Settle = g.settles
+	}
 	cfg := router.Config{
 		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, HelloTimeout: g.cfg.Listen.HelloTimeout, MaxRealms: c.MaxOnDemand,
 	}
@@ -309,6 +314,9 @@ func (r *run) start(ctx context.Context) error {
 	}
 	r.startClock()
 	r.keep.run("store", r.store.Run)
+	if r.receipts != nil {
+		r.core.run("acknowledgements", r.receipts.Run)
+	}
 	r.core.run("router", r.router.Run)
 	if err := r.startLastValues(ctx); err != nil {
 		return err

@@ -443,6 +443,7 @@ topic = "t"
 [[history]]
 topic = ""
 match = "wild"
+commit = "never"
 `})
 	want := []string{
 		`gantry.toml:4: listen.hosts[0]: "a/b" is no host; allowed: a name without port`,
@@ -464,6 +465,7 @@ match = "wild"
 		`gantry.toml:29: history[0].max_bytes: is 5; allowed: bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)`,
 		`gantry.toml:31: history[1].topic: "t" is there already; allowed: each topic once`,
 		`gantry.toml:34: history[2].match: is "wild"; allowed: exact, prefix, wildcard`,
+		`gantry.toml:35: history[2].commit: is "never"; allowed: sampled, confirmed`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)

@@ -78,7 +78,13 @@ type History struct {
 	MaxBytes int64 `toml:"max_bytes"`
 	// MaxAge drops what is older, by files. 0 = never.
 	MaxAge time.Duration `toml:"max_age"`
+	// Commit is sampled: an event is on disk after a second; or confirmed: after
+	// milliseconds, and an acknowledged publication is answered then. Default sampled.
+	Commit string `toml:"commit"`
 }
+
+// Confirmed reports whether acknowledged publications wait for the disk.
+func (h *History) Confirmed() bool { return h.Commit == "confirmed" }
 
 // realmRules checks what the table at says of realms.
 func (d *decoder) realmRules(at []string, r RealmRules) {
@@ -145,6 +151,9 @@ func (d *decoder) realms(m *mainFile) {
 		kept[subject{h.Topic, match}] = true
 		if h.MaxBytes != 0 && (h.MaxBytes < 1<<20 || h.MaxBytes > 1<<40) {
 			d.fail(at("max_bytes"), fmt.Sprintf("is %d", h.MaxBytes), "bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)")
+		}
+		if h.Commit != "" && h.Commit != "sampled" && !h.Confirmed() {
+			d.fail(at("commit"), fmt.Sprintf("is %.40q", h.Commit), "sampled, confirmed")
 		}
 		if h.MaxAge < 0 {
 			d.fail(at("max_age"), "is negative", `0, or a duration such as "72h"`)

@@ -318,8 +318,16 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 		b.route(s, id, m)
 	}
 	if ack {
-		s.send(&wamp.Published{Request: m.Request, Publication: id})
+		b.acknowledge(s, request, m.Topic, id)
 	}
+}
+
+// acknowledge answers a publication, as soon as it is where it has to be kept.
+func (b *broker) acknowledge(s *session, request wamp.ID, topic wamp.URI, id wamp.ID) {
+	if b.cfg.Settle != nil && b.cfg.Settle(topic, func() { s.send(&wamp.Published{Request: request, Publication: id}) }) {
+		return
+	}
+	s.send(&wamp.Published{Request: request, Publication: id})
 }
 
 // newPublicationID draws an ID of the global scope (BP "IDs").

@@ -86,6 +86,11 @@ type RealmConfig struct {
 	// as what must be kept and cannot be. It is called in the publisher's goroutine and
 	// must not wait. nil = nothing is refused.
 	Keep func(topic wamp.URI) *wamp.Error
+	// Settle is asked when an acknowledged publication has been routed, or skipped as
+	// sent before (wamp.Once). With true, the publisher gets its answer when done is
+	// called, once, by any goroutine. It is called in the publisher's goroutine and must
+	// not wait. nil = the answer comes at once.
+	Settle func(topic wamp.URI, done func()) bool
 	// MaxTestaments bounds the testaments of one session. Default 64.
 	MaxTestaments int
 	// MaxTestamentBytes bounds what those of all sessions together take in memory.

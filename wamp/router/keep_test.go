@@ -52,3 +52,39 @@ func TestWhatCannotBeKeptIsRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestAnswersWaitForTheDisk answers publications when what is kept of them is.
+func TestAnswersWaitForTheDisk(t *testing.T) {
+	var owed []func()
+	settle := func(topic wamp.URI, done func()) bool {
+		if topic != "kept" {
+			return false
+		}
+		owed = append(owed, done)
+		return true
+	}
+	within(t, router.RealmConfig{Settle: settle}, func(w *world) {
+		pub, _ := w.join("pub")
+		sub, _ := w.join("sub")
+		sub.say(&wamp.Subscribe{Request: 1, Topic: "kept"})
+		sub.heard()
+		publish := func(request wamp.ID, topic wamp.URI, seq uint64) {
+			pub.say(&wamp.Publish{Request: request, Topic: topic, Options: wamp.PublishOptions{Acknowledge: true, Once: &wamp.Once{Stream: "s", Epoch: 1, Seq: seq}}})
+		}
+		publish(1, "kept", 1)
+		publish(2, "kept", 1) // skipped, and the first may not be on disk yet
+		if got := sub.heard(); len(got) != 1 {
+			t.Errorf("the event does not wait: %v", got)
+		}
+		publish(3, "other", 2)
+		if got := pub.heard(); len(got) != 1 || got[0].(*wamp.Published).Request != 3 {
+			t.Errorf("before the disk has it: %v", got)
+		}
+		for _, done := range owed {
+			done()
+		}
+		if got := pub.heard(); len(got) != 2 || got[0].(*wamp.Published).Request != 1 || got[1].(*wamp.Published).Request != 2 {
+			t.Errorf("answers: %v", got)
+		}
+	})
+}
