@@ -38,21 +38,27 @@ func number(t *testing.T, d wamp.Dict, key string) int64 {
 	return 0
 }
 
-// load publishes numbered values over MQTT until the gateway is gone, ctx ends
-// or limit is reached. The values never repeat.
-func load(ctx context.Context, t *testing.T, broker string, from, limit int) {
+// load publishes numbered values over MQTT, one after each pace, until the gateway is
+// gone, ctx ends or limit is reached. The values never repeat. It returns how many the
+// gateway has acknowledged.
+func load(ctx context.Context, t *testing.T, broker string, from, limit int, pace time.Duration) (sent int) {
 	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + broker).SetAutoReconnect(false).SetConnectTimeout(patience))
 	if err := settle(ctx, c.Connect()); err != nil {
 		t.Errorf("connect to %s: %v", broker, err)
-		return
+		return 0
 	}
 	defer c.Disconnect(0)
-	for i := from; i < from+limit && ctx.Err() == nil; i++ {
+	for ; sent < limit && ctx.Err() == nil; sent++ {
+		i := from + sent
 		token := c.Publish(fmt.Sprintf("sensors/r%d/climate", i%7), 1, false, fmt.Sprintf(`{"temperature":%d}`, i))
 		if settle(ctx, token) != nil {
-			return
+			return sent
+		}
+		if pace > 0 {
+			pause(t, pace)
 		}
 	}
+	return sent
 }
 
 // TestKillNineLosesNothing kills a gateway under load, once while the other side
@@ -72,9 +78,9 @@ func TestKillNineLosesNothing(t *testing.T) {
 const hqConfig = "schema = 1\ngateway.name = \"hq\"\nmqtt.listen = \"\"\n"
 
 // fieldConfig is the configuration of a gateway that sends what load publishes to
-// the gateway with the state directory hqState.
-func fieldConfig(hqState, commit string) string {
-	return fmt.Sprintf(`schema = 1
+// the uplink hq, whose keys are more.
+func fieldConfig(more string) string {
+	return `schema = 1
 gateway.name = "field"
 [mqtt]
 listen = "127.0.0.1:0"
@@ -85,15 +91,18 @@ point = "temperature"
 path = "temperature"
 type = "int"
 [uplink.hq]
-url = "rs+unix://%s"
 forward = ["point"]
-buffer = { commit = "%s" }
-`, filepath.Join(hqState, "gantry.sock"), commit)
+` + more
+}
+
+// uplinkTo has the uplink lead to the gateway with the state directory hqState.
+func uplinkTo(hqState, commit string) string {
+	return fmt.Sprintf("url = \"rs+unix://%s\"\nbuffer = { commit = %q }\n", filepath.Join(hqState, "gantry.sock"), commit)
 }
 
 func killNine(t *testing.T, commit string) {
 	hqState, state := t.TempDir(), t.TempDir()
-	config := writeFiles(t, map[string]string{"gantry.toml": fieldConfig(hqState, commit)})
+	config := writeFiles(t, map[string]string{"gantry.toml": fieldConfig(uplinkTo(hqState, commit))})
 
 	// Round 1: nobody at the other end. Round 2: it is there.
 	var hq *program
@@ -117,7 +126,7 @@ func killNine(t *testing.T, commit string) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			load(ctx, t, field.mqtt, round*1_000_000, 100_000)
+			load(ctx, t, field.mqtt, round*1_000_000, 100_000, 0)
 		}()
 		for onDisk[round] < 800 {
 			now, err := queueStatus(ctx, s)

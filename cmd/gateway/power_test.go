@@ -26,7 +26,7 @@ func powerDir(t *testing.T) string {
 // said to be on disk, until the power is cut.
 func TestPowerLoad(t *testing.T) {
 	dir := powerDir(t)
-	field := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fieldConfig(filepath.Join(dir, "hq"), "confirmed")}), filepath.Join(dir, "field"))
+	field := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fieldConfig(uplinkTo(filepath.Join(dir, "hq"), "confirmed"))}), filepath.Join(dir, "field"))
 	s := field.join()
 	before, err := queueStatus(t.Context(), s)
 	if err != nil {
@@ -39,7 +39,7 @@ func TestPowerLoad(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		load(t.Context(), t, field.mqtt, epoch*1_000_000, 100_000)
+		load(t.Context(), t, field.mqtt, epoch*1_000_000, 100_000, 0)
 	}()
 	base, last := number(t, before, "appended"), int64(0)
 	for {
@@ -74,6 +74,6 @@ func TestPowerLoss(t *testing.T) {
 	hqState := filepath.Join(dir, "hq")
 	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": hqConfig}), hqState)
 	arrived := keep(t, hq.join(), "gantry.field.", wamp.SubscribeOptions{})
-	drain(t, startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fieldConfig(hqState, "confirmed")}), filepath.Join(dir, "field")))
+	drain(t, startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fieldConfig(uplinkTo(hqState, "confirmed"))}), filepath.Join(dir, "field")))
 	checkArrivals(t, allAt(t, hq, arrived), nil, onDisk)
 }
