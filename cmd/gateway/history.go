@@ -52,6 +52,15 @@ func (l *historyLog) Last() uint64 {
 	return box.Status().Appended
 }
 
+// committed returns the number up to which records are on disk or dropped.
+func (l *historyLog) committed() uint64 {
+	box := l.box.Load()
+	if box == nil {
+		return 0
+	}
+	return box.Committed()
+}
+
 // Read hands out records.
 func (l *historyLog) Read(ctx context.Context, after uint64, limit int, each func(seq uint64, record []byte)) (uint64, error) {
 	box := l.box.Load()

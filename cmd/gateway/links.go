@@ -244,6 +244,9 @@ func (r *run) flush(ctx context.Context) error {
 			errs = append(errs, box.Flush(ctx))
 		}
 	}
+	if r.once != nil {
+		errs = append(errs, r.once.finish(ctx))
+	}
 	if r.last != nil {
 		r.last.save(ctx)
 	}

@@ -295,6 +295,8 @@ type run struct {
 	mqttTable     *store.Table             // nil: no MQTT listener
 	jobs          *store.Table             // queued commands
 	marks         *store.Table             // of other gateways' streams; nil: no hub
+	onceTable     *store.Table             // how far streams of uplinks have been routed
+	once          *onceMarks               // nil until they are restored
 	lastTable     *store.Table             // last values
 	last          *lastValues              // nil until they are restored
 	sessions      []*client.Session
@@ -305,7 +307,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.listen(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs(), r.openFleet(), r.openMQTT()); err != nil {
+	if err := errors.Join(r.outboxes(), r.openHistories(), r.openJobs(), r.openFleet(), r.openMQTT(), r.openOnceMarks()); err != nil {
 		return err
 	}
 	var err error
@@ -318,6 +320,9 @@ func (r *run) start(ctx context.Context) error {
 		r.core.run("acknowledgements", r.receipts.Run)
 	}
 	r.core.run("router", r.router.Run)
+	if err := r.startOnceMarks(); err != nil {
+		return err
+	}
 	if err := r.startLastValues(ctx); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package router
 import (
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -301,6 +302,14 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	if !ack {
 		request = 0
 	}
+	if o := m.Options.Once; o != nil && len(o.Stream) > maxStream {
+		if ack {
+			s.refuse(wamp.TypePublish, m.Request, wamp.ErrURIInvalidArgument, "the name of a stream in _once has at most "+strconv.Itoa(maxStream)+" bytes")
+		} else {
+			s.refused(wamp.ErrURIInvalidArgument, "")
+		}
+		return
+	}
 	disclose, ok := s.permitted(ActionPublish, m.Topic, m.Options.DiscloseMe, wamp.TypePublish, request)
 	if !ok {
 		return
@@ -314,9 +323,7 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	}
 	m.Options.DiscloseMe = disclose
 	id := newPublicationID()
-	if m.Options.Once == nil || b.marks.advance(s.identity, m.Options.Once) {
-		b.route(s, id, m)
-	}
+	b.route(s, id, m)
 	if ack {
 		b.acknowledge(s, request, m.Topic, id)
 	}
@@ -338,10 +345,9 @@ func (b *broker) emit(topic wamp.URI, p wamp.Payload) {
 	b.route(nil, newPublicationID(), &wamp.Publish{Topic: topic, Payload: p})
 }
 
-// route queues one event at every subscriber. s, the publisher, is nil for events
-// of the router itself.
+// route queues one event at every subscriber, unless it has been routed before
+// (wamp.Once). s, the publisher, is nil for events of the router itself.
 func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
-	b.published.Add(1)
 	details := wamp.EventDetails{Passthru: m.Options.Passthru}
 	if s != nil {
 		details.Trustlevel = s.identity.TrustLevel
@@ -355,6 +361,14 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	}
 	p := b.scratch.Get().(*publication)
 	b.mu.RLock()
+	// Under the lock, so that nobody who holds it for writing sees a mark that is
+	// ahead of what has been routed.
+	if m.Options.Once != nil && s != nil && !b.marks.advance(s.identity, m.Options.Once) {
+		b.mu.RUnlock()
+		b.scratch.Put(p)
+		return
+	}
+	b.published.Add(1)
 	if m.Options.Unretain {
 		b.retained.remove(m.Topic)
 	} else if m.Options.Retain {

@@ -1,7 +1,6 @@
 package router
 
 import (
-	"container/list"
 	"sync"
 	"time"
 
@@ -120,56 +119,4 @@ func (r *retained) each(m wamp.Match, pattern wamp.URI, f func(wamp.URI, *retain
 			f(topic, v)
 		}
 	}
-}
-
-// marks keeps the highest (epoch, sequence) of streams, so that what a publisher
-// sends again after a lost acknowledgement is routed once (wamp.Once). The mark
-// used least recently goes when there are too many.
-type marks struct {
-	max int
-
-	mu      sync.Mutex
-	streams map[string]*list.Element // key: authid, NUL, stream
-	recent  list.List                // of *mark, most recent first
-	key     []byte
-	skipped uint64
-}
-
-type mark struct {
-	key        string
-	epoch, seq uint64
-}
-
-// advance reports whether o lies above its stream's mark, and moves the mark.
-func (k *marks) advance(who Identity, o *wamp.Once) bool {
-	authID := who.AuthID
-	if who.AuthMethod == "anonymous" {
-		// An anonymous authid is new with each session; the stream's name is all
-		// there is to know the publisher by.
-		authID = ""
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.key = append(append(append(k.key[:0], authID...), 0), o.Stream...)
-	if e, ok := k.streams[string(k.key)]; ok {
-		k.recent.MoveToFront(e)
-		m := e.Value.(*mark)
-		if o.Epoch < m.epoch || o.Epoch == m.epoch && o.Seq <= m.seq {
-			k.skipped++
-			return false
-		}
-		m.epoch, m.seq = o.Epoch, o.Seq
-		return true
-	}
-	if k.streams == nil {
-		k.streams = map[string]*list.Element{}
-	}
-	if len(k.streams) >= k.max {
-		oldest := k.recent.Back()
-		delete(k.streams, oldest.Value.(*mark).key)
-		k.recent.Remove(oldest)
-	}
-	m := &mark{key: string(k.key), epoch: o.Epoch, seq: o.Seq}
-	k.streams[m.key] = k.recent.PushFront(m)
-	return true
 }

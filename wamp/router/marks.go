@@ -1,0 +1,161 @@
+package router
+
+import (
+	"container/list"
+	"maps"
+	"slices"
+	"sync"
+
+	"gantry/wamp"
+)
+
+// maxStream is the longest name of a stream in bytes.
+const maxStream = 255
+
+// marks keeps the highest (epoch, sequence) of streams, so that what a publisher
+// sends again after a lost acknowledgement is routed once (wamp.Once). The mark
+// used least recently goes when there are too many.
+type marks struct {
+	max int
+
+	mu      sync.Mutex
+	streams map[string]*list.Element // key: authid, NUL, stream
+	recent  list.List                // of *mark, most recent first
+	moved   int                      // those of them that have moved since they were handed out
+	gone    []string                 // keys of those that were handed out, and are forgotten since
+	key     []byte
+	skipped uint64
+}
+
+type mark struct {
+	key        string
+	epoch, seq uint64
+	moved      bool // since it was handed out
+	known      bool // it has been handed out
+}
+
+// advance reports whether o lies above its stream's mark, and moves the mark.
+func (k *marks) advance(who Identity, o *wamp.Once) bool {
+	authID := who.AuthID
+	if who.AuthMethod == methodAnonymous {
+		// An anonymous authid is new with each session; the stream's name is all
+		// there is to know the publisher by.
+		authID = ""
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.key = append(append(append(k.key[:0], authID...), 0), o.Stream...)
+	if e, ok := k.streams[string(k.key)]; ok {
+		k.recent.MoveToFront(e)
+		m := e.Value.(*mark)
+		if o.Epoch < m.epoch || o.Epoch == m.epoch && o.Seq <= m.seq {
+			k.skipped++
+			return false
+		}
+		m.epoch, m.seq = o.Epoch, o.Seq
+		k.note(m, true)
+		return true
+	}
+	k.add(&mark{key: string(k.key), epoch: o.Epoch, seq: o.Seq})
+	return true
+}
+
+// add adds a mark as the most recent one.
+func (k *marks) add(m *mark) {
+	if k.streams == nil {
+		k.streams = map[string]*list.Element{}
+	}
+	if len(k.streams) >= k.max {
+		oldest := k.recent.Back()
+		old := oldest.Value.(*mark)
+		delete(k.streams, old.key)
+		k.recent.Remove(oldest)
+		k.note(old, false)
+		if old.known {
+			k.gone = append(k.gone, old.key)
+		}
+	}
+	k.streams[m.key] = k.recent.PushFront(m)
+	k.note(m, !m.known)
+}
+
+// note notes whether a mark has moved.
+func (k *marks) note(m *mark, moved bool) {
+	if moved && !m.moved {
+		k.moved++
+	} else if !moved && m.moved {
+		k.moved--
+	}
+	m.moved = moved
+}
+
+// take hands out up to limit marks that have moved, least recent first, and the keys
+// of those that are forgotten.
+func (k *marks) take(limit int) (moved []mark, gone []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	gone, k.gone = k.gone, nil
+	for e := k.recent.Back(); e != nil && k.moved > 0 && len(moved) < limit; e = e.Prev() {
+		if m := e.Value.(*mark); m.moved {
+			k.note(m, false)
+			m.known = true
+			moved = append(moved, *m)
+		}
+	}
+	return moved, gone
+}
+
+// Mark is how far the publications of a stream have been routed (wamp.Once).
+type Mark struct {
+	Realm wamp.URI
+	// Key names the stream within the realm: the publisher's authid, a NUL, and the
+	// stream's name of up to 255 bytes. Anonymous publishers have no authid.
+	Key        string
+	Epoch, Seq uint64
+}
+
+// TakeMarks returns up to limit marks of the configured realms that have moved since
+// they were taken, least recently used first, and those that were taken and have been
+// forgotten since because there were too many. What a mark covers has been queued at
+// every subscriber and appended to every history. Only one caller may take them: who
+// keeps them over a restart, deleting first what has gone.
+func (r *Router) TakeMarks(limit int) (moved, gone []Mark) {
+	for _, name := range r.lasting() {
+		b := r.find(name).broker
+		b.mu.Lock()
+		m, keys := b.marks.take(limit - len(moved))
+		b.mu.Unlock()
+		for i := range m {
+			moved = append(moved, Mark{name, m[i].key, m[i].epoch, m[i].seq})
+		}
+		for _, key := range keys {
+			gone = append(gone, Mark{Realm: name, Key: key})
+		}
+	}
+	return moved, gone
+}
+
+// RestoreMarks puts marks back as they were taken before a restart, least recently used
+// first, before anybody publishes. It returns those of realms that are not there.
+func (r *Router) RestoreMarks(taken []Mark) (homeless []Mark) {
+	known := r.lasting()
+	for _, t := range taken {
+		if !slices.Contains(known, t.Realm) {
+			homeless = append(homeless, t)
+			continue
+		}
+		k := &r.find(t.Realm).broker.marks
+		k.mu.Lock()
+		k.add(&mark{key: t.Key, epoch: t.Epoch, seq: t.Seq, known: true})
+		k.mu.Unlock()
+	}
+	return homeless
+}
+
+// lasting returns the realms that were not made on demand, in order.
+func (r *Router) lasting() []wamp.URI {
+	r.realmsMu.RLock()
+	defer r.realmsMu.RUnlock()
+	names := slices.Sorted(maps.Keys(r.realms))
+	return slices.DeleteFunc(names, func(n wamp.URI) bool { return r.realms[n].onDemand })
+}
