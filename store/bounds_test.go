@@ -248,7 +248,7 @@ func FuzzCheckFile(f *testing.F) {
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		m, err := openMeta(newDisk(nil, 0), path, func(Event) {})
+		m, err := openMeta(newDisk("", nil, 0), path, func(Event) {})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,7 @@ const (
 	boltBucket      = 16 // root uint64, sequence uint64
 	boltMetaSum     = 56 // the meta's checksum follows these bytes
 	boltMaxDepth    = 32
+	boltMaxKey      = 32768
 	boltMinPageSize = 1 << 10
 	boltMaxPageSize = 1 << 16
 )
@@ -196,6 +197,9 @@ func (c *checker) branch(n *node, count int64, low, high []byte, depth int) erro
 		from := at + int64(binary.LittleEndian.Uint32(e))
 		to := from + int64(binary.LittleEndian.Uint32(e[4:]))
 		pages[i] = binary.LittleEndian.Uint64(e[8:])
+		if to-from > boltMaxKey {
+			return damaged("page %d: key %d of %d bytes", n.id, i, to-from)
+		}
 		if err := n.need(to); err != nil {
 			return err
 		}
@@ -230,7 +234,7 @@ func (c *checker) leaf(n *node, count int64, low, high []byte, depth int) error 
 		from := at + int64(binary.LittleEndian.Uint32(e[4:]))
 		mid := from + int64(binary.LittleEndian.Uint32(e[8:]))
 		to := mid + int64(binary.LittleEndian.Uint32(e[12:]))
-		if mid == from || flags > 1 || to > n.extent {
+		if mid == from || mid-from > boltMaxKey || flags > 1 || to > n.extent {
 			return damaged("page %d: element %d", n.id, i)
 		}
 		if err := n.need(mid); err != nil {

@@ -170,7 +170,6 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 		// What a failed commit has left on disk is not known, and the kernel may
 		// believe pages clean that never got there. The file is not written again;
 		// the records go into a new one, and readers prefer that.
-		o.active.distrust()
 		o.roll()
 	}
 	seg, err := bearSegment(o.s.disk, segmentPath(o.dir, chunks[0].first), o.name, 2*o.cfg.SegmentBytes, chunks)

@@ -43,6 +43,8 @@ func (o Op) String() string {
 // disk is the one way to change the directory: each file is made, written,
 // synced, renamed and removed here, and what that costs is counted.
 type disk struct {
+	vetting
+	dir     string
 	step    func(Op, string) error
 	minFree int64
 	written atomic.Uint64 // bytes of pages given to the kernel
@@ -50,11 +52,11 @@ type disk struct {
 	commits atomic.Uint64
 }
 
-func newDisk(step func(Op, string) error, minFree int64) *disk {
+func newDisk(dir string, step func(Op, string) error, minFree int64) *disk {
 	if step == nil {
 		step = func(Op, string) error { return nil }
 	}
-	return &disk{step: step, minFree: minFree}
+	return &disk{dir: dir, step: step, minFree: minFree, vetting: vetting{files: map[string]standing{}}}
 }
 
 // room returns ErrFull when size more bytes at path would leave the system less
@@ -100,8 +102,16 @@ func options(mapped int64, readOnly bool) *bbolt.Options {
 	}
 }
 
-// open opens a file that has been checked.
-func (d *disk) open(path string, mapped int64, readOnly bool) (db *bbolt.DB, err error) {
+// open opens a file, unless there is something wrong with it.
+func (d *disk) open(path string, mapped int64, readOnly bool) (*bbolt.DB, error) {
+	if err := d.vet(path)[0]; err != nil {
+		return nil, err
+	}
+	return d.openVetted(path, mapped, readOnly)
+}
+
+// openVetted opens a file without looking at it before.
+func (d *disk) openVetted(path string, mapped int64, readOnly bool) (db *bbolt.DB, err error) {
 	err = guard(func() error {
 		db, err = bbolt.Open(path, 0o600, options(mapped, readOnly))
 		return err
@@ -133,7 +143,7 @@ func (d *disk) bear(path string, mapped int64, txs ...func(*bbolt.Tx) error) (db
 			db = nil
 		}
 	}()
-	if db, err = d.open(tmp, mapped, false); err != nil {
+	if db, err = d.openVetted(tmp, mapped, false); err != nil {
 		return nil, err
 	}
 	d.written.Add(4 * page)
@@ -146,7 +156,11 @@ func (d *disk) bear(path string, mapped int64, txs ...func(*bbolt.Tx) error) (db
 	if err := db.Sync(); err != nil {
 		return nil, err
 	}
-	return db, d.rename(tmp, path)
+	if err := d.rename(tmp, path); err != nil {
+		return nil, err
+	}
+	d.set(path, standing{sound: true})
+	return db, nil
 }
 
 // commit runs fn in a transaction and returns once that is on disk.
@@ -196,6 +210,8 @@ func (d *disk) rename(from, to string) error {
 	if err := d.step(OpRename, to); err != nil {
 		return err
 	}
+	d.doubt(from)
+	d.doubt(to)
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
@@ -206,6 +222,7 @@ func (d *disk) remove(path string) error {
 	if err := d.step(OpRemove, path); err != nil {
 		return err
 	}
+	d.doubt(path)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

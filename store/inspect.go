@@ -32,11 +32,9 @@ func Inspect(dir string) ([]Report, error) {
 		m := &meta{disk: d}
 		head := Report{Path: filepath.Join(dir, metaName)}
 		head.Bytes = bytesOf(head.Path)
-		if head.Err = checkFile(head.Path); head.Err == nil {
-			if m.db, head.Err = d.open(head.Path, 0, true); head.Err == nil {
-				defer func() { _ = m.close() }()
-				head.Err = guard(m.load)
-			}
+		if m.db, head.Err = d.open(head.Path, 0, true); head.Err == nil {
+			defer func() { _ = m.close() }()
+			head.Err = guard(m.load)
 		}
 		all = append(all, head)
 		tables, err := tableFiles(dir)
@@ -105,6 +103,9 @@ func Export(dir, outbox string, each func(epoch, seq uint64, clock int64, record
 // them smaller. It returns the bytes on disk before and after.
 func Compact(dir string) (before, after int64, err error) {
 	err = offline(dir, func(d *disk) error {
+		if err := d.takeMark(); err != nil {
+			return err
+		}
 		tables, err := tableFiles(dir)
 		if err != nil {
 			return err
@@ -113,14 +114,12 @@ func Compact(dir string) (before, after int64, err error) {
 			before += bytesOf(path)
 			t := &Table{disk: d, name: name, path: path, events: func(Event) {}}
 			// Damage is for the gateway to repair, which tells of it.
-			if err := checkFile(path); err == nil {
-				if t.db, err = d.open(path, tableMapped, false); err == nil {
-					err = t.renew()
-				}
-				t.close()
-				if err != nil && !errors.Is(err, errDamaged) {
-					return fmt.Errorf("%s: %w", path, full(err))
-				}
+			if t.db, err = d.open(path, tableMapped, false); err == nil {
+				err = t.renew()
+			}
+			t.close()
+			if err != nil && !errors.Is(err, errDamaged) {
+				return fmt.Errorf("%s: %w", path, full(err))
 			}
 			after += bytesOf(path)
 		}
@@ -148,7 +147,7 @@ func offline(dir string, fn func(d *disk) error) error {
 		return err
 	}
 	defer lock.Close()
-	return fn(newDisk(nil, 0))
+	return fn(newDisk(dir, nil, 0))
 }
 
 func bytesOf(path string) int64 {
@@ -194,9 +193,6 @@ func inspectTable(d *disk, name, path string) Report {
 	r := Report{Path: path, Table: name, Bytes: bytesOf(path)}
 	t := &Table{disk: d, name: name, path: path}
 	defer t.close()
-	if r.Err = checkFile(path); r.Err != nil {
-		return r
-	}
 	if t.db, r.Err = d.open(path, 0, true); r.Err == nil {
 		r.Err = t.view(func(_, _ []byte) error { r.Records++; return nil })
 	}

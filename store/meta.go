@@ -28,6 +28,7 @@ var (
 // meta is meta.db.
 type meta struct {
 	disk *disk
+	path string
 	db   *bbolt.DB
 	id   string
 }
@@ -39,20 +40,17 @@ type cursor struct {
 }
 
 func openMeta(d *disk, path string, events func(Event)) (*meta, error) {
-	m := &meta{disk: d}
-	err := checkFile(path)
-	if err == nil {
-		if m.db, err = d.open(path, metaMapped, false); err == nil {
-			err = guard(m.load)
-		}
-		if err == nil {
+	m := &meta{disk: d, path: path}
+	var err error
+	if m.db, err = d.open(path, metaMapped, false); err == nil {
+		if err = guard(m.load); err == nil {
 			return m, nil
 		}
 	}
 	if errors.Is(err, errDamaged) {
 		// A handle that panicked may hold bbolt's locks; it is left alone, like the
 		// file, which keeps its inode under the new name.
-		m = &meta{disk: d}
+		m = &meta{disk: d, path: path}
 		aside, moveErr := d.setAside(path)
 		if moveErr != nil {
 			return nil, errors.Join(err, moveErr)
@@ -101,7 +99,11 @@ func (m *meta) load() error {
 }
 
 func (m *meta) update(fn func(*bbolt.Tx) error) error {
-	return full(m.disk.commit(m.db, fn))
+	err := m.disk.commit(m.db, fn)
+	if err != nil {
+		m.disk.doubt(m.path)
+	}
+	return full(err)
 }
 
 // nextEpoch returns a number above every one that it returned before, and above seen.

@@ -152,7 +152,6 @@ func (o *Outbox) segmentFor(after, first uint64) (seg *segment, end uint64) {
 // new one in its place, and reports it. It returns the last sequence number
 // saved. The segment is out of the list afterwards in any case.
 func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
-	raw := readWhat(seg.path, o.cfg.SegmentBytes+maxTx+maxRecord)
 	seg.abandon()
 	event := Event{Kind: DamagedFile, Outbox: o.name, File: seg.path, Err: cause}
 	aside, err := o.s.disk.setAside(seg.path)
@@ -167,15 +166,14 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 		event.Err = errors.Join(cause, err)
 	}
 	var heir *segment
-	if chunks := findChunks(raw); len(chunks) > 0 && chunks[0].first >= seg.first && err == nil {
-		event.From, event.To = chunks[0].first, chunks[len(chunks)-1].last()
+	if err == nil {
+		event.From, event.To, err = o.s.disk.rescueOutbox(aside, o.dir, o.name, seg.first, o.cfg.SegmentBytes+maxTx+maxRecord)
 		last = event.To
-		if heir, err = bearSegment(o.s.disk, segmentPath(o.dir, chunks[0].first), o.name, 0, chunks); err != nil {
+		if err != nil {
 			event.Err = errors.Join(cause, err)
-			heir = nil
-		} else {
-			heir.newest = seg.newest
-			heir.seal()
+		} else if last > 0 {
+			heir = &segment{disk: o.s.disk, first: event.From, path: segmentPath(o.dir, event.From), newest: seg.newest}
+			heir.measure()
 		}
 	}
 	if !o.replace(seg, heir) && heir != nil {

@@ -5,6 +5,33 @@ import (
 	"os"
 )
 
+// salvageOutbox makes a segment in dir of what can be read of the damaged file of an
+// outbox, of which it reads no more than limit bytes, and returns the first and the
+// last sequence number in it; no segment and zeros when there is nothing, or nothing
+// that belongs behind floor. After an error the numbers are those that could not be
+// kept. It does not call bbolt on the damaged file.
+func salvageOutbox(d *disk, from, dir, outbox string, floor uint64, limit int64) (first, last uint64, err error) {
+	chunks := findChunks(readWhat(from, limit))
+	if len(chunks) == 0 || chunks[0].first < floor {
+		return 0, 0, nil
+	}
+	first, last = chunks[0].first, chunks[len(chunks)-1].last()
+	heir, err := bearSegment(d, segmentPath(dir, first), outbox, 0, chunks)
+	if err == nil {
+		heir.seal()
+	}
+	return first, last, err
+}
+
+// salvageTable makes the table at to of what can be read of a damaged one.
+func salvageTable(d *disk, from, to string) error {
+	db, _, _, err := bearTable(d, to, salvage(from))
+	if err != nil {
+		return err
+	}
+	return guard(db.Close)
+}
+
 // salvage returns the entries of a damaged table that can be read: it walks the
 // pages that the newest valid meta page leads to, as checkFile does, and passes
 // over what is damaged. Pages that nothing leads to are not looked at, for they

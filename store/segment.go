@@ -39,7 +39,6 @@ type segment struct {
 	mu      sync.Mutex // guards what follows; it is the owner's lock of the file and held while it is read
 	db      *bbolt.DB  // nil while closed
 	writing bool       // open for writing: the committer closes it, not the reader
-	checked bool       // the structure has been verified, or this process wrote the file
 	gone    bool       // unlinked
 
 	bytes  atomic.Int64 // on disk
@@ -86,7 +85,7 @@ func listSegments(d *disk, dir string) ([]*segment, error) {
 // bearSegment makes a segment with its first chunks in it, in place of one that
 // may be there.
 func bearSegment(d *disk, path, outbox string, mapped int64, chunks []foundChunk) (*segment, error) {
-	s := &segment{disk: d, first: chunks[0].first, path: path, checked: true}
+	s := &segment{disk: d, first: chunks[0].first, path: path}
 	var err error
 	s.db, err = d.bear(s.path, mapped, func(tx *bbolt.Tx) error {
 		b, err := tx.CreateBucket([]byte(formatKey))
@@ -126,6 +125,9 @@ func putChunks(tx *bbolt.Tx, chunks []foundChunk) error {
 // put commits chunks to the segment, which must be open for writing.
 func (s *segment) put(chunks []foundChunk) error {
 	err := s.disk.commit(s.db, func(tx *bbolt.Tx) error { return putChunks(tx, chunks) })
+	if err != nil {
+		s.disk.doubt(s.path)
+	}
 	s.measure()
 	return err
 }
@@ -143,13 +145,6 @@ func (s *segment) seal() {
 	defer s.mu.Unlock()
 	s.writing = false
 	s.close()
-}
-
-// distrust has the file checked before it is read again.
-func (s *segment) distrust() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.checked = false
 }
 
 // rest closes the file until it is read again.
@@ -187,8 +182,8 @@ func (s *segment) drop() error {
 	return s.disk.remove(s.path)
 }
 
-// view opens the file for reading if it is closed, after checking its structure
-// the first time, and runs fn. ok is false when the file has been dropped.
+// view opens the file for reading if it is closed and runs fn. ok is false when the
+// file has been dropped.
 func (s *segment) view(fn func(*bbolt.Tx) error) (ok bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -196,12 +191,6 @@ func (s *segment) view(fn func(*bbolt.Tx) error) (ok bool, err error) {
 		return false, nil
 	}
 	if s.db == nil {
-		if !s.checked {
-			if err := checkFile(s.path); err != nil {
-				return true, err
-			}
-			s.checked = true
-		}
 		var err error
 		if s.db, err = s.disk.open(s.path, 0, true); err != nil {
 			return true, err

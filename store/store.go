@@ -18,8 +18,9 @@
 // What Append has acknowledged is on disk, or has been acknowledged by the
 // reader. Records come out in the order of their sequence numbers, never twice
 // within a run, and each is exactly what went in: chunks carry a checksum, and
-// every file is checked by own code before bbolt, which would panic on a damaged
-// one, opens it. A hole in the sequence, from a bound, from damage or from
+// every file is checked by own code, and one that was not closed in order is opened
+// by another process (Config.Apart), before bbolt, which would panic on a damaged
+// one, opens it here. A hole in the sequence, from a bound, from damage or from
 // records that were never committed before a crash, is shown to the reader.
 //
 // The identity (ID, epoch, sequence number) never names two records: the epoch
@@ -121,6 +122,13 @@ type Config struct {
 	// rest of the system. 0 is 64 MiB, or a twentieth of a file system where that
 	// is less; negative leaves none.
 	MinFree int64
+	// Apart runs Apart with these words in a process of its own, within limits of
+	// time and memory, and returns what that has written. The error wraps ErrDied
+	// when the process ended before it was done, or had to be ended; any other says
+	// that there was no such process. A file that was not closed in order is opened
+	// there first, and a damaged one salvaged. nil: this process makes do with its own
+	// check of the structure.
+	Apart func(args []string) ([]byte, error)
 	// Step is called before each step that changes the directory, with the path
 	// that it changes, from any goroutine; an error is taken for the step's. It is
 	// there for tests that trace steps or fail them. nil does nothing.
@@ -155,7 +163,7 @@ func Open(cfg Config) (*Store, error) {
 	if err := os.Mkdir(cfg.Dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
-	s := &Store{cfg: cfg, now: cfg.Now, disk: newDisk(cfg.Step, cfg.MinFree), outs: make(map[string]*Outbox), tables: make(map[string]*Table)}
+	s := &Store{cfg: cfg, now: cfg.Now, disk: newDisk(cfg.Dir, cfg.Step, cfg.MinFree), outs: make(map[string]*Outbox), tables: make(map[string]*Table)}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -163,13 +171,16 @@ func Open(cfg Config) (*Store, error) {
 		s.cfg.Events = func(Event) {}
 	}
 	s.ageing = &ageClock{wall: s.now}
+	s.disk.apart = cfg.Apart
 	var err error
 	if s.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
+	if err := s.disk.vetStart(); err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
 	if s.meta, err = openMeta(s.disk, filepath.Join(cfg.Dir, metaName), s.cfg.Events); err != nil {
-		_ = s.lock.Close()
-		return nil, err
+		return nil, errors.Join(err, s.lock.Close())
 	}
 	seen, err := newestEpoch(s.disk, cfg.Dir)
 	if err == nil {
@@ -315,6 +326,11 @@ func (s *Store) Close() error {
 	for _, t := range s.tables {
 		t.close()
 	}
+	err := s.meta.close()
+	if err == nil {
+		// Without the mark the next start only takes a little longer.
+		_ = s.disk.leaveMark()
+	}
 	// Closing the lock last lets the next process in only when all is done.
-	return errors.Join(s.meta.close(), s.lock.Close())
+	return errors.Join(err, s.lock.Close())
 }

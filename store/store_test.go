@@ -16,9 +16,15 @@ import (
 
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"gantry/internal/launch"
 )
 
 func TestMain(m *testing.M) {
+	launch.Main(os.Args)
+	if os.Getenv(isApart) != "" {
+		os.Exit(apartProcess())
+	}
 	if dir := os.Getenv("GANTRY_STORE_CHILD"); dir != "" {
 		os.Exit(child(dir))
 	}

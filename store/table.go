@@ -147,21 +147,10 @@ func (s *Store) Table(name string, cfg TableConfig) (*Table, error) {
 // load opens the file, or makes a new one if there is none, it is damaged, or it
 // has outgrown its content.
 func (t *Table) load() error {
-	err := checkFile(t.path)
-	if err == nil {
-		t.db, err = t.disk.open(t.path, tableMapped, false)
-	}
-	if err == nil {
-		err = t.view(func(key, value []byte) error {
-			t.entries++
-			t.bytes += int64(len(key) + len(value))
-			return nil
-		})
-		if err == nil && fileSize(t.path) > 4*t.bytes+tableSlack {
-			return t.renew()
-		}
-	}
+	err := t.adopt()
 	switch {
+	case err == nil && fileSize(t.path) > 4*t.bytes+tableSlack:
+		return t.renew()
 	case errors.Is(err, os.ErrNotExist):
 		return t.replace(nil)
 	case errors.Is(err, errDamaged):
@@ -170,18 +159,46 @@ func (t *Table) load() error {
 	return err
 }
 
+// adopt goes on with the file that is there.
+func (t *Table) adopt() error {
+	db, err := t.disk.open(t.path, tableMapped, false)
+	if err != nil {
+		return err
+	}
+	t.fileMu.Lock()
+	t.db = db
+	t.fileMu.Unlock()
+	entries, size := 0, int64(0)
+	err = t.view(func(key, value []byte) error {
+		entries++
+		size += int64(len(key) + len(value))
+		return nil
+	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.entries, t.bytes = entries, size
+	return err
+}
+
 // repair sets a damaged file aside and makes a new one of what can be read.
 func (t *Table) repair(cause error) error {
-	kept := salvage(t.path)
 	// A handle that panicked may hold bbolt's locks; it is left alone, like the
 	// file, which keeps its inode under the new name.
+	t.fileMu.Lock()
 	t.db = nil
+	t.fileMu.Unlock()
 	aside, err := t.disk.setAside(t.path)
 	if err != nil {
 		return errors.Join(cause, err)
 	}
-	if err := t.replace(kept); err != nil {
-		return err
+	if err = t.disk.rescueTable(aside, t.path); err == nil {
+		err = t.adopt()
+	}
+	if err != nil {
+		cause = errors.Join(cause, err)
+		if err := t.replace(nil); err != nil {
+			return err
+		}
 	}
 	t.events(Event{Kind: DamagedFile, Table: t.name, File: aside, Err: cause})
 	return nil
@@ -201,10 +218,9 @@ func (t *Table) renew() error {
 	return t.replace(all)
 }
 
-// replace makes a new file with that content and goes on with it.
-func (t *Table) replace(all []Change) error {
-	entries, size := 0, int64(0)
-	db, err := t.disk.bear(t.path, tableMapped, func(tx *bbolt.Tx) error {
+// bearTable makes the file of a table with that content, and tells how much that is.
+func bearTable(d *disk, path string, all []Change) (db *bbolt.DB, entries int, size int64, err error) {
+	db, err = d.bear(path, tableMapped, func(tx *bbolt.Tx) error {
 		_, err := tx.CreateBucket(bucketTable)
 		return err
 	}, func(tx *bbolt.Tx) error {
@@ -218,6 +234,12 @@ func (t *Table) replace(all []Change) error {
 		}
 		return nil
 	})
+	return db, entries, size, err
+}
+
+// replace makes a new file with that content and goes on with it.
+func (t *Table) replace(all []Change) error {
+	db, entries, size, err := bearTable(t.disk, t.path, all)
 	if err != nil {
 		return err
 	}
@@ -447,6 +469,9 @@ func (t *Table) write(batch []*tableTx, entries *int, size *int64) error {
 	// A write that fails changes nothing that can be reached.
 	var refused *fs.PathError
 	t.distrusted = err != nil && !errors.As(err, &refused)
+	if err != nil {
+		t.disk.doubt(t.path)
+	}
 	return full(err)
 }
 

@@ -46,6 +46,8 @@ type Options struct {
 	Config *config.Config
 	// State is the directory for what must survive a restart; made if missing.
 	State string
+	// Apart is store.Config.Apart; nil = no other process opens files first.
+	Apart func(args []string) ([]byte, error)
 	// Notify is told of readiness and shutdown; nil = nobody.
 	Notify *systemd.Notifier
 	// Log receives the log; nil discards.
@@ -59,6 +61,7 @@ type Options struct {
 type Gateway struct {
 	cfg     *config.Config
 	state   string
+	apart   func(args []string) ([]byte, error)
 	notify  *systemd.Notifier
 	log     *slog.Logger
 	clock   *wallclock.Clock
@@ -105,7 +108,7 @@ type Addresses struct {
 
 // NewGateway builds a gateway. It starts nothing and opens nothing.
 func NewGateway(o Options) (*Gateway, error) {
-	g := &Gateway{cfg: o.Config, state: o.State, notify: o.Notify, log: o.Log, ready: make(chan struct{}), started: time.Now(), health: newStoreHealth()}
+	g := &Gateway{cfg: o.Config, state: o.State, apart: o.Apart, notify: o.Notify, log: o.Log, ready: make(chan struct{}), started: time.Now(), health: newStoreHealth()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -223,7 +226,7 @@ func (g *Gateway) Run(outer context.Context) error {
 	if err := os.MkdirAll(g.state, 0o750); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	st, err := store.Open(store.Config{Dir: filepath.Join(g.state, "store"), Events: g.storeEvent})
+	st, err := store.Open(store.Config{Dir: filepath.Join(g.state, "store"), Events: g.storeEvent, Apart: g.apart})
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}

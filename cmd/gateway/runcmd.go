@@ -63,7 +63,7 @@ Exit codes: 0 stopped as wished, 1 the configuration is wrong or something faile
 		if err != nil {
 			return err
 		}
-		g, err := NewGateway(Options{Config: cfg, State: state, Notify: notify, Log: log})
+		g, err := NewGateway(Options{Config: cfg, State: state, Apart: trials.run(log), Notify: notify, Log: log})
 		if err != nil {
 			return err
 		}

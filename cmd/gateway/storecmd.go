@@ -24,7 +24,7 @@ asked with gantry call (gantry.NAME.sys.queue.status) and by its metrics.`,
 			return usageError{errors.New("store needs a subcommand: status, check, export, compact")}
 		},
 	}
-	cmd.AddCommand(a.storeStatusCommand(), a.storeCheckCommand(), a.storeExportCommand(), a.storeCompactCommand())
+	cmd.AddCommand(a.storeStatusCommand(), a.storeCheckCommand(), a.storeExportCommand(), a.storeCompactCommand(), a.storeApartCommand())
 	return cmd
 }
 
