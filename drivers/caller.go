@@ -8,6 +8,9 @@ type Caller struct {
 	Session uint64 // id of the session; 0 where the router does not tell who calls
 	AuthID  string
 	Role    string
+	// ForAuthID and ForRole are for whom that session calls, as it says: the user of
+	// another router, for one that passes calls on, such as an uplink. "" = itself.
+	ForAuthID, ForRole string
 }
 
 type callerKey struct{}

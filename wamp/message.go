@@ -268,10 +268,23 @@ type CallOptions struct {
 	RKey            string
 	RunMode         string // runmode: "" or "partition" or "all"
 	Passthru        *Passthru
+	ForwardFor      []Forwarded // forward_for: for whom a component calls that passes calls on
 	// Cancel is how a session cancels the call when its caller gives it up. It is no
 	// option of CALL and not sent with it.
 	Cancel CancelMode
 }
+
+// Forwarded is a caller whose call a component has passed on from another router: an
+// item of forward_for, which has the first caller first and the next ones behind it, as
+// Crossbar's router links and Autobahn have it.
+type Forwarded struct {
+	Session  ID // at its router; required
+	AuthID   string
+	AuthRole string
+}
+
+// MaxForwarded is the most items that forward_for may have.
+const MaxForwarded = 16
 
 // Call is [CALL, Request|id, Options|dict, Procedure|uri, Arguments|list, ArgumentsKw|dict].
 type Call struct {
@@ -417,6 +430,7 @@ type InvocationDetails struct {
 	Progress        bool
 	Trustlevel      *uint32
 	Passthru        *Passthru
+	ForwardFor      []Forwarded // forward_for: for whom the caller calls, as it says
 }
 
 // Invocation is [INVOCATION, Request|id, REGISTERED.Registration|id, Details|dict, CALL.Arguments|list, CALL.ArgumentsKw|dict].

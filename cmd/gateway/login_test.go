@@ -17,6 +17,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -279,7 +280,7 @@ role = "operator"
 password = "file:%s"
 `, path("cert.pem"), path("key.pem"), strings.TrimSpace(public), path("ann.password"))}), t.TempDir())
 	field := startProgram(t, writeFiles(t, map[string]string{
-		"devices.d/sim.toml": "[device.greenhouse]\ndriver = \"sim\"\n",
+		"devices.d/sim.toml": "[device.greenhouse]\ndriver = \"sim\"\n[device.greenhouse.point.temperature]\nkind = \"drift\"\n[device.greenhouse.point.heating]\nkind = \"relay\"\n",
 		"gantry.toml": fmt.Sprintf(`schema = 1
 gateway.name = "field"
 mqtt.listen = ""
@@ -300,6 +301,15 @@ ca = %q
 	code, out, errs = cli(t, "", nil, append([]string{"call", "gantry.field.get.greenhouse.temperature", "--json"}, flags...)...)
 	if code != exitOK || !strings.Contains(out, `"q":"good"`) {
 		t.Errorf("call at the far gateway: %d, %q, %q", code, out, errs)
+	}
+	// The audit log knows who it was there.
+	code, _, errs = cli(t, "", nil, append([]string{"call", "gantry.field.set.greenhouse.heating", "true"}, flags...)...)
+	if code != exitOK {
+		t.Errorf("set at the far gateway: %d, %q", code, errs)
+	}
+	field.out.await(t, "for_authid=ann for_authrole=operator")
+	if !regexp.MustCompile(`verb=set .*authid=uplink_hq authrole=trusted .*for_authid=ann for_authrole=operator`).MatchString(field.out.String()) {
+		t.Errorf("the audit line of the far user's command:\n%s", field.out)
 	}
 	field.stop()
 	hq.stop()

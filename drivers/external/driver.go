@@ -392,5 +392,9 @@ func by(ctx context.Context) map[string]any {
 	if c == (drivers.Caller{}) {
 		return nil
 	}
-	return map[string]any{"caller": map[string]any{"session": int64(c.Session), "authid": c.AuthID, "authrole": c.Role}}
+	who := map[string]any{"session": int64(c.Session), "authid": c.AuthID, "authrole": c.Role}
+	if c.ForAuthID != "" || c.ForRole != "" {
+		who["for_authid"], who["for_authrole"] = c.ForAuthID, c.ForRole
+	}
+	return map[string]any{"caller": who}
 }

@@ -79,7 +79,11 @@ type call struct {
 // caller returns who calls.
 func (c *call) caller() drivers.Caller {
 	by := &c.inv.Details
-	return drivers.Caller{Session: uint64(by.Caller), AuthID: by.CallerAuthID, Role: by.CallerAuthRole}
+	who := drivers.Caller{Session: uint64(by.Caller), AuthID: by.CallerAuthID, Role: by.CallerAuthRole}
+	if len(by.ForwardFor) > 0 {
+		who.ForAuthID, who.ForRole = by.ForwardFor[0].AuthID, by.ForwardFor[0].AuthRole
+	}
+	return who
 }
 
 // get serves gantry.<gw>.get.<dev>.<point>.
@@ -301,8 +305,12 @@ func (h *Hub) auditLine(verb, device, name string, c *call, start time.Time, err
 		outcome = "failed"
 	}
 	by := c.caller()
-	h.audit.Info("command", "verb", verb, "device", device, "name", name,
+	line := []any{"verb", verb, "device", device, "name", name,
 		"args", clip(fmt.Sprint(c.args), 64), "kwargs", clip(fmt.Sprint(c.kwargs), 128),
 		"caller", by.Session, "authid", by.AuthID, "authrole", by.Role,
-		"outcome", outcome, "took_us", h.now().Sub(start).Microseconds())
+		"outcome", outcome, "took_us", h.now().Sub(start).Microseconds()}
+	if by.ForAuthID != "" || by.ForRole != "" {
+		line = append(line, "for_authid", clip(by.ForAuthID, 128), "for_authrole", clip(by.ForRole, 128))
+	}
+	h.audit.Info("command", line...)
 }

@@ -204,6 +204,10 @@ func (d *dealer) invoke(s *session, m *wamp.Call, reg *registration, to *callee,
 	}
 	if m.Options.DiscloseMe || to.discloseCaller {
 		det.Caller, det.CallerAuthID, det.CallerAuthRole = s.id, s.identity.AuthID, s.identity.AuthRole
+		if s.internal() {
+			// Whoever else says so would only have to be believed.
+			det.ForwardFor = m.Options.ForwardFor
+		}
 	}
 	err := to.session.offer(inv)
 	frozen := inv.Details

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -245,7 +246,7 @@ func TestDisclosureFollowsThePolicy(t *testing.T) {
 				t.Fatalf("%+v: %v", try, got)
 			}
 			inv.Request = got[0].(*wamp.Invocation).Request
-			if d := got[0].(*wamp.Invocation).Details; d != inv.Details {
+			if d := got[0].(*wamp.Invocation).Details; !reflect.DeepEqual(d, inv.Details) {
 				t.Errorf("%+v: %+v, want %+v", try, d, inv.Details)
 			}
 		}

@@ -299,6 +299,25 @@ func (a *attributeWriter) passthru(p *wamp.Passthru) {
 	a.text("ppt_keyid", p.KeyID)
 }
 
+func (a *attributeWriter) forwardFor(all []wamp.Forwarded) {
+	if len(all) == 0 {
+		return
+	}
+	a.key("forward_for")
+	a.w.open(kindList, uint64(len(all)))
+	for _, f := range all {
+		a.w.open(kindDict, 3)
+		a.w.key("session")
+		a.w.id(f.Session)
+		a.w.key("authid")
+		a.w.str(f.AuthID)
+		a.w.key("authrole")
+		a.w.str(f.AuthRole)
+		a.w.close(kindDict)
+	}
+	a.w.close(kindList)
+}
+
 func (a *attributeWriter) ids(k string, ids []wamp.ID) {
 	if ids == nil {
 		return
@@ -396,6 +415,7 @@ func (w *messageWriter) callOptions(o *wamp.CallOptions) {
 	a.text("rkey", o.RKey)
 	a.text("runmode", o.RunMode)
 	a.passthru(o.Passthru)
+	a.forwardFor(o.ForwardFor)
 	a.close()
 }
 
@@ -429,6 +449,7 @@ func (w *messageWriter) invocationDetails(o *wamp.InvocationDetails) {
 	a.uint("caller", uint64(o.Caller))
 	a.text("caller_authid", o.CallerAuthID)
 	a.text("caller_authrole", o.CallerAuthRole)
+	a.forwardFor(o.ForwardFor)
 	a.text("procedure", string(o.Procedure))
 	a.uint("timeout", o.Timeout)
 	a.flag("receive_progress", o.ReceiveProgress)

@@ -255,6 +255,34 @@ func (a *attributes) once() *wamp.Once {
 	return once
 }
 
+// forwardFor reads a list of callers, whose texts borrow nothing.
+func (a *attributes) forwardFor() (all []wamp.Forwarded) {
+	a.list("a list of up to 16 dicts with session, authid and authrole", func(v []byte) bool {
+		f, ok := a.r.d.forwarded(v)
+		all = append(all, f)
+		return ok && len(all) <= wamp.MaxForwarded
+	})
+	return all
+}
+
+func (d *Decoder) forwarded(v []byte) (f wamp.Forwarded, ok bool) {
+	c, ok := d.cursor(v, kindDict)
+	for ok && c.more() {
+		key, val := c.key(), c.value()
+		switch {
+		case key == "session":
+			f.Session, ok = d.id(val)
+		case d.is(val, kindNull):
+		case key == "authid":
+			f.AuthID, ok = d.text(val)
+		case key == "authrole":
+			f.AuthRole, ok = d.text(val)
+		}
+	}
+	f.AuthID, f.AuthRole = strings.Clone(f.AuthID), strings.Clone(f.AuthRole)
+	return f, ok && f.Session != 0
+}
+
 func (r *fieldReader) publishOptions(o *wamp.PublishOptions) {
 	for a := r.attributes(); a.next(); {
 		switch a.key {
@@ -363,6 +391,8 @@ func (r *fieldReader) callOptions(o *wamp.CallOptions) {
 			o.RKey = a.text()
 		case "runmode":
 			o.RunMode = a.text()
+		case "forward_for":
+			o.ForwardFor = a.forwardFor()
 		default:
 			a.passthru(&o.Passthru)
 		}
@@ -414,6 +444,8 @@ func (r *fieldReader) invocationDetails(o *wamp.InvocationDetails) {
 			o.CallerAuthID = a.text()
 		case "caller_authrole":
 			o.CallerAuthRole = a.text()
+		case "forward_for":
+			o.ForwardFor = a.forwardFor()
 		case "procedure":
 			o.Procedure = a.uri()
 		case "timeout":

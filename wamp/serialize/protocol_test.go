@@ -160,9 +160,12 @@ func TestOptionsOfTheWrongType(t *testing.T) {
 	const (
 		boolean = `1 0 "true" [] {} 1.0`
 		text    = `1 true [] {} 1.5 "\u0000aGk="`
-		number  = `-1 1.0 1e3 "1" true [] {} 18446744073709551616`
-		ids     = `1 "1" {} true ["1"] [0] [null] [1.5] [[1]]`
-		texts   = `1 "a" {} true [1] [null] [["a"]] ["\u0000aGk="]`
+		callers = `5 {} "a" [5] [{}] [{"session":0}] [{"session":"1"}] [{"session":1,"authid":7}] [{"session":1,"authrole":[]}] [{"session":1},null] ` +
+			`[{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},` +
+			`{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1},{"session":1}]`
+		number = `-1 1.0 1e3 "1" true [] {} 18446744073709551616`
+		ids    = `1 "1" {} true ["1"] [0] [null] [1.5] [[1]]`
+		texts  = `1 "a" {} true [1] [null] [["a"]] ["\u0000aGk="]`
 	)
 	tests := []struct{ form, keys, values string }{
 		{`[16,1,{"%s":%s},"a"]`, "acknowledge exclude_me disclose_me retain _unretain", boolean},
@@ -178,6 +181,8 @@ func TestOptionsOfTheWrongType(t *testing.T) {
 		{`[48,1,{"%s":%s},"a"]`, "receive_progress progress disclose_me", boolean},
 		{`[48,1,{"%s":%s},"a"]`, "rkey runmode ppt_cipher", text},
 		{`[48,1,{"%s":%s},"a"]`, "timeout", number},
+		{`[48,1,{"%s":%s},"a"]`, "forward_for", callers},
+		{`[68,1,1,{"%s":%s}]`, "forward_for", callers},
 		{`[49,1,{"%s":%s}]`, "mode", text},
 		{`[50,1,{"%s":%s}]`, "progress", boolean},
 		{`[50,1,{"%s":%s}]`, "callee_authid callee_authrole ppt_keyid", text},
@@ -371,5 +376,32 @@ func TestACloneOutlivesTheNextDecode(t *testing.T) {
 				t.Error(name, f, d)
 			}
 		}
+	}
+}
+
+// TestForwardFor reads and writes for whom is called.
+func TestForwardFor(t *testing.T) {
+	t.Parallel()
+	users := []wamp.Forwarded{{Session: 7, AuthID: "ann", AuthRole: "operator"}, {Session: wamp.MaxID}}
+	for _, want := range []wamp.Message{
+		&wamp.Call{Request: 1, Procedure: "a", Options: wamp.CallOptions{RKey: "r", ForwardFor: users}},
+		&wamp.Invocation{Request: 1, Registration: 1, Details: wamp.InvocationDetails{Caller: 5, ForwardFor: users}},
+	} {
+		for _, f := range formats {
+			b, err := serialize.Append(nil, f, want)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := serialize.NewDecoder(f, serialize.Limits{}).Decode(b)
+			if d := diff(want, got); err != nil || d != "" {
+				t.Errorf("%s %x: %v %s", f, b, err, d)
+			}
+		}
+	}
+	// As Autobahn writes it.
+	got, err := decodeAs(t, wamp.MsgPack, `[48,1,{"forward_for":[{"session":7,"authid":null,"authrole":"operator","x":1}]},"a"]`)
+	want := wamp.Message(&wamp.Call{Request: 1, Procedure: "a", Options: wamp.CallOptions{ForwardFor: []wamp.Forwarded{{Session: 7, AuthRole: "operator"}}}})
+	if d := diff(want, got); err != nil || d != "" {
+		t.Errorf("%v %s", err, d)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,7 +142,12 @@ func refusal(err error) error {
 
 // register serves a class of procedures.
 func (c *conn) register(ctx context.Context, prefix wamp.URI) error {
-	_, err := c.session.Register(ctx, prefix, wamp.RegisterOptions{Match: wamp.MatchPrefix, ForwardTimeout: true}, c.call)
+	opts := wamp.RegisterOptions{Match: wamp.MatchPrefix, ForwardTimeout: true, DiscloseCaller: true}
+	_, err := c.session.Register(ctx, prefix, opts, c.call)
+	if wamp.IsError(err, wamp.ErrURIOptionDisallowedDisclose) || wamp.IsError(err, wamp.ErrURIOptionNotAllowed) {
+		opts.DiscloseCaller = false
+		_, err = c.session.Register(ctx, prefix, opts, c.call)
+	}
 	return err
 }
 
@@ -163,9 +169,18 @@ func (c *conn) insist(prefix wamp.URI) {
 
 // call passes an invocation on to the local router.
 func (c *conn) call(ctx context.Context, inv *wamp.Invocation, progress func(wamp.Payload) error) (wamp.Payload, error) {
-	opts := wamp.CallOptions{Timeout: inv.Details.Timeout, Passthru: inv.Details.Passthru}
+	opts := wamp.CallOptions{Timeout: inv.Details.Timeout, Passthru: inv.Details.Passthru, ForwardFor: callers(&inv.Details)}
 	if !inv.Details.ReceiveProgress {
 		progress = nil
 	}
 	return c.sink.cfg.Commands.Call(ctx, inv.Details.Procedure, opts, inv.Payload, progress)
+}
+
+// callers returns who calls at the far router, behind those for whom it does.
+func callers(d *wamp.InvocationDetails) []wamp.Forwarded {
+	all := d.ForwardFor
+	if d.Caller != 0 && len(all) < wamp.MaxForwarded {
+		all = append(slices.Clip(all), wamp.Forwarded{Session: d.Caller, AuthID: d.CallerAuthID, AuthRole: d.CallerAuthRole})
+	}
+	return all
 }
