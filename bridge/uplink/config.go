@@ -15,11 +15,12 @@ import (
 
 // Config is the table [uplink.NAME].
 type Config struct {
-	// Kind is what is at the other end: wamp, mqtt, http. Default wamp.
+	// Kind is what is at the other end: wamp, mqtt, http, nats. Default wamp.
 	Kind string `toml:"kind"`
 	// URL is the far router: ws://, wss://, lp:// or lps:// with the path, rs:// or
 	// rss:// with the port, or one of ws+unix, rs+unix, lp+unix with the socket's
-	// path. Or the broker, as of [broker.NAME]. Or where batches are posted to. Required.
+	// path. Or the broker, as of [broker.NAME]. Or where batches are posted to. Or NATS
+	// servers, nats:// or tls://, several with commas between. Required.
 	URL string `toml:"url"`
 	// Realm is the realm to join there. Default: the gateway's own.
 	Realm string `toml:"realm"`
@@ -27,8 +28,9 @@ type Config struct {
 	User string `toml:"user"`
 	// Password proves it, by scram or wampcra.
 	Password bridge.Secret `toml:"password"`
-	// Key is an Ed25519 private key in hex that proves it, by cryptosign; the
-	// alternative to Password.
+	// Key is an Ed25519 private key in hex that proves it, by cryptosign; or for kind
+	// nats the seed of an nkey or the text of a credentials file. The alternative to
+	// Password.
 	Key bridge.Secret `toml:"key"`
 	// CA is a file with the certificates that the far router's must be signed by,
 	// with wss and rss. "" = those of the system.
@@ -58,6 +60,8 @@ type Config struct {
 	Window int `toml:"window"`
 	// MQTT is for kind mqtt.
 	MQTT MQTT `toml:"mqtt"`
+	// NATS is for kind nats.
+	NATS NATS `toml:"nats"`
 	// Buffer is the queue on disk.
 	Buffer Buffer `toml:"buffer"`
 }
@@ -72,6 +76,33 @@ type MQTT struct {
 	// name.
 	Group string `toml:"group"`
 	Node  string `toml:"node"`
+	// Cert and Key are files of the client's certificate and its key, in PEM form.
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+}
+
+// NATS is the table [uplink.NAME.nats].
+type NATS struct {
+	// Stream is the name of the JetStream stream that keeps the events. "" =
+	// whichever keeps their subjects.
+	Stream string `toml:"stream"`
+	// Create makes the stream, where it does not exist, with the keys that follow.
+	Create bool `toml:"create"`
+	// Subjects are those of the new stream. Default: the chosen classes of all
+	// gateways, such as "gantry.*.point.>".
+	Subjects []string `toml:"subjects"`
+	// MaxBytes and MaxAge bound the new stream; 0 = no limit.
+	MaxBytes int64         `toml:"max_bytes"`
+	MaxAge   time.Duration `toml:"max_age"`
+	// OnFull says what the new stream does when it is full: drop-oldest or reject-new.
+	// Default drop-oldest.
+	OnFull string `toml:"on_full"`
+	// Duplicates is for how long the new stream knows an event again. Default 2m.
+	Duplicates time.Duration `toml:"duplicates"`
+	// Replicas is how many servers of a cluster keep the new stream: 1 to 5. Default 1.
+	Replicas int `toml:"replicas"`
+	// Storage of the new stream is file or memory. Default file.
+	Storage string `toml:"storage"`
 	// Cert and Key are files of the client's certificate and its key, in PEM form.
 	Cert string `toml:"cert"`
 	Key  string `toml:"key"`
@@ -108,6 +139,7 @@ const (
 	KindWAMP = "wamp"
 	KindMQTT = "mqtt"
 	KindHTTP = "http"
+	KindNATS = "nats"
 )
 
 // The formats of kind mqtt.
@@ -118,7 +150,7 @@ const (
 
 // The choices of the configuration.
 var (
-	kinds          = []string{KindWAMP, KindMQTT, KindHTTP}
+	kinds          = []string{KindWAMP, KindMQTT, KindHTTP, KindNATS}
 	mqttFormats    = []string{FormatJSON, FormatSparkplug}
 	sparkplugGoes  = []string{"point", "state", "alarm"}
 	forwardClasses = []string{"point", "batch", "state", "alarm", "job"}
@@ -126,6 +158,7 @@ var (
 	serializers    = []string{"cbor", "msgpack", "json"}
 	schemes        = []string{"ws", "wss", "rs", "rss", "lp", "lps", "ws+unix", "rs+unix", "lp+unix"}
 	onFull         = []string{"drop-oldest", "reject-new"}
+	natsStorage    = []string{"file", "memory"}
 	commits        = []string{"class", "confirmed", "sampled"}
 )
 
@@ -150,6 +183,7 @@ func (c Config) WithDefaults() Config {
 	if c.Serve == nil && c.Kind != KindHTTP {
 		c.Serve = []string{"get", "set", "do"}
 	}
+	c.NATS = c.NATS.withDefaults(c.Forward)
 	if c.Window == 0 {
 		c.Window = 256
 	}
@@ -191,16 +225,18 @@ func (c Config) Validate() error {
 		check(err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil, "url",
 			fmt.Sprintf("%.80q is no address of a web server", c.URL), `such as "https://host/path", credentials are settings of their own`)
 		check(len(c.Serve) == 0, "serve", "is there for kind http, which has no way down", "serve = []")
+	case KindNATS:
+		errs = append(errs, c.checkNATS(check)...)
 	}
-	if c.Kind != KindWAMP {
-		check(c.Key == nil && c.Realm == "", "realm", "or key is there for kind "+c.Kind, "both only for kind wamp")
+	if c.Kind != KindWAMP && c.Kind != KindNATS {
+		check(c.Key == nil && c.Realm == "", "realm", "or key is there for kind "+c.Kind, "realm for kind wamp, key for kinds wamp and nats")
 	}
 	c.checkMQTT(check)
 	check(c.Realm == "" || wamp.URI(c.Realm).Valid(false, wamp.MatchExact), "realm",
 		fmt.Sprintf("%.80q is no URI", c.Realm), "parts without spaces or #, joined by dots")
 	check(c.User == "" || c.Password != nil || c.Key != nil, "password", "is missing", "password or key, where there is a user")
 	check(c.Password == nil || c.Key == nil, "key", "is there beside password", "one of them")
-	check(c.Password == nil || c.User != "" || c.Kind == KindHTTP, "user", "is missing", "the user whose password it is")
+	check(c.Password == nil || c.User != "" || c.Kind == KindHTTP || c.Kind == KindNATS, "user", "is missing", "the user whose password it is")
 	oneOf("serializer", c.Serializer, serializers)
 	for i, class := range c.Forward {
 		oneOf(fmt.Sprintf("forward[%d]", i), class, forwardClasses)

@@ -67,7 +67,7 @@ var arrows = []arrow{
 var leaves = []string{"internal/anteroom", "internal/backoff", "internal/budget", "internal/clocksync", "internal/ioctl", "internal/keypair", "internal/lane", "internal/launch", "internal/ratelog", "internal/receipts", "internal/wallclock"}
 
 // testOnly are the rooms that no product code imports.
-var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "internal/mqttjs", "internal/badline", "drivers/drivertest", "store/crashtest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}
+var testOnly = []string{"wamp/wamptest", "wamp/websocket/conformance", "wamp/interop", "wamp/interop/*", "internal/mosquitto", "internal/natsd", "internal/mqttjs", "internal/badline", "drivers/drivertest", "store/crashtest", "internal/avrhil", "internal/guest", "internal/ioctl/ioctltest", "internal/chromium"}
 
 // libraries names the rooms that may use each module.
 var libraries = map[string]struct {
@@ -77,6 +77,8 @@ var libraries = map[string]struct {
 	"github.com/eclipse/paho.mqtt.golang": {[]string{"bridge/*", "bridge/internal/*", "cmd/gateway"}, "MQTT is the bridges' business, and that of the command that tries them"},
 	"github.com/fxamacker/cbor/v2":        {[]string{"wamp/serialize", "bridge", "bridge/*", "store"}, "values and records in binary"},
 	"github.com/gorilla/websocket":        {[]string{"wamp/websocket"}, "frames, masks and the upgrade"},
+	"github.com/nats-io/nats.go":          {[]string{"bridge/uplink/natslink"}, "NATS is one uplink's business"},
+	"github.com/nats-io/nkeys":            {[]string{"bridge/uplink/natslink"}, "the keys that NATS logs in with"},
 	"github.com/pelletier/go-toml/v2":     {[]string{"internal/config"}, "no other room knows what configuration files look like"},
 	"github.com/spf13/cobra":              {[]string{"cmd/gateway"}, "the command line"},
 	"github.com/tidwall/gjson":            {[]string{"bridge", "bridge/*", "drivers/*"}, "picks fields from validated JSON"},

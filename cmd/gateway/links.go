@@ -13,6 +13,7 @@ import (
 	"gantry/bridge/uplink"
 	"gantry/bridge/uplink/httplink"
 	"gantry/bridge/uplink/mqttlink"
+	"gantry/bridge/uplink/natslink"
 	"gantry/bridge/uplink/wamplink"
 	"gantry/store"
 	"gantry/wamp"
@@ -116,6 +117,8 @@ func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) err
 		sink, err = r.mqttSink(q, cfg, commands, log)
 	case uplink.KindHTTP:
 		sink, err = r.httpSink(q, cfg, log)
+	case uplink.KindNATS:
+		sink, err = r.natsSink(q, cfg, commands, log)
 	default:
 		sink, err = r.wampSink(q, cfg, commands, log)
 	}
@@ -175,6 +178,13 @@ func (r *run) httpSink(q *queued, cfg uplink.Config, log *slog.Logger) (uplink.S
 	}
 	return httplink.New(httplink.Config{
 		URL: cfg.URL, User: cfg.User, Password: cfg.Password, TLS: trusted, Stream: r.cfg.Gateway.Name + "/" + q.outbox.ID(),
+	}, log.With("uplink", q.name))
+}
+
+func (r *run) natsSink(q *queued, cfg uplink.Config, commands *uplink.Commands, log *slog.Logger) (uplink.Sink, error) {
+	return natslink.New(natslink.Config{
+		URL: cfg.URL, User: cfg.User, Password: cfg.Password, Key: cfg.Key, CA: cfg.CA,
+		Gateway: r.cfg.Gateway.Name, Version: version, Stream: r.cfg.Gateway.Name + "/" + q.outbox.ID(), NATS: cfg.NATS, Commands: commands,
 	}, log.With("uplink", q.name))
 }
 

@@ -31,7 +31,7 @@ func Dial(ctx context.Context, at string, security *TLS, tasks *sync.WaitGroup) 
 	}
 	var secure *tls.Config
 	if schemes[u.Scheme].secure {
-		if secure, err = security.config(u.Hostname()); err != nil {
+		if secure, err = security.Config(u.Hostname()); err != nil {
 			return nil, err
 		}
 	}

@@ -78,8 +78,8 @@ func (t *TLS) certificates() ([]tls.Certificate, error) {
 	return []tls.Certificate{cert}, nil
 }
 
-// config reads the files.
-func (t *TLS) config(host string) (*tls.Config, error) {
+// Config reads the files. host is whom the certificate must be for.
+func (t *TLS) Config(host string) (*tls.Config, error) {
 	roots, err := t.roots()
 	if err != nil {
 		return nil, err

@@ -1,0 +1,127 @@
+// Package natsd runs nats-server and the command nats as peers of tests.
+package natsd
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gantry/internal/mosquitto"
+)
+
+// patience is how long a program may take for a step.
+const patience = 30 * time.Second
+
+// Need returns the path of nats-server or nats, as .ci/peers has built it, or else from
+// PATH. It skips the test if there is none, or fails it where all peers have to be.
+func Need(t testing.TB, program string) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for ; dir != filepath.Dir(dir); dir = filepath.Dir(dir) {
+		if path := filepath.Join(dir, ".tmp", "peers", program); exec.Command(path, "--version").Run() == nil {
+			return path
+		}
+	}
+	if path, err := exec.LookPath(program); err == nil {
+		return path
+	}
+	if os.Getenv("GANTRY_REQUIRE_PEERS") == "1" {
+		t.Fatalf("%s is missing: run .ci/peers", program)
+	}
+	t.Skipf("%s is missing: run .ci/peers", program)
+	return ""
+}
+
+// Server is a server with JetStream that can be killed and started again.
+type Server struct {
+	Addr string // host:port
+
+	t    testing.TB
+	file string
+	cmd  *exec.Cmd     // nil while it is down
+	done chan struct{} // closed when its output has ended
+}
+
+// NewServer starts a server on a free port of 127.0.0.1. config has more lines for its
+// configuration file. It is killed at the end of the test.
+func NewServer(t testing.TB, config ...string) *Server {
+	t.Helper()
+	dir := t.TempDir()
+	s := &Server{t: t, Addr: mosquitto.FreeAddr(t), file: filepath.Join(dir, "nats.conf")}
+	lines := append([]string{"listen: " + s.Addr, "jetstream { store_dir: " + dir + " }"}, config...)
+	if err := os.WriteFile(s.file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s.Start()
+	t.Cleanup(s.Kill)
+	return s
+}
+
+// URL returns the address as nats.go takes it.
+func (s *Server) URL() string { return "nats://" + s.Addr }
+
+// Start runs the server and waits until it is ready.
+func (s *Server) Start() {
+	s.t.Helper()
+	s.cmd = exec.Command(Need(s.t, "nats-server"), "-c", s.file)
+	out, err := s.cmd.StderrPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.done = make(chan struct{})
+	ready := make(chan struct{}, 1)
+	var log strings.Builder // read once the output has ended
+	go func() {
+		defer close(s.done)
+		for sc := bufio.NewScanner(out); sc.Scan(); {
+			fmt.Fprintln(&log, sc.Text())
+			if strings.HasSuffix(sc.Text(), "Server is ready") {
+				ready <- struct{}{}
+			}
+		}
+	}()
+	select {
+	case <-ready:
+	case <-s.done:
+		s.t.Fatalf("nats-server has ended:\n%s", log.String())
+	case <-time.After(patience):
+		s.t.Fatal("nats-server does not start")
+	}
+}
+
+// Kill ends the server without a farewell. It may be down already.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	<-s.done
+	_ = s.cmd.Wait() // the signal
+	s.cmd = nil
+}
+
+// Nats runs the command nats towards the server and returns what it prints.
+func (s *Server) Nats(args ...string) string {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, Need(s.t, "nats"), append([]string{"--server", s.URL(), "--no-context"}, args...)...)
+	cmd.Env = append(os.Environ(), "HOME="+s.t.TempDir(), "NO_COLOR=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("nats %q: %v: %s", args, err, out)
+	}
+	return string(out)
+}
