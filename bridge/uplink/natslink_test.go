@@ -14,7 +14,6 @@ import (
 	"gantry/bridge/uplink"
 	"gantry/bridge/uplink/natslink"
 	"gantry/internal/natsd"
-	"gantry/wamp"
 )
 
 // natsWorld is a client at the server.
@@ -40,14 +39,7 @@ func newNatsWorld(t *testing.T, url string, options ...nats.Option) *natsWorld {
 	return &natsWorld{t, nc, js}
 }
 
-func (w *natsWorld) stream(cfg jetstream.StreamConfig) {
-	w.t.Helper()
-	if _, err := w.js.CreateOrUpdateStream(w.t.Context(), cfg); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-// reading is a message of a stream.
+// natsReading is a message of a stream.
 type natsReading struct {
 	Topic   string
 	Value   int
@@ -170,5 +162,3 @@ func (w *natsWorld) request(subject, data string) *nats.Msg {
 	}
 	return m
 }
-
-var _ = wamp.ErrClosed
