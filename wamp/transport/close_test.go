@@ -129,7 +129,7 @@ func TestCloseFreesABlockedReceiver(t *testing.T) {
 // RFC 6455, 5.5.1: nothing follows a close frame.
 func TestNothingFollowsACloseFrame(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "tcp", transport.ServerConfig{Options: hasty}, nil)
+	s := serve(t, "tcp", transport.ServerConfig{Options: transport.Options{Linger: 500 * time.Millisecond}}, nil)
 	p, router := s.script(t, wamptest.Link{Transport: "websocket", Format: wamp.CBOR})
 	received := make(chan error, 1)
 	closed := make(chan struct{})
