@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+
+	"gantry/internal/gopeer"
 )
 
 // Kind is a library that other people wrote.
@@ -184,21 +186,10 @@ func nodeCommand(library string) func(testing.TB) ([]string, error) {
 	}
 }
 
-// nexusCommand builds the program, which lies in a module of its own so that the
-// library is no dependency of the product.
 func nexusCommand(t testing.TB) ([]string, error) {
-	program := filepath.Join(t.TempDir(), "nexus")
-	for _, args := range [][]string{{"mod", "download"}, {"build", "-o", program, "."}} {
-		cmd := exec.Command("go", args...)
-		cmd.Dir = source("nexus")
-		// For this machine, whatever the test was built for.
-		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=", "GOFLAGS=-mod=readonly", "GOWORK=off")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			if args[0] == "mod" {
-				return nil, errors.New("module missing: github.com/gammazero/nexus/v3")
-			}
-			t.Fatalf("go %v: %v\n%s", args, err, out)
-		}
+	program, err := gopeer.Build(t, source("nexus"))
+	if err != nil {
+		return nil, errors.New("module missing: github.com/gammazero/nexus/v3")
 	}
 	return []string{program}, nil
 }
