@@ -1,43 +1,173 @@
 package mqttd_test
 
 import (
+	"fmt"
 	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	"gantry/bridge/mqttd"
+	"gantry/internal/mochi"
 	"gantry/internal/mosquitto"
 )
 
-// besides says for which statements Mosquitto answers otherwise than this listener, and
-// why; see docs/mqtt-conformance.md. What is ours alone is not asked of it.
-var besides = map[string]string{
-	"MQTT-3.2.2-23 response information":             "Mosquitto has none, which the specification leaves open",
-	"MQTT-3.8.3-4 no local of a shared subscription": "Mosquitto takes it",
-	"3.9.3 reason codes of SUBACK":                   "Mosquitto ends the connection for a filter that is none",
-	"3.4.2.1 reason codes of PUBACK and PUBREC":      "the rules are this router's; Mosquitto says success to a PUBREL for nothing",
-	"MQTT-3.1.4-3 a session is taken over":           "Mosquitto may close without a DISCONNECT",
-	"MQTT-3.3.4-9 receive maximum":                   "Mosquitto was seen to send above it when it raises the QoS",
-	"MQTT-4.3.3 exactly once to the client":          "Mosquitto says success to a PUBREC for nothing",
-	"MQTT-3.3.2-7 to -12 topic aliases":              "Mosquitto sends no aliases",
+// statement is something that the specification asks of a server, as a scenario. The
+// scenario knows no server, so that others can be judged by it, too.
+type statement struct {
+	name string // begins with the version and the number of the statement, or the section
+	run  func(t testing.TB, w *world)
 }
 
-// TestMosquittoBeside has Mosquitto answer the same packets, so that what the cases
-// expect is not only our own reading of the specification.
-func TestMosquittoBeside(t *testing.T) {
-	t.Parallel()
-	mosquitto.Need(t, "mosquitto", "mosquitto")
-	for _, c := range fiveCases {
-		t.Run(c.name, func(t *testing.T) {
-			if why := besides[c.name]; why != "" {
-				t.Skip(why)
+// statements are all of them, by their name with the version.
+func statements() []statement {
+	var all []statement
+	for _, s := range fourCases {
+		all = append(all, statement{"3.1.1 " + s.name, s.run})
+	}
+	for _, s := range fiveCases {
+		all = append(all, statement{"5 " + s.name, s.run})
+	}
+	return all
+}
+
+// server is one that statements are put to.
+type server struct {
+	name string
+	// start runs one for a test.
+	start func(t testing.TB) *world
+	// otherwise says what it does in place of what a statement asks. What begins with
+	// "sometimes" it may do.
+	otherwise map[string]string
+	// pinned: its version is always the same, and so are the differences.
+	pinned bool
+}
+
+// brokers are those that are judged beside the listener.
+func brokers(t *testing.T) []server {
+	network := func(t testing.TB, addr string) *world {
+		return &world{t: t, addr: addr, dial: func() net.Conn {
+			nc, err := net.Dial("tcp", addr)
+			if err != nil {
+				t.Fatal(err)
 			}
-			b := mosquitto.NewBroker(t, "upgrade_outgoing_qos true")
-			c.run(t, &world{t: t, dial: func() net.Conn {
-				nc, err := net.Dial("tcp", b.Addr)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return nc
-			}})
+			return nc
+		}}
+	}
+	program := mochi.Build(t)
+	return []server{
+		{"Mosquitto", func(t testing.TB) *world { return network(t, mosquitto.NewBroker(t).Addr) }, mosquittoOtherwise, false},
+		{"mochi-mqtt", func(t testing.TB) *world { return network(t, mochi.Start(t, program)) }, mochiOtherwise, true},
+	}
+}
+
+// verdict takes what a scenario says in place of a test.
+type verdict struct {
+	testing.TB
+	said []string
+}
+
+func (v *verdict) Error(args ...any) { v.said = append(v.said, fmt.Sprint(args...)) }
+func (v *verdict) Errorf(format string, args ...any) {
+	v.said = append(v.said, fmt.Sprintf(format, args...))
+}
+
+func (v *verdict) Fatal(args ...any) {
+	v.Error(args...)
+	runtime.Goexit()
+}
+
+func (v *verdict) Fatalf(format string, args ...any) {
+	v.Errorf(format, args...)
+	runtime.Goexit()
+}
+
+// judge puts a statement to a server and returns what there is to say against it.
+func (s *server) judge(t *testing.T, what statement) []string {
+	v := &verdict{TB: t}
+	w := s.start(t)
+	w.t = v
+	if s.otherwise[what.name] != "" {
+		w.patience = 500 * time.Millisecond // the answer may be none
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		what.run(v, w)
+	}()
+	<-done
+	return v.said
+}
+
+// hold puts every statement to a server, which does what it asks, or what is said to be
+// otherwise.
+func (s *server) hold(t *testing.T) {
+	for _, what := range statements() {
+		t.Run(what.name, func(t *testing.T) {
+			t.Parallel()
+			otherwise := s.otherwise[what.name]
+			switch said := s.judge(t, what); {
+			case otherwise == "" && len(said) > 0:
+				t.Errorf("%s: %s", s.name, strings.Join(said, "; "))
+			case otherwise != "" && len(said) == 0 && s.pinned && !strings.HasPrefix(otherwise, "sometimes"):
+				t.Errorf("%s does what is asked, and not: %s", s.name, otherwise)
+			}
 		})
+	}
+}
+
+// listener is the server that this package is about.
+var listener = server{"the listener", func(t testing.TB) *world { return newWorld(t, mqttd.Config{}, false) }, ownOtherwise, true}
+
+func TestStatements(t *testing.T) {
+	t.Parallel()
+	listener.hold(t)
+}
+
+// TestBrokersBeside puts the same statements to other brokers, so that what the scenarios
+// expect is not only our own reading of the specification.
+func TestBrokersBeside(t *testing.T) {
+	t.Parallel()
+	for _, b := range brokers(t) {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			b.hold(t)
+		})
+	}
+}
+
+// TestDocsStateTheStatements compares the table of docs/mqtt-conformance.md.
+func TestDocsStateTheStatements(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../docs/mqtt-conformance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(text), "\n")
+	answer := func(otherwise map[string]string, name string) string {
+		if text := otherwise[name]; text != "" {
+			return text
+		}
+		return "as asked"
+	}
+	n := 0
+	for _, what := range statements() {
+		row := fmt.Sprintf("| %s | %s | %s | %s |", what.name, answer(ownOtherwise, what.name), answer(mosquittoOtherwise, what.name), answer(mochiOtherwise, what.name))
+		if n++; !slices.Contains(lines, row) {
+			t.Errorf("not there:\n%s", row)
+		}
+	}
+	for _, m := range []map[string]string{ownOtherwise, mosquittoOtherwise, mochiOtherwise} {
+		for name := range m {
+			if !slices.ContainsFunc(statements(), func(s statement) bool { return s.name == name }) {
+				t.Errorf("there is no statement %q", name)
+			}
+		}
+	}
+	if !strings.Contains(string(text), fmt.Sprintf("%d statements", n)) {
+		t.Errorf("there are %d statements", n)
 	}
 }

@@ -512,7 +512,7 @@ func FuzzConnection(f *testing.F) {
 	n := 0
 	f.Fuzz(func(t *testing.T, connected bool, b []byte) {
 		n++
-		m := &mqtt{t: t, conn: w.dial()}
+		m := &mqtt{t: t, conn: w.dial(), patience: 5 * time.Second}
 		defer func() { _ = m.conn.Close() }()
 		if connected {
 			m.connect(fmt.Sprint("c", n), nil)

@@ -2,6 +2,7 @@ package mqttd_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -29,6 +30,8 @@ type world struct {
 	server *mqttd.Server
 	dial   func() net.Conn
 	addr   string
+	// patience is how long clients wait for a packet; zero: 5 s.
+	patience time.Duration
 }
 
 // pipes is a listener without a network, for tests in a bubble of synthetic time.
@@ -143,12 +146,14 @@ func (w *world) session() *client.Session {
 
 // mqtt is a client that sends and expects bare packets.
 type mqtt struct {
-	t    testing.TB
-	conn net.Conn
+	t        testing.TB
+	conn     net.Conn
+	early    []packets.ControlPacket // what read returns first
+	patience time.Duration
 }
 
 func (w *world) mqtt() *mqtt {
-	m := &mqtt{t: w.t, conn: w.dial()}
+	m := &mqtt{t: w.t, conn: w.dial(), patience: cmp.Or(w.patience, 5*time.Second)}
 	w.t.Cleanup(func() { _ = m.conn.Close() })
 	return m
 }
@@ -188,7 +193,12 @@ func (m *mqtt) raw(b []byte) {
 
 func (m *mqtt) read() packets.ControlPacket {
 	m.t.Helper()
-	_ = m.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if len(m.early) > 0 {
+		p := m.early[0]
+		m.early = m.early[1:]
+		return p
+	}
+	_ = m.conn.SetReadDeadline(time.Now().Add(m.patience))
 	p, err := packets.ReadPacket(m.conn)
 	if err != nil {
 		m.t.Fatalf("read: %v", err)
@@ -199,7 +209,7 @@ func (m *mqtt) read() packets.ControlPacket {
 // ended expects that the server closes the connection without another packet.
 func (m *mqtt) ended(name string) {
 	m.t.Helper()
-	_ = m.conn.SetReadDeadline(time.Now().Add(5 * time.Second))
+	_ = m.conn.SetReadDeadline(time.Now().Add(m.patience))
 	p, err := packets.ReadPacket(m.conn)
 	var late net.Error
 	if err == nil || errors.As(err, &late) && late.Timeout() {
