@@ -29,7 +29,8 @@ type OriginConfig struct {
 // ever. It is safe for concurrent use.
 type Origin struct {
 	cfg   OriginConfig
-	epoch any // cfg.Epoch as it goes on the wire, boxed once
+	own   wamp.URI // what topics of the gateway begin with
+	epoch any      // cfg.Epoch as it goes on the wire, boxed once
 
 	mu      sync.Mutex // guards streams
 	streams map[wamp.URI]int64
@@ -52,7 +53,7 @@ func NewOrigin(cfg OriginConfig) (*Origin, error) {
 	if cfg.MaxStreams <= 0 {
 		cfg.MaxStreams = 4096
 	}
-	return &Origin{cfg: cfg, epoch: int64(cfg.Epoch), streams: map[wamp.URI]int64{}}, nil
+	return &Origin{cfg: cfg, own: wamp.URI("gantry." + cfg.Gateway + "."), epoch: int64(cfg.Epoch), streams: map[wamp.URI]int64{}}, nil
 }
 
 // Gateway returns the gateway's name.
@@ -76,12 +77,19 @@ func (o *Origin) Stamp(topic wamp.URI) (kwargs wamp.Dict, ok bool) {
 	seq++
 	o.streams[topic] = seq
 	o.mu.Unlock()
+	kwargs = wamp.Dict{"ep": o.epoch, "seq": seq}
+	o.Date(kwargs)
+	return kwargs, true
+}
+
+// Date puts the present time into the keyword arguments of an event that has no place
+// in a stream: ts and clk, and up where ts is a guess.
+func (o *Origin) Date(kwargs wamp.Dict) {
 	at := o.cfg.Clock.Stamp(time.Time{})
-	kwargs = wamp.Dict{"ts": at.TS, "clk": "sync", "ep": o.epoch, "seq": seq}
+	kwargs["ts"], kwargs["clk"] = at.TS, "sync"
 	if at.Up != 0 {
 		kwargs["clk"], kwargs["up"] = "guess", at.Up
 	}
-	return kwargs, true
 }
 
 // since returns the time of day of a time of this process, in microseconds UTC.

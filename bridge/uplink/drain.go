@@ -196,18 +196,27 @@ func (u *Uplink) settle(ctx context.Context, w *window, e *Event, r *record, ans
 	return err
 }
 
+// parse reads a record as it is to be sent now: with its time put right, if the clock
+// has been set since.
+func (u *Uplink) parse(b []byte) (r record, ok bool) {
+	r, err := parseRecord(b)
+	if err == nil && r.passthru == nil {
+		r.payload, _ = u.deps.Origin.Restamp(r.topic, r.payload)
+	}
+	return r, err == nil
+}
+
 // unpack returns the event of an item; ok is false for one that cannot be read.
 func (u *Uplink) unpack(it item) (r record, ok bool) {
 	if it.lost == 0 {
-		r, err := parseRecord(it.record)
-		return r, err == nil
+		return u.parse(it.record)
 	}
 	// The receivers learn of the hole where it is.
 	u.lost.Add(it.lost)
 	u.log.Warn("events were lost from the queue", "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost)
-	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, wamp.Dict{
-		"ts": u.deps.Now().UnixMicro(), "from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost,
-	}))
+	gap := wamp.Dict{"from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost}
+	u.deps.Origin.Date(gap)
+	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, gap))
 	return record{topic: u.topic("alarm", "gap"), payload: p}, err == nil
 }
 

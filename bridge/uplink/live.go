@@ -167,8 +167,8 @@ func (u *Uplink) overtake(ctx context.Context, c Conn, w *window, history mark) 
 func (u *Uplink) sendLive(ctx context.Context, c Conn, records [][]byte) bool {
 	events := make([]Event, 0, len(records))
 	for _, b := range records {
-		r, err := parseRecord(b)
-		if err != nil {
+		r, ok := u.parse(b)
+		if !ok {
 			continue
 		}
 		if p, ok := withoutNumbers(r.payload); ok {

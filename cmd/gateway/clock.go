@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"time"
+
+	"gantry/wamp"
 )
 
 // clockSetting is the setting of the store that holds what survives of the clock.
@@ -42,6 +44,14 @@ func (r *run) startClock() {
 		r.log.Warn("the clock is not set", "now", r.clock.Now().UTC(), "hint", "readings are marked clk = guess until a time server sets the machine's clock")
 	}
 	r.core.run("clock", r.keepClock)
+}
+
+// restamp puts the time of an event right that is served later than it was published.
+func (g *Gateway) restamp(topic wamp.URI, p wamp.Payload) (wamp.Payload, time.Duration) {
+	if origin := g.origin.Load(); origin != nil {
+		return origin.Restamp(topic, p)
+	}
+	return p, 0
 }
 
 func (r *run) saveClock() {

@@ -141,3 +141,33 @@ func queuedEvents(t *testing.T, p *program) int64 {
 	}
 	return number(t, d, "appended")
 }
+
+func FuzzStaleReading(f *testing.F) {
+	for _, kwargs := range []wamp.Dict{
+		{"q": "good", "ts": int64(1_772_366_400_000_000), "ep": int64(7), "seq": int64(1), "clk": "sync"},
+		{"q": "good", "ts": int64(1_000_000), "ep": int64(7), "seq": int64(1), "clk": "guess", "up": int64(1_000_000)}, nil,
+	} {
+		b, err := encodeReading(wamp.Values(wamp.List{21.5}, kwargs))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := staleReading(b)
+		if err != nil {
+			return
+		}
+		args, kwargs, err := serialize.Values(p)
+		if err != nil || kwargs["q"] != "stale" || kwargs["why"] != "restart" || kwargs["replay"] != true {
+			t.Fatalf("%x became %v %v: %v", b, args, kwargs, err)
+		}
+		again, err := encodeReading(p)
+		if err != nil {
+			t.Fatalf("%x became %v %v, which cannot be kept: %v", b, args, kwargs, err)
+		}
+		if _, err := staleReading(again); err != nil {
+			t.Fatalf("%x became %x: %v", b, again, err)
+		}
+	})
+}

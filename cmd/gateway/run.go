@@ -84,6 +84,8 @@ type Gateway struct {
 	histories  []*historyLog
 	receipts   *receipts.Queue // nil: no history is confirmed
 
+	origin atomic.Pointer[bridge.Origin] // nil until Run has made it
+
 	hub   atomic.Pointer[hub.Hub]          // nil until Run has made it
 	all   atomic.Pointer[[]*uplink.Uplink] // nil until Run has made them
 	ready chan struct{}                    // closed once everything runs
@@ -190,6 +192,7 @@ func (g *Gateway) newRouter() error {
 	if g.newReceipts(); g.receipts != nil {
 		own.Settle = g.settles
 	}
+	own.Now, own.Amend = g.clock.Now, g.restamp
 	cfg := router.Config{
 		Agent: "gantry " + version, Realms: []router.RealmConfig{own}, Authenticate: login, HelloTimeout: g.cfg.Listen.HelloTimeout, MaxRealms: c.MaxOnDemand,
 	}
@@ -318,6 +321,11 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 	r.startClock()
+	origin, err := bridge.NewOrigin(bridge.OriginConfig{Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Clock: r.clock})
+	if err != nil {
+		return err
+	}
+	r.origin.Store(origin)
 	r.keep.run("store", r.store.Run)
 	if r.receipts != nil {
 		r.core.run("acknowledgements", r.receipts.Run)
@@ -330,12 +338,6 @@ func (r *run) start(ctx context.Context) error {
 		return err
 	}
 	if err := errors.Join(r.startAuthorizer(ctx), r.startFinder(ctx), r.restoreMQTT()); err != nil {
-		return err
-	}
-	origin, err := bridge.NewOrigin(bridge.OriginConfig{
-		Gateway: r.cfg.Gateway.Name, Epoch: r.store.Epoch(), Clock: r.clock,
-	})
-	if err != nil {
 		return err
 	}
 	// Before the hub, so that no event passes them by.

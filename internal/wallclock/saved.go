@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // saved is what of a clock survives the process, as JSON. Times are microseconds.
@@ -12,15 +13,22 @@ type saved struct {
 	Version int    `json:"v"`
 	Floor   int64  `json:"floor"` // a time of day that had passed
 	Boot    string `json:"boot"`  // the start of the machine that what follows is of
-	Epoch   uint64 `json:"epoch"` // of the first process since then
-	Set     bool   `json:"set,omitempty"`
-	First   int64  `json:"first,omitempty"`
-	Last    int64  `json:"last,omitempty"`
+	era
+	Last int64 `json:"last,omitempty"`
+	Past []era `json:"past,omitempty"` // earlier ones, the oldest first
+}
+
+// era is one start of the machine, or several in which the clock was never set.
+type era struct {
+	Epoch uint64 `json:"epoch"` // of the first process since then
+	Set   bool   `json:"set,omitempty"`
+	First int64  `json:"first,omitempty"`
 }
 
 const (
 	savedVersion = 1
-	maxSaved     = 1024
+	maxSaved     = 4096
+	maxPast      = 16 // eras
 	// maxTime bounds the times that are believed: the year 2255. With a floor in the
 	// future no certificate would be good.
 	maxTime = 1 << 53
@@ -36,13 +44,16 @@ func parseSaved(b []byte) (s saved, err error) {
 	if err := d.Decode(&s); err != nil {
 		return saved{}, fmt.Errorf("%w: %v", errSaved, err)
 	}
-	for _, t := range []int64{s.Floor, s.First, s.Last} {
-		if t < -maxTime || t > maxTime {
+	known := func(t int64) bool { return t >= -maxTime && t <= maxTime }
+	if s.Version != savedVersion || s.Boot == "" || s.Floor < 0 || !known(s.Floor) || !known(s.Last) || len(s.Past) > maxPast {
+		return saved{}, errSaved
+	}
+	before := uint64(0)
+	for _, e := range append(slices.Clone(s.Past), s.era) {
+		if e.Epoch <= before || !known(e.First) {
 			return saved{}, errSaved
 		}
-	}
-	if s.Version != savedVersion || s.Boot == "" || s.Epoch == 0 || s.Floor < 0 {
-		return saved{}, errSaved
+		before = e.Epoch
 	}
 	return s, nil
 }
@@ -64,7 +75,15 @@ func (c *Clock) Resume(b []byte, epoch uint64) error {
 		return err
 	}
 	c.floor = max(c.floor, s.Floor-r.up)
-	if s.Boot != c.boot || s.Epoch > epoch {
+	if s.Epoch >= epoch {
+		return fmt.Errorf("%w: it is of epoch %d, this is %d", errSaved, s.Epoch, epoch)
+	}
+	c.past = s.Past
+	if s.Boot != c.boot {
+		if n := len(c.past); n == 0 || s.Set || c.past[n-1].Set {
+			c.past = append(c.past, s.era)
+			c.past = c.past[max(len(c.past)-maxPast, 0):]
+		}
 		return nil
 	}
 	c.firstEpoch = s.Epoch
@@ -93,7 +112,7 @@ func (c *Clock) Saved() ([]byte, error) {
 		floor = c.wall(r).UnixMicro()
 	}
 	return json.Marshal(saved{
-		Version: savedVersion, Floor: max(floor, 0), Boot: c.boot, Epoch: c.firstEpoch, Set: c.set, First: c.first, Last: c.last,
+		Version: savedVersion, Floor: max(floor, 0), Boot: c.boot, era: era{c.firstEpoch, c.set, c.first}, Last: c.last, Past: c.past,
 	})
 }
 

@@ -11,6 +11,7 @@ package wallclock
 import (
 	"crypto/rand"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,6 +62,7 @@ type Clock struct {
 
 	epoch      uint64 // of the process; 0 = not known yet
 	firstEpoch uint64 // of the processes since the start of the machine
+	past       []era  // earlier starts of the machine, the oldest first
 
 	asked reading // when Synced was asked last; zero = never, or not to be believed
 	kept  bool    // what it said
@@ -164,16 +166,24 @@ func (c *Clock) wall(r reading) time.Time {
 
 // Right returns what a stamp of this gateway's TS should be, given the Up that it
 // had and the epoch of the process that made it. ok is false as long as that is not
-// known: the clock has not been set, or the stamp is of an earlier start of the
-// machine.
+// known: the clock has not been set since the start of the machine that the stamp is of,
+// or that was many starts ago.
 func (c *Clock) Right(epoch uint64, up int64) (ts int64, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	r := c.look()
-	if !c.set || c.epoch == 0 || epoch < c.firstEpoch || epoch > c.epoch || up < 1 || up > r.up {
+	switch {
+	case c.epoch == 0 || epoch > c.epoch || up < 1 || up > maxTime:
 		return 0, false
+	case epoch >= c.firstEpoch:
+		return c.first + up, c.set && up <= r.up
 	}
-	return c.first + up, true
+	for _, e := range slices.Backward(c.past) {
+		if epoch >= e.Epoch {
+			return e.First + up, e.Set
+		}
+	}
+	return 0, false
 }
 
 const (

@@ -151,7 +151,24 @@ func TestALeapSecond(t *testing.T) {
 	}
 }
 
-// TestAnotherStartOfTheMachine leaves what an earlier one has guessed as it is.
+// next starts the process anew.
+func next(t *testing.T, m *machine, c *Clock, epoch uint64, boot string) *Clock {
+	t.Helper()
+	c.Synced()
+	saved, err := c.Saved()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.boot = boot
+	c = m.clock(time.Time{})
+	if err := c.Resume(saved, epoch); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// TestAnotherStartOfTheMachine leaves what was guessed in an earlier one in which the
+// clock was never set as it is.
 func TestAnotherStartOfTheMachine(t *testing.T) {
 	t.Parallel()
 	m := &machine{boot: "a", wrong: -year}
@@ -172,7 +189,44 @@ func TestAnotherStartOfTheMachine(t *testing.T) {
 	if ts, ok := c.Right(old.epoch, old.Up); ok {
 		t.Errorf("put right to %d", ts)
 	}
-	for _, wrong := range []taken{{epoch: 3, Stamp: Stamp{Up: 1}}, {epoch: 2, Stamp: Stamp{Up: m.up.Microseconds() + 1}}, {epoch: 2}, {epoch: 2, Stamp: Stamp{Up: -5}}} {
+	// What was guessed before the clock was set stays known when it is over.
+	m.step(year)
+	m.up += time.Second
+	c = next(t, m, c, 3, "b")
+	m.sync()
+	m.up = 10 * time.Second // less than what was taken had
+	known := taken{Stamp{Up: 5_000_000}, 2, truth.Add(5 * time.Second)}
+	for epoch := uint64(4); epoch < 100; epoch++ {
+		boot := fmt.Sprint("never", epoch)
+		c.Synced()
+		m.step(year)
+		c = next(t, m, c, epoch, boot)
+		known.check(t, c)
+		if _, ok := c.Right(old.epoch, old.Up); ok {
+			t.Fatal("a guess of a start in which the clock was never set was put right")
+		}
+		if _, ok := c.Right(epoch-1, 1); ok != (epoch == 4) {
+			t.Fatalf("epoch %d, before %s: %v", epoch-1, boot, ok)
+		}
+	}
+	c = next(t, m, c, 100, "b2")
+	m.sync()
+	for epoch := uint64(101); epoch < 140; epoch++ {
+		c = next(t, m, c, epoch, fmt.Sprint("set", epoch))
+		m.wrong, m.synced = 0, true
+		c.Synced()
+	}
+	if _, ok := c.Right(known.epoch, known.Up); ok {
+		t.Error("every start is remembered for ever")
+	}
+	if _, ok := c.Right(135, 1); !ok {
+		t.Error("recent starts are forgotten")
+	}
+	c = next(t, m, c, 140, "x")
+	if _, ok := c.Right(140, 1); !ok {
+		t.Error("the clock is set, and the present guess not right")
+	}
+	for _, wrong := range []taken{{epoch: 141, Stamp: Stamp{Up: 1}}, {epoch: 140, Stamp: Stamp{Up: m.up.Microseconds() + 1}}, {epoch: 140}, {epoch: 140, Stamp: Stamp{Up: -5}}} {
 		if _, ok := c.Right(wrong.epoch, wrong.Up); ok {
 			t.Errorf("%+v was put right", wrong)
 		}

@@ -210,6 +210,9 @@ func (b *broker) sendRetained(s *session, sub *subscription) {
 		}
 		ev := wamp.Event{Subscription: sub.id, Publication: v.publication, Details: v.details, Payload: v.payload}
 		ev.Details.Retained = true
+		if ev.Details.Passthru == nil {
+			ev.Payload, _ = b.cfg.Amend(topic, ev.Payload)
+		}
 		if sub.match != wamp.MatchExact {
 			ev.Details.Topic = topic
 		}

@@ -80,6 +80,14 @@ type RealmConfig struct {
 	TellOrigin bool
 	// RetainedTTL is how long a last value is kept. 0 = until it is replaced.
 	RetainedTTL time.Duration
+	// Now is the clock of event histories; nil = time.Now.
+	Now func() time.Time
+	// Amend is handed what is served later than it was published: a last value, or an
+	// event of a history. It returns the payload to serve, which may share memory with
+	// the one it is given, and how much later than it was thought the publication was.
+	// It must return soon and not call the router. nil = all is served as it was
+	// published.
+	Amend func(topic wamp.URI, p wamp.Payload) (amended wamp.Payload, late time.Duration)
 	// History says of which topics the events are kept.
 	History []HistoryRule
 	// Keep is asked before an acknowledged publication is routed; an error refuses it,
@@ -199,6 +207,12 @@ func (r *RealmConfig) complete() error {
 	}
 	if r.Authorize == nil {
 		r.Authorize = func(Identity, Action, wamp.URI, wamp.Match) (bool, error) { return true, nil }
+	}
+	if r.Now == nil {
+		r.Now = time.Now
+	}
+	if r.Amend == nil {
+		r.Amend = func(_ wamp.URI, p wamp.Payload) (wamp.Payload, time.Duration) { return p, 0 }
 	}
 	orDefault(&r.MaxSubscriptions, 10_000)
 	orDefault(&r.MaxRegistrations, 10_000)

@@ -90,7 +90,7 @@ func (b *broker) record(log Log, id wamp.ID, details wamp.EventDetails, m *wamp.
 	if f := m.Options.Filter; f != nil && (f.Exclude != nil || f.Eligible != nil) {
 		return
 	}
-	h := happened{at: time.Now(), publication: id, topic: m.Topic, details: details, filter: m.Options.Filter, payload: m.Payload}
+	h := happened{at: b.cfg.Now(), publication: id, topic: m.Topic, details: details, filter: m.Options.Filter, payload: m.Payload}
 	record, err := h.encode()
 	if err == nil {
 		err = log.Append(record)
@@ -288,7 +288,7 @@ func (m *meta) getEvents(s *session, a *metaArgs) (any, *wamp.Error) {
 	if sub.log == nil {
 		return events, nil // nothing is kept of it
 	}
-	w := historyWalk{log: sub.log, query: &q, session: s}
+	w := historyWalk{log: sub.log, query: &q, session: s, amend: b.cfg.Amend}
 	err := w.walk(func(h *happened) (bool, error) {
 		ev, err := h.dict(sub.id)
 		if err != nil {
@@ -309,6 +309,7 @@ type historyWalk struct {
 	log     Log
 	query   *query
 	session *session
+	amend   func(wamp.URI, wamp.Payload) (wamp.Payload, time.Duration)
 	bytes   int // taken so far
 }
 
@@ -404,6 +405,11 @@ func (w *historyWalk) read(after uint64, limit int, until uint64) (batch []happe
 		if err != nil {
 			bad = fmt.Errorf("record %d: %w", seq, err)
 			return
+		}
+		if h.details.Passthru == nil {
+			var late time.Duration
+			h.payload, late = w.amend(h.topic, h.payload)
+			h.at = h.at.Add(late)
 		}
 		if seq <= until { // others came in the place of dropped ones
 			batch = append(batch, h)

@@ -8,6 +8,7 @@ import (
 
 	"gantry/wamp"
 	"gantry/wamp/router"
+	"gantry/wamp/serialize"
 )
 
 func TestEventHistory(t *testing.T) {
@@ -157,6 +158,57 @@ func TestRetainedValuesExpire(t *testing.T) {
 		}
 		if want := map[wamp.URI]bool{"t.1": true, "t.3": true}; !reflect.DeepEqual(topics, want) {
 			t.Errorf("retained: %v", topics)
+		}
+	})
+}
+
+// TestWhatIsServedLateIsAmended has last values and the events of a history replaced
+// by what is known of them by then; who listens at once gets what was published.
+func TestWhatIsServedLateIsAmended(t *testing.T) {
+	wrong := time.Date(1970, 1, 2, 0, 0, 0, 0, time.UTC)
+	const late = 57 * 365 * 24 * time.Hour
+	cfg := router.RealmConfig{
+		History: []router.HistoryRule{{Topic: "log"}},
+		Now:     func() time.Time { return wrong },
+		Amend: func(topic wamp.URI, p wamp.Payload) (wamp.Payload, time.Duration) {
+			return wamp.Args("amended " + string(topic)), late
+		},
+	}
+	within(t, cfg, func(w *world) {
+		pub, _ := w.join("pub")
+		sub, _ := w.join("sub")
+		sub.say(&wamp.Subscribe{Request: 1, Topic: "log"})
+		sub.heard()
+		pub.say(&wamp.Publish{Request: 1, Topic: "log", Options: wamp.PublishOptions{Acknowledge: true, Retain: true}, Payload: wamp.Args("as it was")})
+		pub.heard()
+		first := func(m wamp.Message) any {
+			t.Helper()
+			ev, ok := m.(*wamp.Event)
+			if !ok {
+				t.Fatalf("heard %v", m)
+			}
+			args, _, err := serialize.Values(ev.Payload)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return args[0]
+		}
+		if got := first(sub.heard()[0]); got != "as it was" {
+			t.Errorf("the event says %v", got)
+		}
+		next, _ := w.join("next")
+		next.say(&wamp.Subscribe{Request: 1, Topic: "log", Options: wamp.SubscribeOptions{GetRetained: true}})
+		if got := first(next.heard()[1]); got != "amended log" {
+			t.Errorf("the last value says %v", got)
+		}
+		id, _ := next.asks("wamp.subscription.lookup", wamp.List{"log"}, nil)
+		v, failed := next.asks("wamp.subscription.get_events", wamp.List{int64(id.(wamp.ID))}, wamp.Dict{"from_time": wrong.Add(late).Format(time.RFC3339)})
+		if failed != "" || len(v.(wamp.List)) != 1 {
+			t.Fatalf("the history has %v, %s", v, failed)
+		}
+		ev := v.(wamp.List)[0].(wamp.Dict)
+		if at := wrong.Add(late).Format("2006-01-02T15:04:05.000Z"); ev["timestamp"] != at || ev["args"].(wamp.List)[0] != "amended log" {
+			t.Errorf("the history has %v, want it at %s", ev, at)
 		}
 	})
 }
