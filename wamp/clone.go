@@ -32,7 +32,7 @@ func (m *Invocation) Own() {
 }
 
 // Clone returns a copy of m that borrows nothing from it: strings and raw
-// payloads are copied; Go values, Dicts and filter lists are shared, since
+// payloads are copied; Go values, Dicts and the lists of options are shared, since
 // decoders make them anew for each message and nobody changes them. A *Shared
 // yields its Own message.
 func Clone(m Message) Message {

@@ -57,7 +57,7 @@ func (l *lender) spoil() {
 	}
 }
 
-// fill sets each field of v. Maps and filter lists stay away: they are shared.
+// fill sets each field of v. Maps and lists stay away: they are shared.
 func (l *lender) fill(t *testing.T, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
@@ -81,7 +81,7 @@ func (l *lender) fill(t *testing.T, v reflect.Value) {
 		v.SetBool(true)
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
 		v.SetUint(3)
-	case reflect.Map:
+	case reflect.Map, reflect.Slice:
 	default:
 		t.Fatalf("a field of type %s: what does it borrow?", v.Type())
 	}
