@@ -319,8 +319,18 @@ func TestBehindAtQoS1(t *testing.T) {
 		if d := time.Since(start); d != 2*time.Second {
 			t.Errorf("held again: %v", d)
 		}
-		expect[v5.Publish](m) // was being sent; the other one is not
-		m.disconnected(0x97)
+		// The first was being sent, and the other with it unless the first went alone.
+		expect[v5.Publish](m)
+		last := m.read()
+		if p, ok := last.(*v5.Publish); ok && p.PacketID == 2 {
+			last = m.read()
+		}
+		if d, ok := last.(*v5.Disconnect); !ok || d.ReasonCode != 0x97 {
+			t.Errorf("got %v, want DISCONNECT 0x97", last)
+		}
+		if _, err := v5.ReadPacket(m.conn); err == nil {
+			t.Error("still connected")
+		}
 
 		// One that catches up in time loses nothing and stays.
 		m = w.five()
