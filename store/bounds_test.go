@@ -205,7 +205,7 @@ func TestAppendsWaitForRoom(t *testing.T) {
 
 func FuzzChunk(f *testing.F) {
 	var d deflater
-	good := encodeChunk(&d, &chunk{epoch: 3, first: 7, acked: 6, clock: 1, records: [][]byte{[]byte("a"), nil, bytes.Repeat([]byte("b"), 500)}})
+	good := encodeChunk(&d, &chunk{epoch: 3, first: 7, acked: 6, clock: 1, quality: clockGuess, records: [][]byte{[]byte("a"), nil, bytes.Repeat([]byte("b"), 500)}})
 	f.Add(good)
 	f.Add(good[:chunkHeader])
 	f.Add(encodeChunk(&d, &chunk{first: 1, records: [][]byte{noise(100)}}))
@@ -219,7 +219,7 @@ func FuzzChunk(f *testing.F) {
 			return
 		}
 		again, err := decodeChunk(encodeChunk(&d, c))
-		if err != nil || again.last() != c.last() || !bytes.Equal(again.records[0], c.records[0]) {
+		if err != nil || again.last() != c.last() || again.quality != c.quality || !bytes.Equal(again.records[0], c.records[0]) {
 			t.Fatal(err)
 		}
 	})

@@ -17,7 +17,8 @@ import (
 //
 //	0  "GCK1"          format
 //	4  codec           0 stored, 1 deflate
-//	5  0 0 0
+//	5  clock quality   0 not said, 1 the clock was set, 2 it was not
+//	6  0 0
 //	8  epoch           uint64
 //	16 first           uint64, sequence number of the first record
 //	24 acked           uint64, the cursor when the chunk was written
@@ -45,6 +46,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type chunk struct {
 	epoch, first, acked uint64
 	clock               int64
+	quality             byte
 	records             [][]byte
 }
 
@@ -52,7 +54,7 @@ func (c *chunk) last() uint64 { return c.first + uint64(len(c.records)) - 1 }
 
 // chunkHead is what the header of a chunk says.
 type chunkHead struct {
-	codec               byte
+	codec, quality      byte
 	epoch, first, acked uint64
 	clock               int64
 	count, raw, stored  uint32
@@ -112,7 +114,7 @@ func encodeChunk(d *deflater, c *chunk) []byte {
 		out = append(out[:chunkHeader], z...)
 	}
 	copy(out, chunkMagic)
-	out[4] = codec
+	out[4], out[5] = codec, c.quality
 	le := binary.LittleEndian
 	le.PutUint64(out[8:], c.epoch)
 	le.PutUint64(out[16:], c.first)
@@ -137,7 +139,7 @@ func parseChunkHead(b []byte) (h chunkHead, size int, err error) {
 	}
 	le := binary.LittleEndian
 	h = chunkHead{
-		codec: b[4], epoch: le.Uint64(b[8:]), first: le.Uint64(b[16:]), acked: le.Uint64(b[24:]),
+		codec: b[4], quality: b[5], epoch: le.Uint64(b[8:]), first: le.Uint64(b[16:]), acked: le.Uint64(b[24:]),
 		clock: int64(le.Uint64(b[32:])), count: le.Uint32(b[40:]), raw: le.Uint32(b[44:]), stored: le.Uint32(b[48:]),
 	}
 	switch {
@@ -168,7 +170,7 @@ func decodeChunk(b []byte) (*chunk, error) {
 	} else if _, err := io.ReadFull(flate.NewReader(bytes.NewReader(body)), raw); err != nil {
 		return nil, damaged("chunk %d: %v", h.first, err)
 	}
-	c := &chunk{epoch: h.epoch, first: h.first, acked: h.acked, clock: h.clock, records: make([][]byte, 0, h.count)}
+	c := &chunk{epoch: h.epoch, first: h.first, acked: h.acked, clock: h.clock, quality: h.quality, records: make([][]byte, 0, h.count)}
 	for range h.count {
 		n, w := binary.Uvarint(raw)
 		if w <= 0 || n > uint64(len(raw)-w) {

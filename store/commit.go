@@ -107,7 +107,8 @@ func (o *Outbox) commit() {
 // encode packs the records into chunks of consecutive numbers.
 func (o *Outbox) encode(from uint64, acked []uint64, batch []entry) []foundChunk {
 	var chunks []foundChunk
-	c := chunk{epoch: o.epoch, acked: slices.Min(acked), clock: o.s.now().UnixMicro()}
+	c := chunk{epoch: o.epoch, acked: slices.Min(acked)}
+	c.clock, c.quality = o.s.ageing.stamp()
 	size := 0
 	end := func() {
 		if len(c.records) > 0 {
@@ -164,7 +165,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 	}
 	if o.active != nil {
 		if err := o.active.put(chunks); err == nil {
-			o.active.newest = o.s.ageing.now()
+			o.active.newest = lastWrite{at: time.Now()}
 			return nil
 		}
 		// What a failed commit has left on disk is not known, and the kernel may
@@ -176,7 +177,7 @@ func (o *Outbox) writeTo(chunks []foundChunk, size int64) error {
 	if err != nil {
 		return err
 	}
-	seg.newest = o.s.ageing.now()
+	seg.newest = lastWrite{at: time.Now()}
 	o.active, o.activeAt = seg, o.now()
 	o.segMu.Lock()
 	defer o.segMu.Unlock()
@@ -342,8 +343,11 @@ func (o *Outbox) sweep() {
 }
 
 func (o *Outbox) tooOld(seg *segment) bool {
-	now := o.s.ageing.now()
-	return o.cfg.MaxAge > 0 && seg != o.active && seg.newest.Unix() > clockSet && now.Sub(seg.newest) > o.cfg.MaxAge
+	if o.cfg.MaxAge == 0 || seg == o.active {
+		return false
+	}
+	now, known := o.s.ageing.now()
+	return known && seg.age(now) > o.cfg.MaxAge
 }
 
 // finish commits what is left, saves the cursors and ends the outbox.

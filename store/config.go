@@ -24,8 +24,9 @@ type OutboxConfig struct {
 	// SegmentBytes is the size at which a file is rolled over. Default 16 MiB or
 	// a quarter of MaxBytes, whichever is less; at most half of MaxBytes.
 	SegmentBytes int64
-	// MaxAge drops files whose newest record is older. 0 keeps them. Files
-	// written or looked at under a clock that was never set do not age.
+	// MaxAge drops files whose newest record is older, by a clock that can be
+	// trusted; until there is one, no file is. What an earlier process wrote under a
+	// clock that was not set counts as written when the store was opened. 0 keeps them.
 	MaxAge time.Duration
 	// OnFull says what happens at MaxBytes.
 	OnFull Policy

@@ -71,8 +71,9 @@ func (m *merger) add(c *chunk) {
 		m.end()
 	}
 	if len(m.sum.records) == 0 {
-		m.sum = chunk{epoch: c.epoch, first: c.first, clock: c.clock}
+		m.sum = chunk{epoch: c.epoch, first: c.first}
 	}
+	m.sum.clock, m.sum.quality = c.clock, c.quality // the newest counts for ageing
 	m.sum.acked = max(m.sum.acked, c.acked)
 	for _, r := range c.records {
 		m.raw += len(r)

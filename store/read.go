@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 )
 
 // Read hands the records that follow after, oldest first and at most limit of
@@ -172,7 +173,7 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 		if err != nil {
 			event.Err = errors.Join(cause, err)
 		} else if last > 0 {
-			heir = &segment{disk: o.s.disk, first: event.From, path: segmentPath(o.dir, event.From), newest: seg.newest}
+			heir = &segment{disk: o.s.disk, first: event.From, path: segmentPath(o.dir, event.From), newest: lastWrite{at: time.Now(), ask: true}}
 			heir.measure()
 		}
 	}

@@ -42,7 +42,7 @@ type segment struct {
 	gone    bool       // unlinked
 
 	bytes  atomic.Int64 // on disk
-	newest time.Time    // when it was last written; only the outbox's committer touches it
+	newest lastWrite    // only the outbox's committer touches it
 }
 
 func segmentPath(dir string, first uint64) string {
@@ -73,7 +73,7 @@ func listSegments(d *disk, dir string) ([]*segment, error) {
 		}
 		s := &segment{disk: d, first: first, path: filepath.Join(dir, name)}
 		if info, err := e.Info(); err == nil {
-			s.newest = info.ModTime()
+			s.newest = lastWrite{at: time.Now(), day: info.ModTime(), ask: true}
 			s.bytes.Store(onDisk(info))
 		}
 		segs = append(segs, s)

@@ -118,6 +118,9 @@ type Config struct {
 	Events func(Event)
 	// Now is the wall clock, for ageing only; nil is time.Now.
 	Now func() time.Time
+	// Synced reports whether Now can be trusted; once it can, it can for good. Until
+	// then nothing is too old. nil: it can after 2025.
+	Synced func() bool
 	// MinFree is how many bytes of the file system the store leaves free for the
 	// rest of the system. 0 is 64 MiB, or a twentieth of a file system where that
 	// is less; negative leaves none.
@@ -170,7 +173,7 @@ func Open(cfg Config) (*Store, error) {
 	if s.cfg.Events == nil {
 		s.cfg.Events = func(Event) {}
 	}
-	s.ageing = &ageClock{wall: s.now}
+	s.ageing = &ageClock{wall: s.now, synced: cfg.Synced}
 	s.disk.apart = cfg.Apart
 	var err error
 	if s.lock, err = lockDir(cfg.Dir); err != nil {

@@ -229,7 +229,7 @@ func (g *Gateway) Run(outer context.Context) error {
 	if err := os.MkdirAll(g.state, 0o750); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	st, err := store.Open(store.Config{Dir: filepath.Join(g.state, "store"), Events: g.storeEvent, Apart: g.apart})
+	st, err := store.Open(store.Config{Dir: filepath.Join(g.state, "store"), Now: g.clock.Now, Synced: g.clock.Synced, Events: g.storeEvent, Apart: g.apart})
 	if err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
