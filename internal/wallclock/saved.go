@@ -29,6 +29,9 @@ const (
 	savedVersion = 1
 	maxSaved     = 4096
 	maxPast      = 16 // eras
+	// slack is by how many microseconds the clock may have been before its own floor,
+	// as that is read off the machine's clock and not counted on.
+	slack = 1_000_000
 	// maxTime bounds the times that are believed: the year 2255. With a floor in the
 	// future no certificate would be good.
 	maxTime = 1 << 53
@@ -90,7 +93,7 @@ func (c *Clock) Resume(b []byte, epoch uint64) error {
 	if !s.Set {
 		return nil
 	}
-	if s.Last < c.floor {
+	if s.Last < c.floor-slack {
 		return fmt.Errorf("%w: its time is before what has passed", errSaved)
 	}
 	if !c.set {
