@@ -311,6 +311,7 @@ func (c *Caller) answer(ctx context.Context, w wanted, p wamp.Payload, more map[
 		}
 	}
 	if err != nil {
+		c.rules.stats.unanswered.Add(1)
 		c.rules.reject("the answer to an MQTT message is lost", w.rule.at, topic, "error", err)
 	}
 }

@@ -108,6 +108,7 @@ func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *w
 	payload, fresh, err := PlainMessage(ev.Payload, l.rules.origin.cfg.Now())
 	if !fresh {
 		l.rules.stats.stale.Add(1)
+		l.rules.reject("an MQTT message has expired", "", topic)
 		return
 	}
 	if err != nil {
@@ -119,6 +120,7 @@ func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *w
 	l.rules.Readings(m, func(topic wamp.URI, p wamp.Payload) {
 		if err := l.sess.Publish(ctx, topic, wamp.PublishOptions{Retain: true}, p); err != nil {
 			l.rules.stats.dropped.Add(1)
+			l.rules.reject("a reading is dropped, as the realm has not taken it", "", m.Topic, "reading", string(topic), "error", err)
 		}
 	})
 }

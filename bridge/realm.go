@@ -6,8 +6,10 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -17,7 +19,10 @@ type Realm struct {
 	guest Guest
 	sess  wamp.Session
 	log   *slog.Logger
+	rare  *ratelog.Log
 	turn  chan struct{} // one slot: subscriptions change one after the other
+
+	expired, unmappable atomic.Uint64
 
 	mu   sync.Mutex // guards held
 	held map[Pattern]func(context.Context) error
@@ -30,7 +35,7 @@ func NewRealm(guest Guest, sess wamp.Session, log *slog.Logger) *Realm {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Realm{guest: guest, sess: sess, log: log, turn: make(chan struct{}, 1), held: map[Pattern]func(context.Context) error{}}
+	return &Realm{guest: guest, sess: sess, log: log, rare: ratelog.New(log, rejectEvery, nil), turn: make(chan struct{}, 1), held: map[Pattern]func(context.Context) error{}}
 }
 
 // Run serves until ctx ends; then it returns nil. It returns wamp.ErrClosed if the
@@ -48,6 +53,15 @@ func (r *Realm) Run(ctx context.Context) error {
 		return wamp.ErrClosed
 	}
 }
+
+// RealmStats count the messages of the listener that a guest does not get.
+type RealmStats struct {
+	Expired    uint64
+	Unmappable uint64 // events that MQTT has no payload for
+}
+
+// Stats returns the counts.
+func (r *Realm) Stats() RealmStats { return RealmStats{r.expired.Load(), r.unmappable.Load()} }
 
 // Send implements Carrier.
 func (r *Realm) Send(ctx context.Context, m Message) error {
@@ -134,7 +148,14 @@ func (r *Realm) event(p Pattern, ev *wamp.Event) {
 	}
 	topic, _ := TopicFromURI(uri)
 	payload, fresh, err := PlainMessage(ev.Payload, time.Now())
-	if !fresh || err != nil {
+	switch {
+	case !fresh:
+		r.expired.Add(1)
+		r.rare.Info("an MQTT message has expired", "topic", topic)
+		return
+	case err != nil:
+		r.unmappable.Add(1)
+		r.rare.Info("an event is not looked at, as no MQTT message can carry it", "topic", topic, "error", err)
 		return
 	}
 	r.guest.Receive(Message{Topic: topic, Payload: payload, Retained: ev.Details.Retained})

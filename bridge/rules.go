@@ -17,8 +17,8 @@ type Rules struct {
 	calls    []*callRule
 	rare     *ratelog.Log
 	stats    struct {
-		messages, readings, malformed, bad, ignored, stale, dropped, unclaimed atomic.Uint64
-		calls                                                                  callCounts
+		messages, readings, malformed, bad, ignored, stale, dropped, unclaimed, unanswered atomic.Uint64
+		calls                                                                              callCounts
 	}
 }
 
@@ -73,7 +73,9 @@ type RulesStats struct {
 	Stale     uint64 // messages, or their items, older than max_age, and expired messages
 	Unclaimed uint64 // answers that no call waited for
 	Dropped   uint64 // readings of topics beyond the limit, or not taken by the session
-	Calls     CallStats
+	// Unanswered are the answers of calls that could not be published.
+	Unanswered uint64
+	Calls      CallStats
 }
 
 // Stats returns the counts.
@@ -82,7 +84,8 @@ func (r *Rules) Stats() RulesStats {
 	return RulesStats{
 		Messages: s.messages.Load(), Readings: s.readings.Load(), Malformed: s.malformed.Load(),
 		Bad: s.bad.Load(), Ignored: s.ignored.Load(), Stale: s.stale.Load(), Unclaimed: s.unclaimed.Load(), Dropped: s.dropped.Load(),
-		Calls: s.calls.stats(),
+		Unanswered: s.unanswered.Load(),
+		Calls:      s.calls.stats(),
 	}
 }
 

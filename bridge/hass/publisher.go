@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -59,6 +60,8 @@ type Publisher struct {
 	wake chan struct{} // capacity 1; rung when there is something for Run
 	work chan bridge.Message
 
+	published, dropped, made, failed, retained, busy, unknown atomic.Uint64
+
 	mu      sync.Mutex // guards what follows
 	carrier bridge.Carrier
 	fresh   bool               // the carrier has not been told anything yet
@@ -96,6 +99,28 @@ func New(cfg Config, sess wamp.Session, log *slog.Logger) *Publisher {
 		dirty: map[string]bool{}, shown: map[string]*shown{}, states: map[string]message{}, foreign: map[string]bool{},
 	}
 }
+
+// Stats are a publisher's counters since it was made.
+type Stats struct {
+	Published uint64 // messages that the broker has taken
+	Dropped   uint64 // messages that were not sent
+	Made      uint64 // commands whose call returned
+	Failed    uint64 // commands that are malformed, or whose call failed
+	Retained  uint64 // commands that the broker kept, which are not carried out
+	Busy      uint64 // commands that found too many before them
+	Unknown   uint64 // commands for nothing that is published
+}
+
+// Stats returns the counters.
+func (p *Publisher) Stats() Stats {
+	return Stats{
+		Published: p.published.Load(), Dropped: p.dropped.Load(), Made: p.made.Load(), Failed: p.failed.Load(),
+		Retained: p.retained.Load(), Busy: p.busy.Load(), Unknown: p.unknown.Load(),
+	}
+}
+
+// Broker returns the name of the broker.
+func (p *Publisher) Broker() string { return p.cfg.Broker }
 
 func (p *Publisher) base() string { return "gantry_" + p.cfg.Gateway }
 
@@ -152,12 +177,14 @@ func (p *Publisher) Receive(m bridge.Message) {
 		return
 	}
 	if m.Retained {
+		p.retained.Add(1)
 		p.rare.Warn("a command that the broker kept is not carried out", "topic", m.Topic)
 		return
 	}
 	select {
 	case p.work <- m:
 	default:
+		p.busy.Add(1)
 		p.rare.Warn("too many commands wait, one is dropped", "topic", m.Topic)
 	}
 }
@@ -239,7 +266,12 @@ func (p *Publisher) availability(device string, d *shown) {
 
 // queue queues a message, in the place of an older one; p.mu is held.
 func (p *Publisher) queue(topic string, payload []byte, retain bool) {
-	if p.carrier == nil || len(p.states) >= maxStates {
+	if p.carrier == nil {
+		return // the next connection begins with everything
+	}
+	if _, waits := p.states[topic]; !waits && len(p.states) >= maxStates {
+		p.dropped.Add(1)
+		p.rare.Warn("a state is not sent: too many wait", "topic", topic, "limit", maxStates)
 		return
 	}
 	p.states[topic] = message{payload, retain}
@@ -332,6 +364,7 @@ func (p *Publisher) send(ctx context.Context, c bridge.Carrier) {
 		if err != nil {
 			return // the next connection begins with everything
 		}
+		p.published.Add(1)
 	}
 }
 
@@ -434,6 +467,7 @@ func (p *Publisher) command(ctx context.Context, m bridge.Message) {
 	}
 	p.mu.Unlock()
 	if !known {
+		p.unknown.Add(1)
 		p.rare.Warn("a command for nothing that is published", "topic", m.Topic)
 		return
 	}
@@ -447,9 +481,14 @@ func (p *Publisher) command(ctx context.Context, m bridge.Message) {
 	if err == nil {
 		_, err = p.call(ctx, p.uri(verb, device, name), args)
 	}
-	if err == nil || ctx.Err() != nil {
+	switch {
+	case err == nil:
+		p.made.Add(1)
+		return
+	case ctx.Err() != nil:
 		return
 	}
+	p.failed.Add(1)
 	p.rare.Warn("command of Home Assistant failed", "topic", m.Topic, "error", err)
 	p.mu.Lock()
 	defer p.mu.Unlock()

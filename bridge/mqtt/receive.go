@@ -80,6 +80,7 @@ func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) e
 	if ended != nil {
 		if m.QoS == 0 { // any other comes again
 			c.dropped.Add(1)
+			c.rare.Info("a message is dropped, as the connection ends while the realm takes it", "topic", m.Topic, "error", ended)
 		}
 		return ended
 	}

@@ -191,7 +191,7 @@ func (c *client) displace() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.link != nil && c.failed == nil && !c.closed {
-		c.srv.stats.count(errTakenOver)
+		c.report(errTakenOver)
 		c.detach(c.link, errTakenOver)
 	}
 }

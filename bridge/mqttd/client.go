@@ -328,8 +328,6 @@ func (c *client) send(m wamp.Message) error {
 	case *wamp.ErrorReply:
 		c.log.Debug("router refused", "request", m.RequestType.String(), "uri", string(m.URI))
 		c.acknowledge(s.answered(m.Request, 0, m))
-		c.srv.stats.refused.Add(s.refused)
-		s.refused = 0
 		c.unpin()
 	case *wamp.Welcome:
 		c.joined = true
@@ -380,17 +378,21 @@ func (c *client) event(m *wamp.Event) error {
 	return err
 }
 
-// dropped counts a message that the session does not get, and logs a sample.
+// dropped counts a message that the session does not get, and logs a sample. What does
+// not fit at QoS 0 the router counts.
 func (c *client) dropped(m *wamp.Event, err error) {
 	hint := "raise mqtt.queue_bytes, or have the client come back sooner"
 	switch err {
+	case nil, wamp.ErrQueueFull:
+		return
 	case errFull:
 		c.srv.stats.full.Add(1)
 	case errOversize:
 		c.srv.stats.oversize.Add(1)
 		hint = "the client's maximum packet size is too small for what it subscribes to"
 	default:
-		return
+		c.srv.stats.unmappable.Add(1)
+		hint = "subscribe to URIs and values that MQTT has a form for (docs/topics.md)"
 	}
 	c.srv.rare.Warn("mqtt message dropped", "client", c.session.id, "topic", string(m.Details.Topic), "error", err, "hint", hint)
 }
@@ -489,7 +491,7 @@ func (c *client) cut(err error) {
 	if c.failed != nil || c.closed || c.leaving {
 		return
 	}
-	c.srv.stats.count(err)
+	c.report(err)
 	if c.link != nil {
 		c.detach(c.link, err)
 	}

@@ -86,7 +86,8 @@ func (s *session) event(ev *wamp.Event, now time.Time) error {
 	var expires int64
 	if props != nil {
 		if expires = props.Expires; expires != 0 && now.UnixMicro() >= expires {
-			return nil // MQTT-3.3.2-5
+			s.expired(name)
+			return nil
 		}
 		p.Properties = appendOwn(p.Properties, props)
 	}
@@ -126,6 +127,7 @@ func appendOwn(list packet.Properties, p *bridge.Properties) packet.Properties {
 // same again.
 func (s *session) enqueue(p *packet.Publish, expires int64, initial bool, now time.Time) error {
 	if p.QoS == 0 && !s.online {
+		s.stats.away.Add(1)
 		return nil // 3.1.2.5: not part of the session
 	}
 	size := packet.PublishSize(s.version, p)
@@ -181,6 +183,7 @@ func (s *session) pump(now time.Time) {
 		}
 		n++
 		if d.expires != 0 && now.UnixMicro() >= d.expires {
+			s.expired(d.message.Topic)
 			s.forget(d)
 			continue
 		}
@@ -195,6 +198,22 @@ func (s *session) pump(now time.Time) {
 	if s.waiting = slices.Delete(s.waiting, 0, n); len(s.waiting) == 0 {
 		s.waiting = nil
 	}
+}
+
+// expired counts a message that is not sent any more (MQTT-3.3.2-5).
+func (s *session) expired(topic string) {
+	s.stats.expired.Add(1)
+	s.rare.Often("mqtt message expired before it was sent", func() []any { return []any{"client", s.id, "topic", topic} })
+}
+
+// abandon counts what the client has not acknowledged when its session ends.
+func (s *session) abandon() {
+	n := len(s.unacked)
+	if n == 0 {
+		return
+	}
+	s.stats.abandoned.Add(uint64(n))
+	s.rare.Info("mqtt session ended with messages that its client has not acknowledged", "client", s.id, "messages", n)
 }
 
 // emit writes a PUBLISH.

@@ -7,7 +7,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -252,6 +251,8 @@ func (s *Server) join(ctx context.Context, l *link, p *packet.Connect, sessions 
 	old, ok := s.claim(ctx, id, c, p.Clean)
 	switch {
 	case !ok:
+		s.refuse(&s.stats.noSession, "mqtt client refused: there is no session for it", l.nc,
+			"mqtt.max_sessions are there, or the one that it takes over does not end", nil)
 		answer(l.nc, p.Version, connackCode(p.Version, ""))
 		_ = c.Close()
 		serve()
@@ -287,7 +288,7 @@ func (s *Server) turnAway(c *client, l *link, p *packet.Connect) {
 func (s *Server) newClient(id string, version byte, info wamp.PeerInfo) *client {
 	return &client{
 		srv: s, info: info, log: s.log.With("client", id), changed: make(chan struct{}, 1), gone: make(chan struct{}),
-		session: newSession(&s.cfg, id, version, s.memory, s.shares, s.journal, s.receipts != nil),
+		session: s.newSession(id, version),
 	}
 }
 
@@ -299,22 +300,15 @@ func (s *Server) live(ctx context.Context, c *client, serve func()) {
 	serve()
 	_ = c.Close()
 	c.mu.Lock()
-	why := c.failed
 	if ctx.Err() == nil && !c.dismissed {
+		c.session.abandon()
 		c.session.erase()
 	}
 	c.session.unbook(true)
 	c.mu.Unlock()
 	s.shares.depart(c.session)
 	s.release(c.session.id, c)
-	switch {
-	case why == nil || errors.Is(why, io.EOF) || errors.Is(why, errExpired):
-		c.log.Debug("mqtt client gone")
-	case errors.Is(why, errSlow):
-		s.rare.Warn("mqtt client disconnected", "remote", c.info.Remote, "reason", why, "hint", "raise mqtt.queue_bytes, or subscribe to less")
-	default:
-		s.rare.Info("mqtt client lost", "remote", c.info.Remote, "reason", why)
-	}
+	c.log.Debug("mqtt session ended")
 }
 
 // describe fills in what is known of the other end.
@@ -452,6 +446,7 @@ func (s *Server) Restore(ctx context.Context, table Table) error {
 	s.journal.table = table
 	for id, st := range all {
 		if st.record.Expiry == 0 { // what is left of a session that has ended
+			s.stats.abandoned.Add(uint64(len(st.messages)))
 			for _, d := range st.messages {
 				s.journal.add(Change{Key: messageKey(id, d.seq)})
 			}
@@ -476,6 +471,7 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 	serve := s.admit(ctx, c)
 	if serve == nil {
 		s.rare.Warn("mqtt session dropped: it may not join any more", "client", id, "reason", string(c.refusal))
+		c.session.abandon()
 		c.session.erase()
 		return
 	}
@@ -483,6 +479,8 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 	left := c.expiry
 	if st.record.Left != 0 {
 		left = max(time.Second, left-time.Since(time.UnixMicro(st.record.Left)))
+	} else {
+		c.session.saved.Left = time.Now().UnixMicro() // it was connected when the gateway ended
 	}
 	c.mu.Lock()
 	c.ending = time.AfterFunc(left, func() { c.expire(nil) })

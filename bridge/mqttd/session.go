@@ -8,6 +8,7 @@ import (
 	"gantry/bridge"
 	"gantry/bridge/internal/packet"
 	"gantry/internal/budget"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -16,6 +17,8 @@ import (
 // client (out). It outlives the connection where it is kept. Its owner guards it.
 type session struct {
 	cfg     *Config
+	stats   *counters
+	rare    *ratelog.Log
 	memory  *budget.Budget
 	shares  *shares
 	journal *journal
@@ -46,8 +49,7 @@ type session struct {
 	aliases []string           // of the client's topics, from 1 on
 
 	outgoing
-	past    [2]uint64 // bytes of former connections, received and sent
-	refused uint64    // PUBLISHes that the router refused
+	past [2]uint64 // bytes of former connections, received and sent
 }
 
 // request is what an answer of the router is for.
@@ -114,11 +116,12 @@ const maxRequests = 1024
 // maxAliases is how many topic aliases there may be in each direction.
 const maxAliases = 32
 
-func newSession(cfg *Config, id string, version byte, m *budget.Budget, shares *shares, j *journal, settles bool) *session {
+func (s *Server) newSession(id string, version byte) *session {
 	return &session{
-		cfg: cfg, memory: m, shares: shares, journal: j, settles: settles, id: id, version: version, online: true,
+		cfg: &s.cfg, stats: &s.stats, rare: s.rare, memory: s.memory, shares: s.shares, journal: s.journal, settles: s.receipts != nil,
+		id: id, version: version, online: true,
 		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{}, unsafe: map[uint16]arrival{},
-		outgoing: outgoing{window: cfg.InFlight, unacked: map[uint16]*delivery{}},
+		outgoing: outgoing{window: s.cfg.InFlight, unacked: map[uint16]*delivery{}},
 	}
 }
 
@@ -232,6 +235,7 @@ func (s *session) published(p *packet.Publish, now time.Time) (ack pending, err 
 // repeated answers a PUBLISH at QoS 2 that has come before, as late as the first one:
 // its sender forgets the message when it has the answer.
 func (s *session) repeated(id uint16) (ack pending) {
+	s.stats.repeated.Add(1)
 	first, waits := s.unsafe[id]
 	switch {
 	case !waits:
@@ -287,7 +291,7 @@ func (s *session) answered(id, subscription wamp.ID, err *wamp.ErrorReply) (ack 
 		if err == nil {
 			return s.taken(r)
 		}
-		s.refused++
+		s.stats.refused.Add(1)
 		code := reasonOf(err.URI)
 		s.safe(r.publish, r.id)
 		if r.publish == packet.TypePubrec && s.version == packet.V5 {

@@ -1,6 +1,7 @@
 package mqttd
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -52,8 +53,12 @@ func parseFilter(text string) (*filter, error) {
 
 var errShare = &reasonError{packet.BadFilter, "a shared subscription has no group or no filter"}
 
-// failure returns the code for a filter that is refused.
-func (s *session) failure(code byte) byte {
+// refuse counts a filter that is not subscribed to, logs a sample, and returns the code for
+// it.
+func (s *session) refuse(filter string, code byte) byte {
+	s.stats.filters.Add(1)
+	s.rare.Info("mqtt topic filter refused", "client", s.id, "filter", fmt.Sprintf("%.200q", filter), "code", fmt.Sprintf("0x%02x", code),
+		"hint", "0x87: the rules of its role; 0x8f: no topic filter; 0x97: mqtt.max_filters")
 	if s.version == packet.V5 {
 		return code
 	}
@@ -74,10 +79,10 @@ func (s *session) subscribe(p *packet.Subscribe) error {
 			parsed, err := parseFilter(o.Text)
 			switch {
 			case err != nil:
-				g.codes[i] = s.failure(packet.BadFilter)
+				g.codes[i] = s.refuse(o.Text, packet.BadFilter)
 				continue
 			case len(s.filters)+len(fresh) >= s.cfg.MaxFilters:
-				g.codes[i] = s.failure(packet.QuotaExceeded)
+				g.codes[i] = s.refuse(o.Text, packet.QuotaExceeded)
 				continue
 			case parsed.group != "" && o.NoLocal: // MQTT-3.8.3-4
 				return &reasonError{packet.ProtocolError, "a shared subscription with no local"}
@@ -86,7 +91,7 @@ func (s *session) subscribe(p *packet.Subscribe) error {
 			fresh[o.Text] = f
 		} else if i >= s.cfg.MaxFilters {
 			// The same filter over and over would ask for its last values as often.
-			g.codes[i] = s.failure(packet.QuotaExceeded)
+			g.codes[i] = s.refuse(o.Text, packet.QuotaExceeded)
 			continue
 		}
 		g.codes[i] = o.QoS
@@ -178,7 +183,7 @@ func (s *session) groupAnswered(r request, subscription wamp.ID, err *wamp.Error
 	case r.filter == nil: // UNSUBSCRIBE: gone either way
 	case err != nil:
 		if g.codes != nil {
-			g.codes[r.entry] = s.failure(reasonOf(err.URI))
+			g.codes[r.entry] = s.refuse(r.filter.text, reasonOf(err.URI))
 		}
 		g.failed = append(g.failed, r.filter)
 	default:

@@ -89,9 +89,10 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 			f.rare.Warn("broker does not take the subscriptions of devices", "error", err)
 		}
 	}
-	for _, m := range asks {
+	for i, m := range asks {
 		if err := c.Send(ctx, m); err != nil {
-			f.log.Debug("device not asked", "topic", m.Topic, "error", err)
+			f.dropped.Add(uint64(len(asks) - i))
+			f.rare.Info("devices not asked", "topic", m.Topic, "questions", len(asks)-i, "error", err)
 			break // the connection is lost; another asks afresh
 		}
 	}

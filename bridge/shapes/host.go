@@ -234,6 +234,7 @@ func (h *Host) ask(list []shape.Message) {
 	for _, m := range list {
 		if len(h.asks) >= maxAsks {
 			h.dropped.Add(1)
+			h.rare.Warn("device not asked: too many questions wait", "topic", m.Topic, "limit", maxAsks)
 			continue
 		}
 		h.asks = append(h.asks, command(m))

@@ -83,6 +83,7 @@ func (t *thing) hear(r shape.Reading) {
 		if len(t.queue) >= maxQueue {
 			t.queue = append(t.queue[:0], t.queue[1:]...)
 			t.host.dropped.Add(1)
+			t.host.rare.Warn("reading dropped: the device sends faster than its readings are taken", "device", t.device.Name, "limit", maxQueue)
 		}
 		t.queue = append(t.queue, r.Reading)
 		t.ring()
@@ -121,9 +122,11 @@ func (t *thing) answer(r shape.Result) {
 		case w.Token == "" || w.Token != r.Token || w.done:
 			continue
 		case r.Progress != nil:
-			if len(w.progress) < 16 {
-				w.progress = append(w.progress, r.Progress)
+			if len(w.progress) >= 16 { // the newest says most
+				w.progress = append(w.progress[:0], w.progress[1:]...)
+				t.host.dropped.Add(1)
 			}
+			w.progress = append(w.progress, r.Progress)
 		case r.Err != nil:
 			w.done, w.err = true, r.Err
 		case len(w.Await) == 0:

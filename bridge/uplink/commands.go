@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"gantry/wamp"
 )
@@ -20,6 +21,8 @@ type Commands struct {
 	local   wamp.Session
 	prefix  string // gantry.<gateway>.
 	classes []string
+
+	rejected atomic.Uint64
 }
 
 // NewCommands returns the procedures of classes; calls go over local.
@@ -41,6 +44,12 @@ func (c *Commands) Prefixes() (all []wamp.URI) {
 // URI returns the procedure with the rest of a name, <class>.<device>.<name>.
 func (c *Commands) URI(rest string) wamp.URI { return wamp.URI(c.prefix + rest) }
 
+// Reject counts a command from afar of which no call was made.
+func (c *Commands) Reject() { c.rejected.Add(1) }
+
+// Rejected returns how many commands were rejected.
+func (c *Commands) Rejected() uint64 { return c.rejected.Load() }
+
 // allowed reports whether procedure is one of the chosen classes.
 func (c *Commands) allowed(procedure wamp.URI) bool {
 	rest, own := strings.CutPrefix(string(procedure), c.prefix)
@@ -53,6 +62,7 @@ func (c *Commands) allowed(procedure wamp.URI) bool {
 // are wanted.
 func (c *Commands) Call(ctx context.Context, procedure wamp.URI, opts wamp.CallOptions, p wamp.Payload, progress func(wamp.Payload) error) (wamp.Payload, error) {
 	if !c.allowed(procedure) {
+		c.Reject()
 		return wamp.Payload{}, wamp.NewError(wamp.ErrURINoSuchProcedure, "not a procedure of this uplink", nil)
 	}
 	if progress == nil {

@@ -84,6 +84,8 @@ func (g *Gateway) metrics() []byte {
 	g.mqttMetrics(m)
 	g.deviceMetrics(m)
 	g.brokerMetrics(m)
+	g.rulesMetrics(m)
+	g.hassMetrics(m)
 	g.shapeMetrics(m)
 	g.uplinkMetrics(m)
 	g.laterMetrics(m)
@@ -144,33 +146,6 @@ func (g *Gateway) transportMetrics(m *metrics) {
 	m.one("gantry_transport_arriving_bytes", gauge, "Memory taken for large messages that arrive, also by MQTT clients.", float64(s.Arriving))
 	m.one("gantry_transport_waiting_bytes", gauge, "Memory taken for what waits to be sent, also to MQTT clients.", float64(s.Waiting))
 	byReason(m, "gantry_transport_refused_total", "Connections that were refused or ended.", s.Refused)
-}
-
-func (g *Gateway) mqttMetrics(m *metrics) {
-	if g.mqttd == nil {
-		return
-	}
-	s := g.mqttd.Stats()
-	m.one("gantry_mqtt_connections", gauge, "MQTT connections that are open.", float64(s.Open))
-	m.one("gantry_mqtt_connections_total", counter, "MQTT connections ever accepted.", float64(s.Connections))
-	m.one("gantry_mqtt_refused_total", counter, "MQTT messages that the router refused.", float64(s.Refused))
-	m.one("gantry_mqtt_unstored_total", counter, "MQTT messages that were refused because the disk failed.", float64(s.Unstored))
-	m.one("gantry_mqtt_held_total", counter, "Times that publishers waited for an MQTT client.", float64(s.Held))
-	m.one("gantry_mqtt_held_seconds_total", counter, "How long publishers waited for MQTT clients.", s.HeldTime.Seconds())
-	m.one("gantry_mqtt_exhausted_total", counter, "Times that publishers waited no longer for an MQTT client.", float64(s.Exhausted))
-	m.family("gantry_mqtt_dropped_total", counter, "MQTT messages that a subscriber does not get.")
-	m.value(float64(s.Full), "why", "queue_full")
-	m.value(float64(s.Oversize), "why", "too_large")
-	m.family("gantry_mqtt_ended_total", counter, "MQTT connections that the gateway ended.")
-	for _, v := range []struct {
-		why   string
-		value uint64
-	}{
-		{"over_limit", s.OverLimit}, {"half_open", s.HalfOpen}, {"rejected", s.Rejected}, {"not_admitted", s.NotAdmitted}, {"taken_over", s.TakenOver},
-		{"keep_alive", s.KeepAlive}, {"malformed", s.Malformed}, {"slow", s.Slow}, {"memory", s.Memory},
-	} {
-		m.value(float64(v.value), "why", v.why)
-	}
 }
 
 func (g *Gateway) deviceMetrics(m *metrics) {

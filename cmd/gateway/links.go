@@ -67,6 +67,7 @@ type queued struct {
 	name         string
 	outbox, dead *store.Outbox
 	session      *client.Session // nil until it has been started
+	commands     *uplink.Commands
 	uplink       *uplink.Uplink
 }
 
@@ -109,18 +110,18 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 // newUplink makes an uplink with the sink of its kind.
 func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) error {
 	log := r.log.With("room", "uplink")
-	commands := uplink.NewCommands(r.cfg.Gateway.Name, cfg.Serve, q.session)
+	q.commands = uplink.NewCommands(r.cfg.Gateway.Name, cfg.Serve, q.session)
 	var sink uplink.Sink
 	var err error
 	switch cfg.Kind {
 	case uplink.KindMQTT:
-		sink, err = r.mqttSink(q, cfg, commands, log)
+		sink, err = r.mqttSink(q, cfg, q.commands, log)
 	case uplink.KindHTTP:
 		sink, err = r.httpSink(q, cfg, log)
 	case uplink.KindNATS:
-		sink, err = r.natsSink(q, cfg, commands, log)
+		sink, err = r.natsSink(q, cfg, q.commands, log)
 	default:
-		sink, err = r.wampSink(q, cfg, commands, log)
+		sink, err = r.wampSink(q, cfg, q.commands, log)
 	}
 	if err != nil {
 		return err
@@ -306,6 +307,12 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 			m.value(v, "uplink", u.Name())
 		}
 	}
+	m.family("gantry_uplink_commands_rejected_total", counter, "Commands from afar of which no call was made.")
+	if kept := g.kept.Load(); kept != nil {
+		for _, q := range *kept {
+			m.value(float64(q.commands.Rejected()), "uplink", q.name)
+		}
+	}
 }
 
 // storeMetrics writes what the store has cost the disk.
@@ -387,19 +394,12 @@ func (g *Gateway) brokerMetrics(m *metrics) {
 		}},
 		{"gantry_broker_connections_total", counter, "Connections made to the broker.", func(s mqtt.Stats) uint64 { return s.Connections }},
 		{"gantry_broker_received_total", counter, "Messages from the broker.", func(s mqtt.Stats) uint64 { return s.Received }},
-		{"gantry_broker_readings_total", counter, "Readings made of them.", func(s mqtt.Stats) uint64 { return s.Rules.Readings }},
-		{"gantry_broker_malformed_total", counter, "Messages that are not the JSON that a rule needs.", func(s mqtt.Stats) uint64 { return s.Rules.Malformed }},
-		{"gantry_broker_bad_total", counter, "Readings of quality bad.", func(s mqtt.Stats) uint64 { return s.Rules.Bad }},
-		{"gantry_broker_ignored_total", counter, "Retained messages that a rule does not want.", func(s mqtt.Stats) uint64 { return s.Rules.Ignored }},
-		{"gantry_broker_stale_total", counter, "Messages, or their items, older than max_age.", func(s mqtt.Stats) uint64 { return s.Rules.Stale }},
 		{"gantry_broker_passed_in_total", counter, "Messages that went through to the realm.", func(s mqtt.Stats) uint64 { return s.PassedIn }},
 		{"gantry_broker_passed_out_total", counter, "Events that went through to the broker.", func(s mqtt.Stats) uint64 { return s.PassedOut }},
 		{"gantry_broker_not_passed_total", counter, "Messages and events that did not go through, in spite of a rule.", func(s mqtt.Stats) uint64 { return s.NotPassed }},
 		{"gantry_broker_echoed_total", counter, "Messages of the client that the broker has sent back.", func(s mqtt.Stats) uint64 { return s.Echoed }},
-		{"gantry_broker_unclaimed_total", counter, "Answers that no call waited for.", func(s mqtt.Stats) uint64 { return s.Rules.Unclaimed }},
 		{"gantry_broker_repeated_total", counter, "Messages at QoS 2 that had come before.", func(s mqtt.Stats) uint64 { return s.Repeated }},
 		{"gantry_broker_parked_total", counter, "Messages set aside, as the realm refused what they say.", func(s mqtt.Stats) uint64 { return s.Parked }},
-		{"gantry_broker_dropped_total", counter, "Readings that the realm did not take.", func(s mqtt.Stats) uint64 { return s.Dropped + s.Rules.Dropped }},
 		{"gantry_broker_published_total", counter, "Messages of calls that the broker has taken.", func(s mqtt.Stats) uint64 { return s.Published }},
 		{"gantry_broker_refused_total", counter, "Calls that could not be sent or were not acknowledged.", func(s mqtt.Stats) uint64 { return s.Refused }},
 	} {
@@ -408,9 +408,50 @@ func (g *Gateway) brokerMetrics(m *metrics) {
 			m.value(float64(f.of(c.Stats())), "broker", c.Name())
 		}
 	}
+}
+
+// rulesMetrics writes what the rules of brokers and of the own listener count.
+func (g *Gateway) rulesMetrics(m *metrics) {
+	type counted struct {
+		broker string
+		bridge.RulesStats
+	}
+	var all []counted
+	if brokers := g.brokers.Load(); brokers != nil {
+		for _, c := range *brokers {
+			s := c.Stats()
+			s.Rules.Dropped += s.Dropped
+			all = append(all, counted{c.Name(), s.Rules})
+		}
+	}
+	if local := g.local.Load(); local != nil {
+		all = append(all, counted{ownListener, local.Stats()})
+	}
+	if len(all) == 0 {
+		return
+	}
+	for _, f := range []struct {
+		name, help string
+		of         func(s *counted) uint64
+	}{
+		{"gantry_broker_ruled_total", "Messages that rules map are for.", func(s *counted) uint64 { return s.Messages }},
+		{"gantry_broker_readings_total", "Readings made of them.", func(s *counted) uint64 { return s.Readings }},
+		{"gantry_broker_malformed_total", "Messages that are not the JSON that a rule needs.", func(s *counted) uint64 { return s.Malformed }},
+		{"gantry_broker_bad_total", "Readings of quality bad.", func(s *counted) uint64 { return s.Bad }},
+		{"gantry_broker_ignored_total", "Retained messages that a rule does not want.", func(s *counted) uint64 { return s.Ignored }},
+		{"gantry_broker_stale_total", "Messages, or their items, older than max_age.", func(s *counted) uint64 { return s.Stale }},
+		{"gantry_broker_unclaimed_total", "Answers that no call waited for.", func(s *counted) uint64 { return s.Unclaimed }},
+		{"gantry_broker_dropped_total", "Readings that the realm did not take.", func(s *counted) uint64 { return s.Dropped }},
+		{"gantry_broker_unanswered_total", "Answers to messages that could not be published.", func(s *counted) uint64 { return s.Unanswered }},
+	} {
+		m.family(f.name, counter, f.help)
+		for i := range all {
+			m.value(float64(f.of(&all[i])), "broker", all[i].broker)
+		}
+	}
 	m.family("gantry_broker_calls_total", counter, "Messages that rules call are for, by what has become of them.")
-	for _, c := range *all {
-		c.Stats().Rules.Calls.Each(func(outcome string, n uint64) { m.value(float64(n), "broker", c.Name(), "outcome", outcome) })
+	for _, s := range all {
+		s.Calls.Each(func(outcome string, n uint64) { m.value(float64(n), "broker", s.broker, "outcome", outcome) })
 	}
 }
 
@@ -428,6 +469,7 @@ func (r *run) localRules(ctx context.Context, origin *bridge.Origin) error {
 	if err != nil {
 		return err
 	}
+	r.Gateway.local.Store(local)
 	r.front.run("mqtt rules", local.Run)
 	return nil
 }

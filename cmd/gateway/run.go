@@ -13,6 +13,7 @@ import (
 
 	"gantry/bridge"
 	"gantry/bridge/fleet"
+	"gantry/bridge/hass"
 	"gantry/bridge/later"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
@@ -92,10 +93,13 @@ type Gateway struct {
 	addrs Addresses                        // written before ready is closed
 
 	brokers atomic.Pointer[[]*mqtt.Client] // nil until Run has made them
-	later   atomic.Pointer[later.Later]    // nil until Run has made it
-	fleet   atomic.Pointer[fleet.Fleet]    // nil: no hub, or not made yet
-	stored  atomic.Pointer[store.Store]    // nil until Run has opened it
-	kept    atomic.Pointer[[]*queued]      // nil until Run has started the uplinks
+	local   atomic.Pointer[bridge.Local]   // the rules of the own listener, alike
+	guests  atomic.Pointer[[]*bridge.Realm]
+	shown   atomic.Pointer[[]*hass.Publisher]
+	later   atomic.Pointer[later.Later] // nil until Run has made it
+	fleet   atomic.Pointer[fleet.Fleet] // nil: no hub, or not made yet
+	stored  atomic.Pointer[store.Store] // nil until Run has opened it
+	kept    atomic.Pointer[[]*queued]   // nil until Run has started the uplinks
 	health  *storeHealth
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"gantry/bridge"
@@ -74,7 +75,9 @@ func (r *run) startLocalHost(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r.front.run("guest of the mqtt listener", bridge.NewRealm(g, s, r.log.With("room", "mqtt guest")).Run)
+		realm := bridge.NewRealm(g, s, r.log.With("room", "mqtt guest"))
+		add(&r.Gateway.guests, realm)
+		r.front.run("guest of the mqtt listener", realm.Run)
 	}
 	return nil
 }
@@ -92,12 +95,54 @@ func (r *run) startHass(ctx context.Context, broker, status string, cfg bridge.H
 		return nil, err
 	}
 	pub := hass.New(hass.Config{Gateway: r.cfg.Gateway.Name, Broker: broker, Prefix: cfg.Prefix, Devices: cfg.Devices, Status: status}, s, r.log.With("room", "hass"))
+	add(&r.Gateway.shown, pub)
 	r.front.run("home assistant at "+broker, pub.Run)
 	return pub, nil
 }
 
+// add appends to a list that is read at any time, and written while the gateway starts.
+func add[T any](list *atomic.Pointer[[]T], v T) {
+	var all []T
+	if old := list.Load(); old != nil {
+		all = slices.Clone(*old)
+	}
+	all = append(all, v)
+	list.Store(&all)
+}
+
+// hassMetrics writes what the publishers to Home Assistant count.
+func (g *Gateway) hassMetrics(m *metrics) {
+	shown := g.shown.Load()
+	if shown == nil {
+		return
+	}
+	m.family("gantry_hass_published_total", counter, "Messages to Home Assistant that the broker has taken.")
+	for _, p := range *shown {
+		m.value(float64(p.Stats().Published), "broker", p.Broker())
+	}
+	m.family("gantry_hass_dropped_total", counter, "Messages to Home Assistant that were not sent.")
+	for _, p := range *shown {
+		m.value(float64(p.Stats().Dropped), "broker", p.Broker())
+	}
+	m.family("gantry_hass_commands_total", counter, "Commands of Home Assistant, by what has become of them.")
+	for _, p := range *shown {
+		s := p.Stats()
+		for _, c := range []why{{"made", s.Made}, {"failed", s.Failed}, {"retained", s.Retained}, {"busy", s.Busy}, {"unknown", s.Unknown}} {
+			m.value(float64(c.n), "broker", p.Broker(), "outcome", c.reason)
+		}
+	}
+}
+
 // shapeMetrics writes what the hosts count.
 func (g *Gateway) shapeMetrics(m *metrics) {
+	if guests := g.guests.Load(); guests != nil {
+		var expired, unmappable uint64
+		for _, r := range *guests {
+			s := r.Stats()
+			expired, unmappable = expired+s.Expired, unmappable+s.Unmappable
+		}
+		byWhy(m, "gantry_mqtt_unseen_total", "Messages at the own listener that shapes and Home Assistant do not get.", []why{{"expired", expired}, {"unmappable", unmappable}})
+	}
 	for _, f := range []struct {
 		name, kind, help string
 		of               func(s shapes.Stats) uint64

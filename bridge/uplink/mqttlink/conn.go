@@ -128,7 +128,7 @@ func (c *conn) begin(ctx context.Context) error {
 		}
 		for filter, code := range token.(*paho.SubscribeToken).Result() {
 			if code > 2 {
-				c.sink.log.Warn("the broker refuses the subscription for commands", "filter", filter)
+				c.sink.rare.Warn("the broker refuses the subscription for commands", "filter", filter)
 			}
 		}
 	}
@@ -183,12 +183,13 @@ func (c *conn) acknowledge() {
 // arrived takes a message of the broker. A retained one is old, and no command.
 func (c *conn) arrived(m paho.Message) {
 	if m.Retained() {
+		c.sink.reject("a command is not taken, as it was retained", m.Topic())
 		return
 	}
 	select {
 	case c.commands <- struct{}{}:
 	default:
-		c.sink.log.Warn("a command is not taken: too many are under way", "topic", m.Topic(), "limit", maxCommands)
+		c.sink.reject("a command is not taken: too many are under way", m.Topic(), "limit", maxCommands)
 		return
 	}
 	// Close has not begun to wait while paho runs handlers.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -28,7 +27,7 @@ type edge struct {
 	cfg      Sparkplug
 	gateway  string
 	commands *uplink.Commands
-	log      *slog.Logger
+	reject   func(text, topic string, more ...any)
 	catalog  *catalog
 
 	mu    sync.Mutex // held while messages are sent, as they are numbered in their order
@@ -38,14 +37,14 @@ type edge struct {
 	dead  map[string]bool // devices that have said so since they were born
 }
 
-func newEdge(cfg Config, log *slog.Logger) *edge {
+func newEdge(cfg Config, reject func(text, topic string, more ...any)) *edge {
 	sp := *cfg.Sparkplug
 	if sp.Now == nil {
 		sp.Now = time.Now
 	}
 	// A multiple of an odd number differs from that of the start before.
 	return &edge{
-		cfg: sp, gateway: cfg.Gateway, commands: cfg.Commands, log: log,
+		cfg: sp, gateway: cfg.Gateway, commands: cfg.Commands, reject: reject,
 		catalog: newCatalog("gantry." + wamp.URI(cfg.Gateway) + "."), bdSeq: sp.Start * 37,
 	}
 }
@@ -206,14 +205,14 @@ func (f *edge) state(c *conn, device string, replay bool) {
 func (f *edge) command(ctx context.Context, c *conn, m message) {
 	p, err := sparkplug.Decode(m.payload)
 	if err != nil {
-		f.log.Warn("a command cannot be read", "topic", m.topic, "error", err)
+		f.reject("a command cannot be read", m.topic, "error", err)
 		return
 	}
 	if m.topic == f.topic("NCMD", "") {
 		for _, metric := range p.Metrics {
 			if again, _ := metric.Value.(bool); metric.Name == rebirthMetric && again {
 				if err := f.birth(ctx, c); err != nil && ctx.Err() == nil {
-					f.log.Warn("the births could not be published again", "error", err)
+					f.reject("the births could not be published again", m.topic, "error", err)
 				}
 			}
 		}
@@ -221,11 +220,12 @@ func (f *edge) command(ctx context.Context, c *conn, m message) {
 	}
 	device, ok := strings.CutPrefix(m.topic, f.topic("DCMD", "")+"/")
 	if !ok || !bridge.ValidName(device) {
+		f.reject("a command is not taken, as its topic names no device", m.topic)
 		return
 	}
 	for _, metric := range p.Metrics {
 		if err := f.set(ctx, device, metric); err != nil {
-			f.log.Warn("a command was refused", "device", device, "metric", metric.Name, "error", err)
+			f.reject("a command was refused", m.topic, "metric", metric.Name, "error", err)
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"gantry/bridge"
 	"gantry/bridge/internal/broker"
 	"gantry/bridge/uplink"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -55,7 +56,7 @@ type Sparkplug struct {
 type Sink struct {
 	cfg  Config
 	tls  broker.TLS
-	log  *slog.Logger
+	rare *ratelog.Log
 	form form
 }
 
@@ -93,16 +94,22 @@ func New(cfg Config, log *slog.Logger) (*Sink, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Sink{cfg: cfg, log: log, tls: broker.TLS{CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key}}
+	s := &Sink{cfg: cfg, rare: ratelog.New(log, 0, nil), tls: broker.TLS{CA: cfg.CA, Cert: cfg.Cert, Key: cfg.Key}}
 	if cfg.Sparkplug == nil {
-		s.form = newPlain(cfg)
+		s.form = newPlain(cfg, s.reject)
 		return s, nil
 	}
 	if cfg.Sparkplug.Local == nil || bridge.CheckTopic(cfg.Sparkplug.Group+cfg.Sparkplug.Node) != nil {
 		return nil, fmt.Errorf("mqttlink: %.80q and %.80q are no identifiers of a Sparkplug edge node", cfg.Sparkplug.Group, cfg.Sparkplug.Node)
 	}
-	s.form = newEdge(cfg, log)
+	s.form = newEdge(cfg, s.reject)
 	return s, nil
+}
+
+// reject counts a command that is not carried out, and logs a sample.
+func (s *Sink) reject(text, topic string, more ...any) {
+	s.cfg.Commands.Reject()
+	s.rare.Log(slog.LevelWarn, text, append([]any{"topic", topic}, more...)...)
 }
 
 // Connect implements uplink.Sink.

@@ -16,10 +16,11 @@ import (
 type plain struct {
 	base     string // gantry/<gateway>/
 	commands *uplink.Commands
+	reject   func(text, topic string, more ...any)
 }
 
-func newPlain(cfg Config) *plain {
-	return &plain{base: "gantry/" + cfg.Gateway + "/", commands: cfg.Commands}
+func newPlain(cfg Config, reject func(text, topic string, more ...any)) *plain {
+	return &plain{base: "gantry/" + cfg.Gateway + "/", commands: cfg.Commands, reject: reject}
 }
 
 func (f *plain) status(text string) message {
@@ -66,6 +67,7 @@ func (f *plain) command(ctx context.Context, c *conn, m message) {
 	name, ok := strings.CutPrefix(m.topic, f.base+"call/")
 	last := strings.LastIndexByte(name, '/')
 	if !ok || last < 0 {
+		f.reject("a command is not taken, as its topic names no call", m.topic)
 		return
 	}
 	procedure := f.commands.URI(strings.ReplaceAll(name[:last], "/", "."))
