@@ -20,20 +20,32 @@ func (e *Event) AppendJSON(dst []byte) ([]byte, error) {
 	}
 	args, kwargs := p.Raw()
 	args, kwargs = bytes.TrimSpace(args), bytes.TrimSpace(kwargs)
-	out := append(dst, `{"topic":"`...)
-	out = append(out, e.Topic...) // has no character that JSON escapes
+	out := appendTopic(append(dst, `{"topic":`...), e.Topic)
 	switch {
 	case serialize.Len(p) == 1:
-		out = append(append(out, `","value":`...), bytes.TrimSpace(args[1:len(args)-1])...)
+		out = append(append(out, `,"value":`...), bytes.TrimSpace(args[1:len(args)-1])...)
 	case len(args) == 0:
-		out = append(out, `","args":[]`...)
+		out = append(out, `,"args":[]`...)
 	default:
-		out = append(append(out, `","args":`...), args...)
+		out = append(append(out, `,"args":`...), args...)
 	}
 	if rest := bytes.TrimLeft(bytes.TrimPrefix(kwargs, []byte("{")), " \t\r\n"); len(rest) > 1 {
 		return append(append(out, ','), rest...), nil
 	}
 	return append(out, '}'), nil
+}
+
+// appendTopic appends a topic as JSON. A URI may have quotes and backslashes, but no
+// controls.
+func appendTopic(dst []byte, topic wamp.URI) []byte {
+	dst = append(dst, '"')
+	for i := range len(topic) {
+		if c := topic[i]; c == '"' || c == '\\' {
+			dst = append(dst, '\\')
+		}
+		dst = append(dst, topic[i])
+	}
+	return append(dst, '"')
 }
 
 // ErrorJSON returns the answer to a call that has failed: {"error": URI, "args": [...], "kwargs": {...}}.

@@ -23,6 +23,8 @@ const (
 	pingInterval = 5 * time.Second
 	// writeTimeout is how long the server may take nothing that is sent to it.
 	writeTimeout = 8 * time.Second
+	// flushTimeout is how long the server may take for what was sent to it.
+	flushTimeout = 10 * time.Second
 	// flushTime is what the last answers to calls get.
 	flushTime = 500 * time.Millisecond
 	// careful is for how long, after a stream did not take an event, each event waits
@@ -93,11 +95,21 @@ func (c *conn) begin(ctx context.Context) error {
 	if c.service, err = c.serve(); err != nil {
 		return err
 	}
-	if err := c.nc.FlushWithContext(ctx); err != nil {
-		return c.why(err)
+	if err := c.flush(ctx); err != nil {
+		return err
 	}
 	if !c.stopDial() {
 		return ctx.Err()
+	}
+	return nil
+}
+
+// flush returns when the server has taken all that was sent before.
+func (c *conn) flush(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
+	defer cancel()
+	if err := c.nc.FlushWithContext(ctx); err != nil {
+		return c.why(err)
 	}
 	return nil
 }
@@ -135,8 +147,8 @@ func (c *conn) Send(ctx context.Context, events []uplink.Event, answered func(in
 		return nil
 	}
 	// Nobody acknowledges them, but the server takes a ping in its turn.
-	if err := c.nc.FlushWithContext(ctx); err != nil {
-		return c.why(err)
+	if err := c.flush(ctx); err != nil {
+		return err
 	}
 	for i := range events {
 		answered(i, nil)

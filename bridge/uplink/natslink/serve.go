@@ -140,7 +140,7 @@ func (s *service) call(r micro.Request) (wamp.Payload, error) {
 		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
-	p, err := s.c.sink.cfg.Commands.Call(ctx, procedure, opts, bridge.PayloadFromMQTT(r.Data()), nil)
+	p, err := s.c.sink.cfg.Commands.Call(ctx, procedure, opts, bridge.Arguments(bridge.PayloadFromMQTT(r.Data())), nil)
 	switch {
 	case err == nil:
 	case s.c.ctx.Err() != nil:
