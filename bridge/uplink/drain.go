@@ -14,7 +14,7 @@ import (
 
 const (
 	// connectTimeout bounds one attempt to connect.
-	connectTimeout = 20 * time.Second
+	connectTimeout = 15 * time.Second
 	// stable is how long a connection must last for the next attempt to be quick
 	// again.
 	stable = time.Minute

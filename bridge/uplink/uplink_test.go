@@ -169,8 +169,14 @@ func (a *acks) Ack(ctx context.Context, seq uint64) error {
 
 // acknowledged waits until the far world has the first n records of the queue.
 func (s *setup) acknowledged(n uint64) {
+	s.t.Helper()
+	late := time.After(10 * time.Minute)
 	for s.queue.Acked() < n {
-		<-s.acks.moved
+		select {
+		case <-s.acks.moved:
+		case <-late:
+			s.t.Fatalf("%d of %d are acknowledged", s.queue.Acked(), n)
+		}
 	}
 }
 
