@@ -41,7 +41,7 @@ func (g *guard) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if g.left > 0 {
+	if len(g.rest) == 0 && g.left > 0 {
 		n, err := g.r.Read(p[:min(uint64(len(p)), g.left)])
 		g.left -= uint64(n)
 		return n, err
@@ -84,7 +84,7 @@ func (g *guard) line() ([]byte, error) {
 		return nil, fmt.Errorf("%w: longer than %d bytes", errLine, maxLine)
 	case err != nil:
 		return nil, err
-	case bytes.IndexByte(line, '\r') != len(line)-2:
+	case len(line) < 2 || bytes.IndexByte(line, '\r') != len(line)-2:
 		return nil, errLine
 	}
 	return line, nil
