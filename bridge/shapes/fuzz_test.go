@@ -79,6 +79,11 @@ func FuzzZigbee2MQTT(f *testing.F) {
 	fuzzShape(f, bridge.ShapeZigbee2MQTT, nil, "zigbee2mqtt/bridge/devices", "zigbee2mqtt/Kitchen plug")
 }
 
+func FuzzZigbeeGroups(f *testing.F) {
+	before := []bridge.Message{{Topic: "zigbee2mqtt/bridge/devices", Payload: []byte(lamp)}}
+	fuzzShape(f, bridge.ShapeZigbee2MQTT, before, "zigbee2mqtt/bridge/groups", "zigbee2mqtt/Living room")
+}
+
 func FuzzTasmota(f *testing.F) {
 	fuzzShape(f, bridge.ShapeTasmota, nil, "tasmota/discovery/AABBCC/config", "tasmota/discovery/AABBCC/sensors")
 }

@@ -1,6 +1,7 @@
 package shapes
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -28,6 +29,8 @@ type Config struct {
 	Gateway string
 	// Shapes are some of bridge.Shapes.
 	Shapes []string
+	// ZigbeeBase is the base topic of Zigbee2MQTT. Default "zigbee2mqtt".
+	ZigbeeBase string
 }
 
 // quiet is how long nothing may have changed about a device before the hub hears of
@@ -98,7 +101,7 @@ func New(cfg Config, now func() time.Time, log *slog.Logger) (*Host, error) {
 			}
 			h.shapes[name] = homeassistant.New(others...)
 		case bridge.ShapeZigbee2MQTT:
-			h.shapes[name] = zigbee2mqtt.New(tag)
+			h.shapes[name] = zigbee2mqtt.New(cmp.Or(cfg.ZigbeeBase, bridge.ShapeZigbee2MQTT), tag)
 		case bridge.ShapeTasmota:
 			h.shapes[name] = tasmota.New()
 		case bridge.ShapeShelly:

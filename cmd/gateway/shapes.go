@@ -32,7 +32,7 @@ func (g *Gateway) newHosts() error {
 		if len(cfg.Shapes) == 0 {
 			return nil
 		}
-		h, err := shapes.New(shapes.Config{Broker: name, Gateway: g.cfg.Gateway.Name, Shapes: cfg.Shapes}, time.Now, g.log.With("room", "shapes"))
+		h, err := shapes.New(shapes.Config{Broker: name, Gateway: g.cfg.Gateway.Name, Shapes: cfg.Shapes, ZigbeeBase: cfg.Zigbee2MQTT.Base()}, time.Now, g.log.With("room", "shapes"))
 		if err != nil {
 			return fmt.Errorf("%s: %w", source, err)
 		}

@@ -20,7 +20,7 @@ func (s *Shape) introduce(out *shape.Output) {
 		return drivers.Point{ID: id, Type: drivers.Text, Description: description}
 	}
 	target := text("id", "friendly name or IEEE address")
-	d := shape.Device{ID: BridgeID, Name: s.base, Label: "Zigbee2MQTT"}
+	d := shape.Device{ID: BridgeID, Name: "zigbee2mqtt", Label: "Zigbee2MQTT"}
 	d.Model = "Zigbee2MQTT"
 	d.Points = []drivers.Point{
 		{ID: "permit_join", Type: drivers.Bool, Readable: true, Writable: true, Description: "new devices may join"},

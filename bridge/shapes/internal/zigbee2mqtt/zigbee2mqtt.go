@@ -22,14 +22,13 @@ import (
 // BridgeID is the ID of the bridge itself.
 const BridgeID = "bridge"
 
-// Base is the topic that Zigbee2MQTT uses unless it is told otherwise.
-const Base = "zigbee2mqtt"
-
 // Shape is a shape.Shape.
 type Shape struct {
 	base, tag string
 	devices   map[string]*device // by IEEE address
 	names     map[string]*device // by friendly name
+	list      []any              // of devices, as the bridge has sent it
+	groups    []group
 	online    bool
 	known     bool // the bridge has appeared
 	seq       uint64
@@ -42,14 +41,15 @@ type device struct {
 	shape.Device
 	*exposed
 	friendly string
-	reached  bool // by its own availability
+	scenes   map[string]float64 // of a group, by name
+	reached  bool               // by its own availability
 	disabled bool
 }
 
-// New returns a shape without devices. tag tells the answers to its requests from
-// those to others.
-func New(tag string) *Shape {
-	return &Shape{base: Base, tag: tag, devices: map[string]*device{}, names: map[string]*device{}, updates: map[string]string{}}
+// New returns a shape without devices. base is the topic that Zigbee2MQTT uses; tag tells
+// the answers to its requests from those to others.
+func New(base, tag string) *Shape {
+	return &Shape{base: base, tag: tag, devices: map[string]*device{}, names: map[string]*device{}, updates: map[string]string{}}
 }
 
 // Filters implements shape.Shape.
@@ -165,7 +165,9 @@ func (s *Shape) bridge(out *shape.Output, m *shape.Message, topic string) {
 		s.introduce(out)
 		s.info(out, m)
 	case topic == "devices":
-		s.list(out, m)
+		s.deviceList(out, m)
+	case topic == "groups":
+		s.groupList(out, m)
 	case strings.HasPrefix(topic, "response/") && !m.Retained:
 		s.response(out, m)
 	}
@@ -199,48 +201,66 @@ func (s *Shape) response(out *shape.Output, m *shape.Message) {
 	out.Results = append(out.Results, res)
 }
 
-// list takes the list of all devices.
-func (s *Shape) list(out *shape.Output, m *shape.Message) {
-	var entries []any
-	if o, ok := shape.Object(append(append([]byte(`{"l":`), m.Payload...), '}'), shape.MaxAnnounce); ok {
-		entries, ok = o["l"].([]any)
-		if !ok {
-			out.Refuse("", "malformed", m.Payload)
-			return
-		}
-	} else {
+// array reads a JSON array.
+func array(b []byte) ([]any, bool) {
+	o, ok := shape.Object(append(append([]byte(`{"l":`), b...), '}'), shape.MaxAnnounce)
+	if !ok {
+		return nil, false
+	}
+	l, ok := o["l"].([]any)
+	return l, ok
+}
+
+// deviceList takes the list of all devices.
+func (s *Shape) deviceList(out *shape.Output, m *shape.Message) {
+	entries, ok := array(m.Payload)
+	if !ok {
 		out.Refuse("", "malformed", m.Payload)
 		return
 	}
 	s.introduce(out)
+	s.settle(out, entries)
+}
+
+// settle makes all devices anew, of what the bridge has said of devices and groups.
+func (s *Shape) settle(out *shape.Output, entries []any) {
 	before := s.devices
+	s.list = entries
 	s.devices, s.names = map[string]*device{}, map[string]*device{}
 	for _, e := range entries {
-		d := newDevice(shape.Dict(e))
-		switch {
-		case d == nil || s.devices[d.ID] != nil:
-			continue
-		case len(s.devices) >= shape.MaxDevices:
-			out.Refuse(d.ID, "too_many_devices", nil)
-			continue
-		}
-		s.devices[d.ID], s.names[d.friendly] = d, d
-		old := before[d.ID]
-		if old != nil && old.friendly == d.friendly {
-			d.reached = old.reached
-		}
-		if old == nil || !reflect.DeepEqual(old.Device, d.Device) {
-			out.Appeared = append(out.Appeared, d.Device)
-		}
-		if old == nil || old.disabled != d.disabled || old.reached != d.reached {
-			s.presence(out, d)
-		}
+		s.add(out, before, newDevice(shape.Dict(e)))
+	}
+	members := maps.Clone(s.devices)
+	for i := range s.groups {
+		s.add(out, before, s.groups[i].device(members))
 	}
 	for _, id := range slices.Sorted(maps.Keys(before)) {
 		if s.devices[id] == nil {
 			out.Vanished = append(out.Vanished, id)
 			delete(s.updates, id)
 		}
+	}
+}
+
+// add adds a device, unless it is none. before are those that there were.
+func (s *Shape) add(out *shape.Output, before map[string]*device, d *device) {
+	switch {
+	case d == nil || s.devices[d.ID] != nil:
+		return
+	case len(s.devices) >= shape.MaxDevices:
+		out.Refuse(d.ID, "too_many_devices", nil)
+		return
+	}
+	s.devices[d.ID], s.names[d.friendly] = d, d
+	old := before[d.ID]
+	if old != nil && old.friendly == d.friendly {
+		d.reached = old.reached
+	}
+	if old == nil || !reflect.DeepEqual(old.Device, d.Device) {
+		out.Appeared = append(out.Appeared, d.Device)
+	}
+	if old == nil || old.disabled != d.disabled || old.reached != d.reached {
+		s.presence(out, d)
 	}
 }
 
@@ -258,6 +278,12 @@ func newDevice(e map[string]any) *device {
 	if t := shape.Text(def["description"]); t != "" {
 		d.Model += ", " + t
 	}
+	d.describe()
+	return d
+}
+
+// describe makes points and actions of what is exposed.
+func (d *device) describe() {
 	for i := range d.properties {
 		d.Points = append(d.Points, d.properties[i].Point)
 	}
@@ -265,7 +291,6 @@ func newDevice(e map[string]any) *device {
 		d.Actions = append(d.Actions, d.compounds[i].Action)
 	}
 	d.Device.Readable = d.exposed.readable
-	return d
 }
 
 // token returns a new one.
@@ -324,6 +349,14 @@ func (s *Shape) Do(id, action string, args map[string]any) (shape.Command, error
 	d := s.devices[id]
 	if d == nil {
 		return shape.Command{}, shape.ErrUnknown
+	}
+	if action == recallScene && d.scenes != nil {
+		name, _ := args["scene"].(string)
+		n, ok := d.scenes[name]
+		if !ok {
+			return shape.Command{}, shape.ErrUnknown
+		}
+		return shape.Command{Send: []shape.Message{s.message(d.friendly+"/set", map[string]any{"scene_recall": n})}}, nil
 	}
 	for _, c := range d.compounds {
 		if c.ID != action {
