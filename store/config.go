@@ -47,8 +47,8 @@ type OutboxConfig struct {
 	MaxPending int64
 	// MaxRecord is the largest record in bytes. Default 2 MiB, at most 8 MiB.
 	MaxRecord int
-	// Readers are the names of those who read the outbox, each with a cursor of its
-	// own: up to 16, of the form of outboxes' names. Default one without a name. They
+	// Readers are the names of those who read the outbox beside the one that has no
+	// name, each with a cursor of its own: up to 16, of the form of outboxes' names. They
 	// may be others at each Open: one that is new begins with the oldest record that
 	// waits for any of those before, and one that is gone holds nothing any more.
 	Readers []string

@@ -26,8 +26,8 @@ type Reader struct {
 	open   *segment   // the segment read last
 }
 
-// Reader returns the reader of that name, nil for one that is not in
-// OutboxConfig.Readers. The one reader of an outbox without any there is "".
+// Reader returns the reader of that name: "" or one in OutboxConfig.Readers, nil for
+// any other.
 func (o *Outbox) Reader(name string) *Reader {
 	for _, r := range o.readers {
 		if r.name == name {
@@ -37,21 +37,21 @@ func (o *Outbox) Reader(name string) *Reader {
 	return nil
 }
 
-// Read is that of the first reader.
+// Read is that of the reader without a name.
 func (o *Outbox) Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
 	return o.readers[0].Read(ctx, after, limit, each)
 }
 
-// Ack is that of the first reader.
+// Ack is that of the reader without a name.
 func (o *Outbox) Ack(ctx context.Context, seq uint64) error { return o.readers[0].Ack(ctx, seq) }
 
-// Acked is that of the first reader.
+// Acked is that of the reader without a name.
 func (o *Outbox) Acked() uint64 { return o.readers[0].Acked() }
 
 // resume gives each reader its cursor and returns the highest. One that is new
-// begins where the slowest of the others stands, or stood when it was read last:
-// what is kept for anybody is there for it, too. So a reader may also be renamed
-// and loses nothing. What was kept for a reader that is no more goes.
+// begins where the slowest of those before stood: what is kept for anybody is there
+// for it, too, so that a reader may also be renamed and loses nothing. What was kept
+// for a reader that is no more goes.
 func (o *Outbox) resume(known map[string]cursor, end segmentEnd) (highest uint64) {
 	lost := len(known) == 0 // with meta.db, or there never was any
 	changed := false
@@ -62,11 +62,7 @@ func (o *Outbox) resume(known map[string]cursor, end segmentEnd) (highest uint64
 		}
 	}
 	oldest := slowestOf(known)
-	names := o.cfg.Readers
-	if len(names) == 0 {
-		names = []string{""}
-	}
-	for _, name := range names {
+	for _, name := range slices.Concat([]string{""}, o.cfg.Readers) {
 		c, ok := known[name]
 		if !ok {
 			c = oldest

@@ -16,8 +16,8 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// both is an outbox with two readers.
-var both = OutboxConfig{Readers: []string{"a", "b"}}
+// both is an outbox with two readers, one of them without a name.
+var both = OutboxConfig{Readers: []string{"b"}}
 
 // readFrom is readAll for one of several readers.
 func readFrom(t testing.TB, r *Reader) (all []got) {
@@ -39,8 +39,8 @@ func TestReadersHaveCursorsOfTheirOwn(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, both)
 	appendN(t, r.o, 10)
-	a, b := r.o.Reader("a"), r.o.Reader("b")
-	if r.o.Reader("c") != nil {
+	a, b := r.o.Reader(""), r.o.Reader("b")
+	if r.o.Reader("a") != nil {
 		t.Error("a reader that was not configured")
 	}
 	if err := a.Ack(t.Context(), 8); err != nil {
@@ -54,7 +54,7 @@ func TestReadersHaveCursorsOfTheirOwn(t *testing.T) {
 	}
 	check := func() {
 		t.Helper()
-		a, b := r.o.Reader("a"), r.o.Reader("b")
+		a, b := r.o.Reader(""), r.o.Reader("b")
 		if all := readFrom(t, a); len(all) != 2 || all[0].data != "record 9" {
 			t.Error(all)
 		}
@@ -82,7 +82,7 @@ func TestReadersAfterACrash(t *testing.T) {
 		dir := t.TempDir()
 		r := start(t, dir, both)
 		appendN(t, r.o, 10)
-		if err := errors.Join(r.o.Reader("a").Ack(t.Context(), 8), r.o.Reader("b").Ack(t.Context(), 3)); err != nil {
+		if err := errors.Join(r.o.Reader("").Ack(t.Context(), 8), r.o.Reader("b").Ack(t.Context(), 3)); err != nil {
 			t.Fatal(err)
 		}
 		appendN(t, r.o, 1)
@@ -91,7 +91,7 @@ func TestReadersAfterACrash(t *testing.T) {
 		r.stop(t)
 		r = start(t, copied, both)
 		defer r.stop(t)
-		if a, b := r.o.Reader("a").Acked(), r.o.Reader("b").Acked(); a != 8 || b != 3 {
+		if a, b := r.o.Reader("").Acked(), r.o.Reader("b").Acked(); a != 8 || b != 3 {
 			t.Error(a, b)
 		}
 	})
@@ -108,7 +108,7 @@ func TestRecordsStayForTheSlowestReader(t *testing.T) {
 		}
 	}
 	full := diskUse(t, dir)
-	if err := r.o.Reader("a").Ack(t.Context(), 100); err != nil {
+	if err := r.o.Reader("").Ack(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}
 	r.stop(t)
@@ -143,12 +143,12 @@ func TestOneReaderAwayCostsWhatNobodyCosts(t *testing.T) {
 	}
 	one := cost(OutboxConfig{}, func(*rig, uint64) {})
 	two := cost(both, func(r *rig, seq uint64) {
-		if err := r.o.Reader("a").Ack(t.Context(), max(seq, 5)-4); err != nil {
+		if err := r.o.Reader("").Ack(t.Context(), max(seq, 5)-4); err != nil {
 			t.Error(err)
 		}
 	})
 	none := cost(both, func(r *rig, seq uint64) {
-		for _, name := range both.Readers {
+		for _, name := range []string{"", "b"} {
 			if err := r.o.Reader(name).Ack(t.Context(), seq); err != nil {
 				t.Error(err)
 			}
@@ -164,7 +164,7 @@ func TestAtTheBoundEachReaderHasItsOwnGap(t *testing.T) {
 	t.Parallel()
 	r := start(t, t.TempDir(), OutboxConfig{MaxBytes: 1 << 20, SegmentBytes: 256 << 10, Readers: both.Readers})
 	defer r.stop(t)
-	a, b := r.o.Reader("a"), r.o.Reader("b")
+	a, b := r.o.Reader(""), r.o.Reader("b")
 	for i := range uint64(400) {
 		if _, err := r.o.Append(t.Context(), noise(8000)); err != nil {
 			t.Fatal(err)
@@ -202,29 +202,24 @@ func TestReadersComeAndGo(t *testing.T) {
 	}
 	r.stop(t)
 	r = open("a", "b")
-	for _, name := range []string{"a", "b"} {
+	for _, name := range []string{"", "a", "b"} {
 		if at := r.o.Reader(name).Acked(); at != 4 {
 			t.Errorf("%s begins at %d", name, at)
 		}
 	}
-	if err := errors.Join(r.o.Reader("a").Ack(t.Context(), 10), r.o.Reader("b").Ack(t.Context(), 6)); err != nil {
+	if err := errors.Join(r.o.Ack(t.Context(), 10), r.o.Reader("a").Ack(t.Context(), 10), r.o.Reader("b").Ack(t.Context(), 6)); err != nil {
 		t.Fatal(err)
 	}
 	r.stop(t)
-	r = open("c", "a")
+	r = open("c")
 	if at := r.o.Reader("c").Acked(); at != 6 {
 		t.Errorf("a new reader begins at %d; what waited for another one was kept from 6 on", at)
 	}
 	r.stop(t)
-	r = open("a")
-	if s := r.o.Status(); s.Acked != 10 {
-		t.Errorf("%+v: something is kept for one that is no more", s)
-	}
-	r.stop(t)
 	r = open()
 	defer r.stop(t)
-	if at := r.o.Acked(); at != 10 {
-		t.Error(at)
+	if s := r.o.Status(); s.Acked != 10 {
+		t.Errorf("%+v: something is kept for one that is no more", s)
 	}
 }
 
@@ -261,7 +256,7 @@ func TestReadersWithoutMeta(t *testing.T) {
 	dir := t.TempDir()
 	r := start(t, dir, both)
 	appendN(t, r.o, 10)
-	if err := errors.Join(r.o.Reader("a").Ack(t.Context(), 8), r.o.Reader("b").Ack(t.Context(), 3)); err != nil {
+	if err := errors.Join(r.o.Reader("").Ack(t.Context(), 8), r.o.Reader("b").Ack(t.Context(), 3)); err != nil {
 		t.Fatal(err)
 	}
 	appendN(t, r.o, 1)
@@ -271,7 +266,7 @@ func TestReadersWithoutMeta(t *testing.T) {
 	}
 	r = start(t, dir, both)
 	defer r.stop(t)
-	if a, b := r.o.Reader("a").Acked(), r.o.Reader("b").Acked(); a != 8 || b != 3 {
+	if a, b := r.o.Reader("").Acked(), r.o.Reader("b").Acked(); a != 8 || b != 3 {
 		t.Error(a, b)
 	}
 }
@@ -281,12 +276,12 @@ func TestReadersWaitEachForItself(t *testing.T) {
 		r := start(t, t.TempDir(), both)
 		defer r.stop(t)
 		appendN(t, r.o, 1)
-		if err := r.o.Reader("a").Ack(t.Context(), 1); err != nil {
+		if err := r.o.Reader("").Ack(t.Context(), 1); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		if err := r.o.Reader("a").Read(ctx, 0, 1, nil); !errors.Is(err, context.DeadlineExceeded) {
+		if err := r.o.Reader("").Read(ctx, 0, 1, nil); !errors.Is(err, context.DeadlineExceeded) {
 			t.Error(err)
 		}
 		if all := readFrom(t, r.o.Reader("b")); len(all) != 1 {
@@ -310,14 +305,14 @@ func TestReadersAreBounded(t *testing.T) {
 }
 
 func FuzzCursors(f *testing.F) {
-	o := &Outbox{readers: []*Reader{{name: "a"}, {name: "bc"}}}
+	o := &Outbox{readers: []*Reader{{}, {name: "bc"}}}
 	f.Add(o.packCursors([]uint64{1, 1 << 40}))
 	f.Add([]byte("\x00\x00\x00\x00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		unpackCursors(b)
 		unpackCursors(binary.LittleEndian.AppendUint32(bytes.Clone(b), crc32.Checksum(b, castagnoli)))
-		o := &Outbox{readers: []*Reader{{name: "a"}, {name: string(b)}}}
-		if got := unpackCursors(o.packCursors([]uint64{7, uint64(len(b))})); len(b) != 1 && (got["a"] != 7 || got[string(b)] != uint64(len(b))) {
+		o := &Outbox{readers: []*Reader{{}, {name: string(b)}}}
+		if got := unpackCursors(o.packCursors([]uint64{7, uint64(len(b))})); len(b) > 0 && (got[""] != 7 || got[string(b)] != uint64(len(b))) {
 			t.Error(got)
 		}
 	})

@@ -52,7 +52,7 @@ type offer struct {
 //	ok N SEQ        it is acknowledged: on disk
 //	taken N SEQ     it is taken, and may be lost until it is flushed
 //	flushed SEQ     everything up to SEQ is on disk
-//	cursor SEQ NAME everything up to SEQ is about to be acknowledged by the reader NAME
+//	cursor SEQ NAME everything up to SEQ is about to be acknowledged by the reader NAME, "" where it has none
 //	dropped A B     the store says that it has dropped A to B
 //	put KEY N       the entries KEY and KEY + Twin of the table are about to get record N
 //	done KEY N      they have it, on disk
@@ -175,10 +175,8 @@ type Reading struct {
 type Found struct {
 	Epoch uint64 // of the store that was opened anew
 	ID    string
-	// Reader is the name of the first reader.
-	Reader string
-	Acked  uint64 // the cursor
-	Items  []Item // everything behind it
+	Acked uint64 // the cursor
+	Items []Item // everything behind it
 	// Others is what other readers found, by their names.
 	Others map[string]Reading
 	// Entries are those of the table; 0 stands for what is no record.
@@ -220,7 +218,7 @@ func (l *Ledger) Check(f *Found, mode Mode) []string {
 		fail("identity: epoch %d of %s was there before", f.Epoch, f.ID)
 	}
 	l.table(f, mode, fail)
-	l.reading(f.Reader, Reading{f.Acked, f.Items}, f.ID, mode, fail)
+	l.reading("", Reading{f.Acked, f.Items}, f.ID, mode, fail)
 	for name, r := range f.Others {
 		l.reading(name, r, f.ID, mode, fail)
 	}
