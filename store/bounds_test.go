@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,6 +78,45 @@ func TestDropOldestStaysWithinBytesAndShowsTheGap(t *testing.T) {
 	r.stop(t)
 	if files, _ := filepath.Glob(filepath.Join(dir, "up", "*")); len(files) != 0 {
 		t.Error("files left after everything was acknowledged:", files)
+	}
+}
+
+// TestTheLighterGivesWay fills the disk: the records of an outbox of less weight make
+// room for those of another.
+func TestTheLighterGivesWay(t *testing.T) {
+	t.Parallel()
+	var full, freed atomic.Bool
+	r := open(t, Config{Dir: t.TempDir(), Step: func(op Op, path string) error {
+		switch light := filepath.Base(filepath.Dir(path)) == "light"; {
+		case op == OpRemove && light:
+			freed.Store(true)
+		case (op == OpCommit || op == OpCreate) && full.Load() && !freed.Load():
+			return syscall.ENOSPC
+		}
+		return nil
+	}})
+	light, err := r.Outbox("light", OutboxConfig{SegmentBytes: minSegment})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.o, err = r.Outbox("heavy", OutboxConfig{SegmentBytes: minSegment, Over: light}); err != nil {
+		t.Fatal(err)
+	}
+	r.run()
+	defer r.stop(t)
+	for _, o := range []*Outbox{light, r.o} {
+		for range 40 {
+			if _, err := o.Append(t.Context(), noise(8000)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	full.Store(true)
+	if _, err := r.o.Append(t.Context(), noise(8000)); err != nil {
+		t.Fatal(err)
+	}
+	if l, h := light.Status().Dropped, r.o.Status().Dropped; l == 0 || h != 0 {
+		t.Errorf("the light one has dropped %d, the heavy one %d", l, h)
 	}
 }
 

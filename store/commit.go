@@ -149,7 +149,7 @@ func (o *Outbox) write(chunks []foundChunk) error {
 	}
 	for {
 		err := full(o.writeTo(chunks, size))
-		if !errors.Is(err, ErrFull) || o.cfg.OnFull != DropOldest || !o.dropOldest("disk full") {
+		if !errors.Is(err, ErrFull) || !o.cfg.Over.giveWay() && (o.cfg.OnFull != DropOldest || !o.dropOldest("disk full")) {
 			return err
 		}
 	}
@@ -268,11 +268,19 @@ func (o *Outbox) list() []*segment {
 	return o.segs
 }
 
+// giveWay drops the oldest segment for an outbox of more weight, if there is one
+// that may be dropped. It is called by that one's committer.
+func (o *Outbox) giveWay() bool {
+	return o != nil && o.cfg.OnFull == DropOldest && o.dropOldest("disk full")
+}
+
 // dropOldest unlinks the oldest segment to make room. It reports false when
 // there is none besides the one being written.
 func (o *Outbox) dropOldest(why string) bool {
+	o.dropMu.Lock()
+	defer o.dropMu.Unlock()
 	segs := o.list()
-	if len(segs) == 0 || segs[0] == o.active {
+	if len(segs) == 0 || segs[0].busy() {
 		return false
 	}
 	o.mu.Lock()
@@ -296,9 +304,6 @@ func (o *Outbox) dropOldest(why string) bool {
 // unlink removes a segment.
 func (o *Outbox) unlink(seg *segment) bool {
 	o.replace(seg, nil)
-	if seg == o.active {
-		o.active = nil
-	}
 	err := seg.drop()
 	disk := o.total()
 	o.mu.Lock()
@@ -333,6 +338,9 @@ func (o *Outbox) sweep() {
 		o.mu.Unlock()
 		switch {
 		case drained && safe:
+			if segs[0] == o.active {
+				o.active = nil
+			}
 			if !o.unlink(segs[0]) {
 				return
 			}

@@ -52,6 +52,9 @@ type OutboxConfig struct {
 	// may be others at each Open: one that is new begins with the oldest record that
 	// waits for any of those before, and one that is gone holds nothing any more.
 	Readers []string
+	// Over is an outbox of less weight, nil for none: when the disk is full its oldest
+	// files go before those of this one, where its own policy allows that.
+	Over *Outbox
 }
 
 const (

@@ -63,6 +63,8 @@ type Outbox struct {
 	shutErr  error         // set once nothing can be appended any more
 	changed  chan struct{} // closed by broadcast; nil while nobody waits
 
+	dropMu sync.Mutex // one drops the oldest segment at a time
+
 	segMu sync.Mutex // guards segs, never held across I/O
 	segs  []*segment // oldest first
 

@@ -147,6 +147,13 @@ func (s *segment) seal() {
 	s.close()
 }
 
+// busy reports whether the file is being written.
+func (s *segment) busy() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.writing
+}
+
 // rest closes the file until it is read again.
 func (s *segment) rest() {
 	s.mu.Lock()
