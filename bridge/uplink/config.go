@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -62,6 +63,10 @@ type Config struct {
 	MQTT MQTT `toml:"mqtt"`
 	// NATS is for kind nats.
 	NATS NATS `toml:"nats"`
+	// Queue names the uplink whose queue this one sends from, too. "" = its own. There,
+	// Forward, Include and Exclude choose among what the other one takes; without
+	// Forward it is the other's. Sample and Buffer are those of the other.
+	Queue string `toml:"queue"`
 	// Buffer is the queue on disk.
 	Buffer Buffer `toml:"buffer"`
 }
@@ -132,6 +137,9 @@ type Buffer struct {
 	// WearSaver lets sampled events wait five seconds for their commit, which
 	// spares the disk; a power cut loses at most those.
 	WearSaver bool `toml:"wear_saver"`
+	// Urgent lists the event classes that do not wait behind others: batch and point
+	// cannot be there. Default alarm.
+	Urgent []string `toml:"urgent"`
 }
 
 // The kinds of uplinks.
@@ -154,6 +162,7 @@ var (
 	mqttFormats    = []string{FormatJSON, FormatSparkplug}
 	sparkplugGoes  = []string{"point", "state", "alarm"}
 	forwardClasses = []string{"point", "batch", "state", "alarm", "job"}
+	urgentClasses  = []string{"state", "alarm", "job"}
 	serveClasses   = []string{"get", "set", "do", "sys", "later"}
 	serializers    = []string{"cbor", "msgpack", "json"}
 	schemes        = []string{"ws", "wss", "rs", "rss", "lp", "lps", "ws+unix", "rs+unix", "lp+unix"}
@@ -187,6 +196,9 @@ func (c Config) WithDefaults() Config {
 	if c.Window == 0 {
 		c.Window = 256
 	}
+	if c.Queue != "" {
+		return c // the buffer is another uplink's
+	}
 	if c.Buffer.MaxBytes == 0 {
 		c.Buffer.MaxBytes = 256 << 20
 	}
@@ -195,6 +207,9 @@ func (c Config) WithDefaults() Config {
 	}
 	if c.Buffer.Commit == "" {
 		c.Buffer.Commit = commits[0]
+	}
+	if c.Buffer.Urgent == nil {
+		c.Buffer.Urgent = []string{"alarm"}
 	}
 	return c
 }
@@ -250,12 +265,27 @@ func (c Config) Validate() error {
 	check(c.Rate.Events >= 0 && c.Rate.Events <= maxRate, "rate.events", fmt.Sprintf("is %d", c.Rate.Events), "0 (no limit) to 1000000000")
 	check(c.Rate.Bytes >= 0 && c.Rate.Bytes <= maxRate, "rate.bytes", fmt.Sprintf("is %d", c.Rate.Bytes), "0 (no limit) to 1000000000")
 	check(c.Window >= 1 && c.Window <= 10_000, "window", fmt.Sprintf("is %d", c.Window), "1 to 10000")
-	check(c.Buffer.MaxBytes >= 1<<20 && c.Buffer.MaxBytes <= 1<<40, "buffer.max_bytes",
-		fmt.Sprintf("is %d", c.Buffer.MaxBytes), "bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)")
-	check(c.Buffer.MaxAge >= 0, "buffer.max_age", "is negative", `0, or a duration such as "72h"`)
-	oneOf("buffer.on_full", c.Buffer.OnFull, onFull)
-	oneOf("buffer.commit", c.Buffer.Commit, commits)
+	if c.Queue == "" {
+		c.Buffer.check(check)
+	} else {
+		check(bridge.ValidName(c.Queue), "queue", fmt.Sprintf("%.80q is no uplink", c.Queue), "the name of another uplink")
+		check(len(c.Sample) == 0 && reflect.DeepEqual(c.Buffer, Buffer{}), "queue", "is there beside sample or buffer", "these at the uplink that the queue is of")
+	}
 	return errors.Join(errs...)
+}
+
+// check checks the table buffer.
+func (b *Buffer) check(check func(ok bool, key, text, allowed string)) {
+	check(b.MaxBytes >= 1<<20 && b.MaxBytes <= 1<<40, "buffer.max_bytes",
+		fmt.Sprintf("is %d", b.MaxBytes), "bytes, 1048576 (1 MiB) to 1099511627776 (1 TiB)")
+	check(b.MaxAge >= 0, "buffer.max_age", "is negative", `0, or a duration such as "72h"`)
+	for i, class := range b.Urgent {
+		key := fmt.Sprintf("buffer.urgent[%d]", i)
+		check(slices.Contains(urgentClasses, class), key, fmt.Sprintf("is %.40q", class), strings.Join(urgentClasses, ", "))
+		check(!slices.Contains(b.Urgent[:i], class), key, "is there twice", "each class once")
+	}
+	check(slices.Contains(onFull, b.OnFull), "buffer.on_full", fmt.Sprintf("is %.40q", b.OnFull), strings.Join(onFull, ", "))
+	check(slices.Contains(commits, b.Commit), "buffer.commit", fmt.Sprintf("is %.40q", b.Commit), strings.Join(commits, ", "))
 }
 
 // checkMQTT checks the table mqtt. Addresses and files are checked by those who use
@@ -336,6 +366,9 @@ func (b Buffer) confirmed(class string) bool {
 	}
 	return class != "point" && class != "batch"
 }
+
+// urgent reports whether events of a class overtake others.
+func (b Buffer) urgent(class string) bool { return slices.Contains(b.Urgent, class) }
 
 // retained reports whether the last event of each topic of a class is kept by
 // routers (docs/topics.md). An event does not tell its subscribers whether it

@@ -124,7 +124,7 @@ func (u *Uplink) resend(ctx context.Context, upTo uint64) (n int64, err error) {
 			return n, err
 		}
 		for _, l := range batch {
-			if _, err := u.deps.Queue.Enqueue(ctx, l.r.append(nil), true); err != nil {
+			if _, err := u.queue(l.r.topic).Enqueue(ctx, l.r.append(nil), true); err != nil {
 				return n, fmt.Errorf("dead letter %d: %w", l.seq, err)
 			}
 			n++

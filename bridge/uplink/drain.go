@@ -73,24 +73,61 @@ type item struct {
 
 func (it *item) size() int { return len(it.record) }
 
-// drain sends what is in the queue and what comes, until the connection ends or
-// does not answer. It returns why it ended.
+// flow is a queue on its way over one connection.
+type flow struct {
+	queue   Queue
+	lane    string // Event.Lane
+	w       *window
+	history mark // the last record that is older than the connection
+	begin   uint64
+}
+
+func newFlow(queue Queue, lane string, size int) *flow {
+	c := queue.Counters()
+	return &flow{queue: queue, lane: lane, w: newWindow(size), history: mark{c["appended"], time.Now()}, begin: c["acknowledged"]}
+}
+
+// drain sends what is in the queues and what comes, until the connection ends or
+// does not answer. It returns why it ended. What is urgent has a window of its own and
+// goes at once, beside the rest, which begins when the urgent events that had been
+// waiting are on their way.
 func (u *Uplink) drain(outer context.Context, c Conn) error {
 	ctx, end := context.WithCancelCause(outer)
-	w := newWindow(u.cfg.Window)
-	counters := u.deps.Queue.Counters()
-	after, history := counters["acknowledged"], mark{counters["appended"], time.Now()}
-	u.lane.position.Store(after)
+	f := newFlow(u.deps.Queue, "", u.cfg.Window)
+	u.lane.position.Store(f.begin)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer end(nil)
-	tasks.Go(func() { end(watch(ctx, c, w)) })
-	if !u.cfg.NoLive {
-		tasks.Go(func() { u.overtake(ctx, c, w, history) })
+	tasks.Go(func() { end(watch(ctx, c, f.w)) })
+	if u.deps.Urgent != nil {
+		urgent, caught := newFlow(u.deps.Urgent, UrgentLane, u.cfg.Window), make(chan struct{})
+		tasks.Go(func() { end(watch(ctx, c, urgent.w)) })
+		tasks.Go(func() { end(u.pump(ctx, c, urgent, end, caught)) })
+		select {
+		case <-caught:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
+	if !u.cfg.NoLive {
+		tasks.Go(func() { u.overtake(ctx, c, f.w, f.history) })
+	}
+	err := u.pump(ctx, c, f, end, nil)
+	end(err)
+	return context.Cause(ctx)
+}
+
+// pump sends what is in a queue and what comes. It closes caught, if there is one, when
+// what is older than the connection has been sent.
+func (u *Uplink) pump(ctx context.Context, c Conn, f *flow, end context.CancelCauseFunc, caught chan struct{}) error {
+	after := f.begin
 	for ctx.Err() == nil {
+		if caught != nil && after >= f.history.seq {
+			close(caught)
+			caught = nil
+		}
 		var batch []item
-		err := u.deps.Queue.Read(ctx, after, readLimit, func(epoch, seq uint64, b []byte, lost uint64) {
+		err := f.queue.Read(ctx, after, readLimit, func(epoch, seq uint64, b []byte, lost uint64) {
 			batch = append(batch, item{epoch, seq, b, lost})
 			after = seq
 		})
@@ -99,14 +136,14 @@ func (u *Uplink) drain(outer context.Context, c Conn) error {
 			return err
 		}
 		for len(batch) > 0 && ctx.Err() == nil {
-			n, err := u.send(ctx, c, w, batch, history.seq, end)
+			n, err := u.send(ctx, c, f, batch, end)
 			if err != nil {
-				end(err)
+				return err
 			}
 			batch = batch[n:]
 		}
 	}
-	return context.Cause(ctx)
+	return ctx.Err()
 }
 
 // watch returns when the connection ends, or leaves an event unanswered for too
@@ -133,31 +170,39 @@ func watch(ctx context.Context, c Conn, w *window) error {
 
 // send sends the first items of a batch, as many as the window takes, and returns
 // how many.
-func (u *Uplink) send(ctx context.Context, c Conn, w *window, batch []item, history uint64, end context.CancelCauseFunc) (int, error) {
-	if err := u.limit.wait(ctx); err != nil {
-		return 0, err
+func (u *Uplink) send(ctx context.Context, c Conn, f *flow, batch []item, end context.CancelCauseFunc) (int, error) {
+	if f.lane == "" {
+		// What is urgent does not wait; the rest pays for it.
+		if err := u.limit.wait(ctx); err != nil {
+			return 0, err
+		}
+		if u.limit.set() {
+			batch = batch[:1]
+		}
 	}
-	if u.limit.set() {
-		batch = batch[:1]
-	}
-	n, err := w.add(ctx, batch)
+	n, err := f.w.add(ctx, batch)
 	if err != nil {
 		return 0, err
 	}
 	records := make([]record, 0, n)
 	events := make([]Event, 0, n)
 	for _, it := range batch[:n] {
-		u.limit.take(it.size())
 		r, ok := u.unpack(it)
+		if ok && it.lost == 0 && !u.sends(&r) {
+			u.filtered.Add(1)
+			u.dispose(ctx, f, it.seq, nil)
+			continue
+		}
+		u.limit.take(it.size())
 		if err := u.hold(ctx, &r); err != nil {
 			return 0, err
 		}
 		if !ok {
-			u.dispose(ctx, w, it.seq, u.bury(ctx, it.record))
+			u.dispose(ctx, f, it.seq, u.bury(ctx, it.record))
 			continue
 		}
 		e := Event{
-			Topic: r.topic, Epoch: it.epoch, Seq: it.seq, Retain: r.retain, Replay: it.seq <= history,
+			Topic: r.topic, Epoch: it.epoch, Seq: it.seq, Lane: f.lane, Retain: r.retain, Replay: it.seq <= f.history.seq,
 			Payload: r.payload, Passthru: r.passthru,
 		}
 		if e.Replay {
@@ -165,7 +210,9 @@ func (u *Uplink) send(ctx context.Context, c Conn, w *window, batch []item, hist
 		}
 		records, events = append(records, r), append(events, e)
 	}
-	u.lane.position.Store(batch[n-1].seq)
+	if f.lane == "" {
+		u.lane.position.Store(batch[n-1].seq)
+	}
 	if len(events) == 0 {
 		return n, nil
 	}
@@ -173,26 +220,26 @@ func (u *Uplink) send(ctx context.Context, c Conn, w *window, batch []item, hist
 		if ctx.Err() != nil {
 			return
 		}
-		if err := u.settle(ctx, w, &events[i], &records[i], err); err != nil {
+		if err := u.settle(ctx, f, &events[i], &records[i], err); err != nil {
 			end(err)
 		}
 	})
 }
 
 // settle deals with the answer to an event.
-func (u *Uplink) settle(ctx context.Context, w *window, e *Event, r *record, answer error) error {
+func (u *Uplink) settle(ctx context.Context, f *flow, e *Event, r *record, answer error) error {
 	if answer == nil {
 		u.sent.Add(1)
 		if e.Replay {
 			u.replayed.Add(1)
 		}
-		u.dispose(ctx, w, e.Seq, nil)
+		u.dispose(ctx, f, e.Seq, nil)
 		return nil
 	}
 	u.refused.Add(1)
 	u.complain("the far side refuses an event", "topic", string(r.topic), "error", answer)
 	err := u.again(ctx, *r, answer)
-	u.dispose(ctx, w, e.Seq, err)
+	u.dispose(ctx, f, e.Seq, err)
 	return err
 }
 
@@ -222,13 +269,13 @@ func (u *Uplink) unpack(it item) (r record, ok bool) {
 
 // dispose moves the cursor past a record that has been dealt with. With an error
 // it has not been, and the next connection gets it again.
-func (u *Uplink) dispose(ctx context.Context, w *window, seq uint64, err error) {
+func (u *Uplink) dispose(ctx context.Context, f *flow, seq uint64, err error) {
 	if err != nil {
 		u.complain("a refused event could not be kept", "error", err)
 		return
 	}
-	if cursor := w.done(seq); cursor != 0 {
-		if err := u.deps.Queue.Ack(ctx, cursor); err != nil {
+	if cursor := f.w.done(seq); cursor != 0 {
+		if err := f.queue.Ack(ctx, cursor); err != nil {
 			u.complain("the cursor could not be moved", "error", err)
 		}
 	}

@@ -16,6 +16,9 @@ func (u *Uplink) subscribe(ctx context.Context) (leave func(context.Context), er
 			_ = f(ctx)
 		}
 	}
+	if u.deps.Source != nil {
+		return leave, nil
+	}
 	for _, class := range u.cfg.Forward {
 		// What was published before, by devices that started first, is kept by the
 		// local router at least in its last value.
@@ -33,7 +36,8 @@ func (u *Uplink) subscribe(ctx context.Context) (leave func(context.Context), er
 // blocks while the queue has no room; the local router then stops reading from
 // those who publish.
 func (u *Uplink) storer(ctx context.Context, class string) wamp.EventHandler {
-	prefix, urgent, retain := u.prefix(class), u.cfg.Buffer.confirmed(class), retained(class)
+	prefix, confirmed, retain := u.prefix(class), u.cfg.Buffer.confirmed(class), retained(class)
+	queue := u.queue(prefix)
 	var buf []byte // the handler runs in one goroutine, and the queue copies
 	return func(ev *wamp.Event) {
 		topic := ev.Details.Topic
@@ -54,11 +58,13 @@ func (u *Uplink) storer(ctx context.Context, class string) wamp.EventHandler {
 			}
 		}
 		buf = r.append(buf[:0])
-		seq, err := u.deps.Queue.Enqueue(ctx, buf, urgent)
+		seq, err := queue.Enqueue(ctx, buf, confirmed)
 		if err == nil {
 			u.stored.Add(1)
-			if class == "point" && !u.cfg.NoLive {
-				u.lane.put(topic, seq, buf)
+			for _, s := range u.sharers {
+				if class == "point" && !s.cfg.NoLive && s.sends(&r) {
+					s.lane.put(topic, seq, buf)
+				}
 			}
 		} else if ctx.Err() == nil {
 			u.unfit.Add(1)

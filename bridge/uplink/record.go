@@ -10,13 +10,14 @@ import (
 // record is one event in the queue:
 //
 //	0  1               version
-//	1  flags           1 retain, 2 arguments, 4 keyword arguments, 8 tried before, 16 reason, 32 passthru
+//	1  flags           1 retain, 2 arguments, 4 keyword arguments, 8 tried before, 16 reason, 32 passthru, 64 only
 //	2  format          wamp.Format of the payload: 1 JSON, 2 MsgPack, 3 CBOR
 //	3  topic           length as uvarint, bytes; so are all that follow
 //	   tries           with flag 8: number of refusals, time of the last in
 //	                   microseconds UTC, both as uvarint
 //	   reason          with flag 16: why it was set aside
 //	   passthru        with flag 32: scheme, serializer, cipher, key id
+//	   only            with flag 64: the uplink that it is for, of those that share the queue
 //	   arguments       with flag 2
 //	   keyword args    with flag 4
 type record struct {
@@ -28,6 +29,7 @@ type record struct {
 	tries   uint64 // refusals so far
 	triedAt uint64 // last refusal, microseconds UTC
 	reason  string // of a dead letter
+	only    string // the uplink that it is for; "" = all that share the queue
 }
 
 const recordVersion = 1
@@ -39,6 +41,7 @@ const (
 	flagTried
 	flagReason
 	flagPassthru
+	flagOnly
 	flagsKnown = 1<<iota - 1
 )
 
@@ -59,6 +62,7 @@ func (r *record) append(dst []byte) []byte {
 	set(r.tries > 0, flagTried)
 	set(r.reason != "", flagReason)
 	set(r.passthru != nil, flagPassthru)
+	set(r.only != "", flagOnly)
 	dst = append(dst, recordVersion, flags, byte(r.payload.Format()))
 	dst = appendText(dst, string(r.topic))
 	if r.tries > 0 {
@@ -72,6 +76,9 @@ func (r *record) append(dst []byte) []byte {
 		for _, s := range []string{p.Scheme, p.Serializer, p.Cipher, p.KeyID} {
 			dst = appendText(dst, s)
 		}
+	}
+	if r.only != "" {
+		dst = appendText(dst, r.only)
 	}
 	if args != nil {
 		dst = append(binary.AppendUvarint(dst, uint64(len(args))), args...)
@@ -107,6 +114,10 @@ func parseRecord(b []byte) (r record, err error) {
 		r.passthru = &wamp.Passthru{
 			Scheme: string(p.bytes()), Serializer: string(p.bytes()), Cipher: string(p.bytes()), KeyID: string(p.bytes()),
 		}
+	}
+	if flags&flagOnly != 0 {
+		r.only = string(p.bytes())
+		p.bad = p.bad || r.only == ""
 	}
 	var args, kwargs []byte
 	if flags&flagArgs != 0 {

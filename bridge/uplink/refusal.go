@@ -36,7 +36,7 @@ func (u *Uplink) hold(ctx context.Context, r *record) error {
 	}
 }
 
-// again puts a refused record at the end of the queue, or into the dead letters.
+// again puts a refused record at the end of its queue, or into the dead letters.
 // There it has a number of its own, for what came after it may have moved the
 // receivers' mark beyond the old one.
 func (u *Uplink) again(ctx context.Context, r record, cause error) error {
@@ -49,8 +49,11 @@ func (u *Uplink) again(ctx context.Context, r record, cause error) error {
 	if refusal.Settled {
 		r.triedAt = 0
 	}
+	if u.shares() {
+		r.only = u.name
+	}
 	if !refusal.Hopeless && r.tries < maxTries {
-		if _, err := u.deps.Queue.Enqueue(ctx, r.append(nil), true); err == nil || ctx.Err() != nil {
+		if _, err := u.queue(r.topic).Enqueue(ctx, r.append(nil), true); err == nil || ctx.Err() != nil {
 			return err
 		}
 	}

@@ -36,8 +36,10 @@ type Conn interface {
 type Event struct {
 	// Topic is the name of the event, gantry.<gateway>.<class>.<device>.<name>.
 	Topic wamp.URI
-	// Epoch and Seq number the event in its queue for ever, unless it is Live.
+	// Epoch and Seq number the event in its queue for ever, unless it is Live. Lane is
+	// what tells that queue from the uplink's main one: "" or UrgentLane.
 	Epoch, Seq uint64
+	Lane       string
 	// Retain asks the far world to keep the event as the topic's last.
 	Retain bool
 	// Replay: the event was stored before the connection was made; its payload says
@@ -51,6 +53,9 @@ type Event struct {
 	// Passthru describes a payload that is foreign to WAMP; nil for all others.
 	Passthru *wamp.Passthru
 }
+
+// UrgentLane is the Lane of events that overtake.
+const UrgentLane = "-urgent"
 
 // Refusal is the answer to an event that a far world does not take.
 type Refusal struct {

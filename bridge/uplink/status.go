@@ -14,11 +14,13 @@ func StatusProcedure(gateway string) wamp.URI {
 }
 
 // Status returns the state of the uplink as the procedure reports it: what the
-// queue counts (appended, committed, acknowledged, bytes, dropped ...) and
+// queue counts (appended, committed, acknowledged, bytes, dropped ...; the last two and
+// their like with those of the urgent queue) and
 //
 //	connected, since    state of the link, and when it changed (microseconds UTC)
 //	reason              why it is not connected
-//	depth               events that wait: appended - acknowledged
+//	depth               events that wait: appended - acknowledged, the urgent ones included
+//	urgent              of those, the ones that go past the others
 //	dead_letters        events that were refused for good
 //	stored, sent        events since the start, into the queue and acknowledged
 //	replayed            of those sent, the ones older than the connection
@@ -39,10 +41,19 @@ func (u *Uplink) Status() wamp.Dict {
 		d["reason"] = now.Reason
 	}
 	c := u.deps.Queue.Counters()
+	depth, urgent := c["appended"]-c["acknowledged"], uint64(0)
+	if u.deps.Urgent != nil {
+		more := u.deps.Urgent.Counters()
+		urgent = more["appended"] - more["acknowledged"]
+		for _, k := range []string{"bytes", "pending", "files", "dropped", "rejected"} {
+			c[k] += more[k]
+		}
+		c["failing"] = max(c["failing"], more["failing"])
+	}
 	for k, v := range c {
 		d[k] = v
 	}
-	d["depth"] = c["appended"] - c["acknowledged"]
+	d["depth"], d["urgent"] = depth+urgent, urgent
 	dead := u.deps.DeadLetters.Counters()
 	d["dead_letters"] = dead["appended"] - dead["acknowledged"]
 	return d

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -56,9 +55,16 @@ type Deps struct {
 	Local wamp.Session
 	// Sink is the far world.
 	Sink Sink
-	// Queue and DeadLetters keep the events.
+	// Queue and Urgent keep the events: Urgent those of the classes of Buffer.Urgent,
+	// which go past the others. Without it nothing does. DeadLetters keeps what is
+	// refused for good.
 	Queue       Queue
+	Urgent      Queue
 	DeadLetters DeadLetters
+	// Source is the uplink that fills the queues of this one, which read the same
+	// records with cursors of their own; nil for an uplink that does so itself. It is
+	// made first and run, too.
+	Source *Uplink
 	// Now is the wall clock; nil is time.Now.
 	Now func() time.Time
 	// Random returns numbers in [0,1), for the waits between connections; nil is
@@ -80,6 +86,10 @@ type Uplink struct {
 	connections, stored, filtered, sent, replayed, live, refused, unfit, lost atomic.Uint64
 
 	link *bridge.Link // the far connection
+
+	// sharers are the uplinks that send what this one puts into its queues, itself
+	// included; none for one that has a Source. Complete before Run.
+	sharers []*Uplink
 
 	rare *ratelog.Log
 }
@@ -104,11 +114,18 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 	}
 	log = log.With("uplink", name)
 	cfg = cfg.WithDefaults()
-	return &Uplink{
+	u := &Uplink{
 		name: name, cfg: cfg, deps: deps, log: log, ready: make(chan struct{}),
 		filter: newFilter(cfg, wamp.URI("gantry."+deps.Origin.Gateway()+".")), limit: newLimiter(cfg.Rate), lane: newLane(),
 		rare: ratelog.New(log, time.Minute, deps.Now), link: bridge.NewLink(deps.Now),
-	}, nil
+	}
+	source := u
+	if deps.Source != nil {
+		source = deps.Source
+		u.cfg.Buffer = source.cfg.Buffer
+	}
+	source.sharers = append(source.sharers, u)
+	return u, nil
 }
 
 // Name returns the uplink's name.
@@ -123,12 +140,46 @@ func (u *Uplink) prefix(class string) wamp.URI {
 	return wamp.URI("gantry." + u.deps.Origin.Gateway() + "." + class + ".")
 }
 
-// Confirms reports whether events on topic are put into the queue and committed at
-// once (Buffer.Commit).
+// class returns the forwarded class of a topic, "" for none.
+func (u *Uplink) class(topic wamp.URI) string {
+	for _, class := range u.cfg.Forward {
+		if u.prefix(class).Matches(wamp.MatchPrefix, topic) {
+			return class
+		}
+	}
+	return ""
+}
+
+// Confirms reports whether the uplink puts events on topic into its queues and has
+// them committed at once (Buffer.Commit).
 func (u *Uplink) Confirms(topic wamp.URI) bool {
-	return slices.ContainsFunc(u.cfg.Forward, func(class string) bool {
-		return u.cfg.Buffer.confirmed(class) && u.prefix(class).Matches(wamp.MatchPrefix, topic)
-	}) && u.filter.wanted(topic)
+	class := u.class(topic)
+	return u.deps.Source == nil && class != "" && u.cfg.Buffer.confirmed(class) && u.filter.wanted(topic)
+}
+
+// Urgent reports whether events on topic go into the urgent queue.
+func (u *Uplink) Urgent(topic wamp.URI) bool {
+	return u.deps.Urgent != nil && u.cfg.Buffer.urgent(u.class(topic))
+}
+
+// sends reports whether the uplink sends an event of its queues: all of its own, and
+// of another uplink's what it has chosen.
+func (u *Uplink) sends(r *record) bool {
+	if r.only != "" {
+		return r.only == u.name
+	}
+	return u.deps.Source == nil || u.class(r.topic) != "" && u.filter.wanted(r.topic)
+}
+
+// shares reports whether others send from the same queues.
+func (u *Uplink) shares() bool { return u.deps.Source != nil || len(u.sharers) > 1 }
+
+// queue returns the queue that events on topic belong in.
+func (u *Uplink) queue(topic wamp.URI) Queue {
+	if u.Urgent(topic) {
+		return u.deps.Urgent
+	}
+	return u.deps.Queue
 }
 
 // topic returns a topic of the uplink's own.
@@ -139,9 +190,8 @@ func (u *Uplink) topic(class, name string) wamp.URI {
 // closeTimeout bounds the parting words to the local router.
 const closeTimeout = time.Second
 
-// Run forwards events until ctx ends; then it returns nil.
-// It returns an error when the local session refuses it or ends. It may be
-// called once.
+// Run forwards events until ctx ends; then it returns nil. It returns an error when
+// the local session refuses it or ends. It may be called once.
 func (u *Uplink) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	leave, err := u.subscribe(ctx)

@@ -16,7 +16,6 @@ import (
 
 	"gantry/bridge"
 	"gantry/bridge/uplink"
-	"gantry/bridge/uplink/wamplink"
 	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/client"
@@ -138,15 +137,17 @@ func (c *collector) waitLong(t testing.TB, n int, patience time.Duration) []even
 
 // setup is a gateway with an uplink.
 type setup struct {
-	t     testing.TB
-	local *realm
-	hub   *client.Session // who publishes
-	up    *uplink.Uplink
-	queue *store.Outbox
-	acks  *acks
-	dead  *store.Outbox
-	kv    *store.Store
-	own   *client.Session // the uplink's local session
+	t            testing.TB
+	local        *realm
+	hub          *client.Session // who publishes
+	up           *uplink.Uplink
+	queue        *store.Outbox
+	acks         *acks
+	urgent, dead *store.Outbox
+	origin       *bridge.Origin
+	others       []*uplink.Uplink // that run, too
+	kv           *store.Store
+	own          *client.Session // the uplink's local session
 
 	stopUplink, stopStore context.CancelFunc
 	tasks                 *sync.WaitGroup
@@ -186,15 +187,19 @@ func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Con
 	if cfg.URL == "" {
 		cfg.URL = "ws://far/ws"
 	}
-	return newSetupOf(t, dir, cfg, func(s *setup, commands *uplink.Commands) (uplink.Sink, error) {
-		return wamplink.New(wamplink.Config{
-			Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"}, Stream: "g1/" + s.queue.ID(), Commands: commands,
-		}, nil)
-	})
+	return newSetupOf(t, dir, cfg, overWAMP(dial))
 }
 
 // newSetupOf has an uplink to the far world that makes returns.
 func newSetupOf(t testing.TB, dir string, cfg uplink.Config, makes func(*setup, *uplink.Commands) (uplink.Sink, error)) *setup {
+	t.Helper()
+	s := prepare(t, dir, cfg, makes)
+	s.run()
+	return s
+}
+
+// prepare makes an uplink, and a queue that further readers have, and starts nothing.
+func prepare(t testing.TB, dir string, cfg uplink.Config, makes func(*setup, *uplink.Commands) (uplink.Sink, error), readers ...string) *setup {
 	t.Helper()
 	s := &setup{t: t, local: newRealm(t, nil), tasks: new(sync.WaitGroup)}
 	s.hub, s.own = s.local.join(), s.local.join()
@@ -202,14 +207,15 @@ func newSetupOf(t testing.TB, dir string, cfg uplink.Config, makes func(*setup, 
 	if s.kv, err = store.Open(store.Config{Dir: dir}); err != nil {
 		t.Fatal(err)
 	}
-	origin, err := bridge.NewOrigin(bridge.OriginConfig{Gateway: "g1", Epoch: s.kv.Epoch()})
+	s.origin, err = bridge.NewOrigin(bridge.OriginConfig{Gateway: "g1", Epoch: s.kv.Epoch()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var err1, err2 error
-	s.queue, err1 = s.kv.Outbox("hq", store.OutboxConfig{MaxBytes: max(cfg.Buffer.MaxBytes, 1<<20)})
+	var err1, err2, err3 error
+	s.queue, err1 = s.kv.Outbox("hq", store.OutboxConfig{MaxBytes: max(cfg.Buffer.MaxBytes, 1<<20), Readers: readers})
+	s.urgent, err3 = s.kv.Outbox("hq-urgent", store.OutboxConfig{MaxBytes: 1 << 20, Readers: readers})
 	s.dead, err2 = s.kv.Outbox("hq_dead", store.OutboxConfig{MaxBytes: 4 << 20})
-	if err := errors.Join(err1, err2); err != nil {
+	if err := errors.Join(err1, err2, err3); err != nil {
 		t.Fatal(err)
 	}
 	s.acks = &acks{s.queue, make(chan struct{}, 1)}
@@ -217,26 +223,36 @@ func newSetupOf(t testing.TB, dir string, cfg uplink.Config, makes func(*setup, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.up, err = uplink.New("hq", cfg, uplink.Deps{Origin: origin, Local: s.own, Sink: sink, Queue: s.acks, DeadLetters: s.dead}, nil)
+	s.up, err = uplink.New("hq", cfg, uplink.Deps{Origin: s.origin, Local: s.own, Sink: sink, Queue: s.acks, Urgent: s.urgent, DeadLetters: s.dead}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+// run starts the store and the uplinks.
+func (s *setup) run() {
 	var storing, running context.Context
 	storing, s.stopStore = context.WithCancel(context.Background())
 	s.tasks.Go(func() {
 		if err := s.kv.Run(storing); err != nil {
-			t.Error(err)
+			s.t.Error(err)
 		}
 	})
 	running, s.stopUplink = context.WithCancel(context.Background())
+	var uplinks sync.WaitGroup
+	for _, u := range append([]*uplink.Uplink{s.up}, s.others...) {
+		uplinks.Go(func() {
+			if err := u.Run(running); err != nil {
+				s.t.Error(err)
+			}
+		})
+	}
 	s.tasks.Go(func() {
-		if err := s.up.Run(running); err != nil {
-			t.Error(err)
-		}
+		uplinks.Wait()
 		s.stopStore()
 	})
 	<-s.up.Ready()
-	return s
 }
 
 func (s *setup) stop() {

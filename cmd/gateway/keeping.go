@@ -79,10 +79,15 @@ func (r *run) announceStore(ctx context.Context, origin *bridge.Origin) error {
 func (g *Gateway) keeps(topic wamp.URI) *wamp.Error {
 	if kept := g.kept.Load(); kept != nil {
 		for _, q := range *kept {
-			if q.uplink.Confirms(topic) {
-				if err := q.outbox.Writable(); err != nil {
-					return storageFull(q.name, err)
-				}
+			if !q.uplink.Confirms(topic) {
+				continue
+			}
+			box := q.outbox
+			if q.uplink.Urgent(topic) {
+				box = q.urgent
+			}
+			if err := box.Writable(); err != nil {
+				return storageFull(q.name, err)
 			}
 		}
 	}

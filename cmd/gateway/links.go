@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -15,82 +14,33 @@ import (
 	"gantry/bridge/uplink/mqttlink"
 	"gantry/bridge/uplink/natslink"
 	"gantry/bridge/uplink/wamplink"
-	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/auth"
 	"gantry/wamp/client"
 	"gantry/wamp/transport"
 )
 
-var (
-	_ uplink.Queue       = (*store.Outbox)(nil)
-	_ uplink.DeadLetters = (*store.Outbox)(nil)
-	_ mqtt.Parking       = (*store.Outbox)(nil)
-)
-
-// deadLetterBytes bounds what a far router has refused for good.
-const deadLetterBytes = 4 << 20
-
-// parkedBytes bounds the messages of a broker that the realm refuses.
-const parkedBytes = 1 << 20
-
-// onFull turns the words of the configuration into the store's policies.
-var onFull = map[string]store.Policy{"drop-oldest": store.DropOldest, "reject-new": store.RejectNew}
-
-// outboxes opens the queue of every uplink. The store commits to those only that
-// are open when it starts.
-func (r *run) outboxes() error {
-	for _, name := range slices.Sorted(maps.Keys(r.cfg.Uplinks)) {
-		b := r.cfg.Uplinks[name].WithDefaults().Buffer
-		queue, err := r.store.Outbox(name, store.OutboxConfig{MaxBytes: b.MaxBytes, MaxAge: b.MaxAge, OnFull: onFull[b.OnFull], WearSaver: b.WearSaver})
-		if err != nil {
-			return err
-		}
-		dead, err := r.store.Outbox(name+"-dead", store.OutboxConfig{MaxBytes: deadLetterBytes})
-		if err != nil {
-			return err
-		}
-		r.queues = append(r.queues, &queued{name: name, outbox: queue, dead: dead})
-	}
-	r.parked = map[string]*store.Outbox{}
-	for name := range r.cfg.Brokers {
-		var err error
-		if r.parked[name], err = r.store.Outbox("broker-"+name+"-parked", store.OutboxConfig{MaxBytes: parkedBytes}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// queued is an uplink with its queues and its session.
-type queued struct {
-	name         string
-	outbox, dead *store.Outbox
-	session      *client.Session // nil until it has been started
-	commands     *uplink.Commands
-	uplink       *uplink.Uplink
-}
-
 // uplinks starts the uplinks and returns when none of them misses an event any
 // more.
 func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 	var all []*uplink.Uplink
 	for _, q := range r.queues {
-		cfg := r.cfg.Uplinks[q.name].WithDefaults()
 		var err error
 		if q.session, err = r.join(ctx, "uplink_"+q.name, transport.PipeConfig{Lossless: true}); err != nil {
 			return err
 		}
-		if err := r.newUplink(q, cfg, origin); err != nil {
+		if err := r.newUplink(q, r.cfg.Uplinks[q.name].WithDefaults(), origin); err != nil {
 			return fmt.Errorf("uplink %s: %w", q.name, err)
 		}
-		r.back.run("uplink "+q.name, q.uplink.Run)
+		all = append(all, q.uplink)
+	}
+	for _, u := range all {
+		r.back.run("uplink "+u.Name(), u.Run)
 		select {
-		case <-q.uplink.Ready():
+		case <-u.Ready():
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
-		all = append(all, q.uplink)
 	}
 	if len(all) == 0 {
 		return nil
@@ -126,9 +76,13 @@ func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) err
 	if err != nil {
 		return err
 	}
-	q.uplink, err = uplink.New(q.name, cfg, uplink.Deps{
-		Origin: origin, Local: q.session, Sink: sink, Queue: q.outbox, DeadLetters: q.dead,
-	}, log)
+	deps := uplink.Deps{
+		Origin: origin, Local: q.session, Sink: sink, Queue: q.tap(q.outbox), Urgent: q.tap(q.urgent), DeadLetters: q.dead,
+	}
+	if q.source != nil {
+		deps.Source = q.source.uplink
+	}
+	q.uplink, err = uplink.New(q.name, cfg, deps, log)
 	return err
 }
 
@@ -209,61 +163,6 @@ func uplinkProofs(cfg uplink.Config) (*auth.Client, error) {
 }
 
 var formats = map[string]wamp.Format{"cbor": wamp.CBOR, "msgpack": wamp.MsgPack, "json": wamp.JSON}
-
-// settle returns once the events that the router has taken are in the queue of each
-// uplink, and on disk where their class is confirmed. The answer to a publication
-// comes behind them, as for flush.
-func (g *Gateway) settle(ctx context.Context) error {
-	kept := g.kept.Load()
-	if kept == nil {
-		return nil
-	}
-	topic := wamp.URI("gantry." + g.cfg.Gateway.Name + ".sys.queue.settle")
-	for _, q := range *kept {
-		if err := q.session.Publish(ctx, topic, wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
-			return fmt.Errorf("outbox %s: %w", q.name, err)
-		}
-		if err := q.outbox.Confirm(ctx); err != nil {
-			return fmt.Errorf("outbox %s: %w", q.name, err)
-		}
-	}
-	return nil
-}
-
-// flush brings to disk what has been published for the uplinks. The answer to a
-// publication comes behind the events that are still on their way to an uplink,
-// and its session hands them over one by one: with the answer all of them are in
-// the queue.
-func (r *run) flush(ctx context.Context) error {
-	var errs []error
-	for _, q := range r.queues {
-		if q.uplink == nil {
-			continue
-		}
-		topic := wamp.URI("gantry." + r.cfg.Gateway.Name + ".sys.queue.flush")
-		if err := q.session.Publish(ctx, topic, wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
-			errs = append(errs, fmt.Errorf("outbox %s: %w", q.name, err))
-		}
-		for _, o := range []*store.Outbox{q.outbox, q.dead} {
-			if err := o.Flush(ctx); err != nil {
-				errs = append(errs, fmt.Errorf("outbox %s: %w", q.name, err))
-			}
-		}
-	}
-	for _, h := range r.histories {
-		if box := h.box.Load(); box != nil {
-			errs = append(errs, box.Flush(ctx))
-		}
-	}
-	if r.once != nil {
-		errs = append(errs, r.once.finish(ctx))
-	}
-	if r.last != nil {
-		r.last.save(ctx)
-	}
-	r.saveClock()
-	return errors.Join(errs...)
-}
 
 // uplinkMetrics writes what the uplinks and their queues count.
 func (g *Gateway) uplinkMetrics(m *metrics) {

@@ -368,6 +368,7 @@ func (l *loader) main(file string) *Config {
 	links(&d, "broker", m.Broker)
 	d.sameClient(m.Broker)
 	links(&d, "uplink", m.Uplink)
+	d.sharedQueues(m.Uplink)
 	d.roles(&m)
 	d.users(&m)
 	d.realms(&m)
@@ -395,6 +396,38 @@ func links[C interface{ Validate() error }](d *decoder, kind string, tables map[
 		}
 		if err := tables[name].Validate(); err != nil {
 			d.complain(path, err)
+		}
+	}
+}
+
+// sharedQueues gives the uplinks that send from another one's queue what that one
+// forwards, where they do not choose among it, and refuses what is not there.
+func (d *decoder) sharedQueues(uplinks map[string]uplink.Config) {
+	for _, name := range sortedKeys(uplinks) {
+		c := uplinks[name]
+		source, there := uplinks[c.Queue]
+		if c.Queue == "" {
+			continue
+		}
+		if !there || source.Queue != "" {
+			d.fail([]string{"uplink", name, "queue"}, fmt.Sprintf("%.80q is no uplink with a queue of its own", c.Queue), "the name of one")
+			continue
+		}
+		classes := source.WithDefaults().Forward
+		for i, class := range c.Forward {
+			if !slices.Contains(classes, class) {
+				d.complain([]string{"uplink", name}, &bridge.ConfigError{
+					Key:  fmt.Sprintf("forward[%d]", i),
+					Text: fmt.Sprintf("is %.40q, which uplink.%s does not forward", class, c.Queue), Allowed: strings.Join(classes, ", "),
+				})
+			}
+		}
+		if c.Forward == nil {
+			c.Forward = classes
+			if c.Validate() != nil && uplinks[name].Validate() == nil {
+				d.fail([]string{"uplink", name, "queue"}, fmt.Sprintf("has the classes %s, not all of which go there", strings.Join(classes, ", ")), "with forward to choose among them")
+			}
+			uplinks[name] = c
 		}
 	}
 }

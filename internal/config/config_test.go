@@ -233,6 +233,63 @@ url = "ws://x/ws"
 	}
 }
 
+func TestSharedQueuesAreChecked(t *testing.T) {
+	t.Parallel()
+	cfg, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[uplink.hq]
+url = "ws://x/ws"
+forward = ["point", "alarm"]
+[uplink.mirror]
+kind = "http"
+url = "http://x/in"
+queue = "hq"
+`})
+	if cfg == nil || len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	if diff := cmp.Diff(cfg.Uplinks["hq"].Forward, cfg.Uplinks["mirror"].Forward); diff != "" {
+		t.Error(diff)
+	}
+	_, errs = loadDir(t, map[string]string{"gantry.toml": `schema = 1
+[uplink.hq]
+url = "ws://x/ws"
+forward = ["point", "batch"]
+[uplink.a]
+url = "ws://x/ws"
+queue = "nobody"
+[uplink.b]
+url = "ws://x/ws"
+queue = "a"
+[uplink.c]
+url = "ws://x/ws"
+queue = "hq"
+forward = ["point", "alarm"]
+[uplink.d]
+url = "ws://x/ws"
+queue = "hq"
+buffer = {max_bytes = 2_000_000}
+[uplink.e]
+kind = "mqtt"
+url = "tcp://x"
+queue = "hq"
+mqtt = {format = "sparkplug"}
+[uplink.f]
+url = "ws://x/ws"
+buffer = {urgent = ["alarm", "point"]}
+`})
+	want := []string{
+		`gantry.toml:7: uplink.a.queue: "nobody" is no uplink with a queue of its own; allowed: the name of one`,
+		`gantry.toml:10: uplink.b.queue: "a" is no uplink with a queue of its own; allowed: the name of one`,
+		`gantry.toml:14: uplink.c.forward[1]: is "alarm", which uplink.hq does not forward; allowed: point, batch`,
+		`gantry.toml:17: uplink.d.queue: is there beside sample or buffer; allowed: these at the uplink that the queue is of`,
+		`gantry.toml:22: uplink.e.queue: has the classes point, batch, not all of which go there; allowed: with forward to choose among them`,
+		`gantry.toml:26: uplink.f.buffer.urgent[1]: is "point"; allowed: state, alarm, job`,
+	}
+	if diff := cmp.Diff(want, errs); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestListenersAreChecked(t *testing.T) {
 	t.Parallel()
 	_, errs := loadDir(t, map[string]string{"gantry.toml": `schema = 1

@@ -133,7 +133,7 @@ func (c *conn) Send(ctx context.Context, events []uplink.Event, answered func(in
 // why it could not be asked.
 func (c *conn) post(ctx context.Context, bodies [][]byte, first, last *uplink.Event) (refused, err error) {
 	body := append(append([]byte("["), bytes.Join(bodies, []byte(",\n"))...), ']')
-	key := fmt.Sprintf("%s/%d.%d-%d.%d", c.sink.cfg.Stream, first.Epoch, first.Seq, last.Epoch, last.Seq)
+	key := fmt.Sprintf("%s/%d.%d-%d.%d", c.sink.cfg.Stream+first.Lane, first.Epoch, first.Seq, last.Epoch, last.Seq)
 	if first.Live {
 		key = "" // sent once only
 	}
