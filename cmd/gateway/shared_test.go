@@ -123,7 +123,7 @@ queue = "hq"
 	const n = 3000
 	field := startProgram(t, config, state)
 	s := field.join()
-	load(t.Context(), t, field.mqtt, 0, n)
+	load(t.Context(), t, field.mqtt, 0, n, 0)
 	statusOf(t, s, "hq", func(d wamp.Dict) bool { return number(t, d, "appended") == n && number(t, d, "depth") == 0 })
 	there := statusOf(t, s, "mirror", func(d wamp.Dict) bool { return number(t, d, "committed") == n })
 	if depth := number(t, there, "depth"); depth != n {
