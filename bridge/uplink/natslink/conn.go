@@ -168,7 +168,7 @@ func (c *conn) send(ctx context.Context, e *uplink.Event, done func(error)) erro
 		m.Header.Set(expectedStream, noStream)
 		return c.publish(m)
 	}
-	m.Header.Set(messageID, c.sink.cfg.Stream+"/"+strconv.FormatUint(e.Epoch, 10)+"/"+strconv.FormatUint(e.Seq, 10))
+	m.Header.Set(messageID, c.sink.cfg.Stream+e.Lane+"/"+strconv.FormatUint(e.Epoch, 10)+"/"+strconv.FormatUint(e.Seq, 10))
 	if name := c.sink.cfg.NATS.Stream; name != "" {
 		m.Header.Set(expectedStream, name)
 	}
