@@ -187,7 +187,7 @@ func TestTwoUplinksShareAQueue(t *testing.T) {
 	web := httptest.NewServer(in)
 	defer web.Close()
 	defer http.DefaultClient.CloseIdleConnections()
-	s := prepare(t, t.TempDir(), uplink.Config{URL: "ws://far/ws", Forward: []string{"point", "alarm"}, NoLive: true}, overWAMP(always(far)), "mirror")
+	s := prepare(t, t.TempDir(), uplink.Config{URL: "ws://far/ws", Forward: []string{"point", "alarm"}, NoLive: true}, wampSink(always(far)), "mirror")
 	dead := s.mirror(web.URL, uplink.Config{Forward: []string{"point"}, Exclude: []string{"point..own"}, NoLive: true})
 	s.run()
 	defer s.stop()
@@ -226,8 +226,8 @@ func TestTwoUplinksShareAQueue(t *testing.T) {
 	}
 }
 
-// overWAMP makes the sink of a router.
-func overWAMP(dial func(context.Context) (wamp.Peer, error)) func(*setup, *uplink.Commands) (uplink.Sink, error) {
+// wampSink makes the sink of a router.
+func wampSink(dial func(context.Context) (wamp.Peer, error)) func(*setup, *uplink.Commands) (uplink.Sink, error) {
 	return func(s *setup, commands *uplink.Commands) (uplink.Sink, error) {
 		return wamplink.New(wamplink.Config{
 			Dial: dial, Session: client.SessionConfig{Realm: "gantry", AuthID: "g1"}, Stream: "g1/" + s.queue.ID(), Commands: commands,

@@ -187,7 +187,7 @@ func newSetup(t testing.TB, dir string, cfg uplink.Config, dial func(context.Con
 	if cfg.URL == "" {
 		cfg.URL = "ws://far/ws"
 	}
-	return newSetupOf(t, dir, cfg, overWAMP(dial))
+	return newSetupOf(t, dir, cfg, wampSink(dial))
 }
 
 // newSetupOf has an uplink to the far world that makes returns.
