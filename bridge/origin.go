@@ -1,6 +1,9 @@
 package bridge
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -90,6 +93,21 @@ func (o *Origin) Date(kwargs wamp.Dict) {
 	if at.Up != 0 {
 		kwargs["clk"], kwargs["up"] = "guess", at.Up
 	}
+}
+
+// Now returns the time of day. While nobody knows it, it is never before what has
+// passed for certain.
+func (o *Origin) Now() time.Time { return o.cfg.Clock.Now() }
+
+// ClockError returns an error of a connection. One that says that a certificate is not
+// valid now says instead, as long as that may be so, that the time is not known.
+func (o *Origin) ClockError(err error) error {
+	var invalid x509.CertificateInvalidError
+	if !errors.As(err, &invalid) || invalid.Reason != x509.Expired || o.cfg.Clock.Synced() {
+		return err
+	}
+	return fmt.Errorf("the clock is not set (it says %s), so that nobody knows whether the certificate is valid; it is tried again when a time server has set it: %w",
+		o.Now().UTC().Format(time.DateTime), err)
 }
 
 // since returns the time of day of a time of this process, in microseconds UTC.

@@ -1,6 +1,12 @@
 package bridge_test
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,4 +159,24 @@ func FuzzRestamp(f *testing.F) {
 			t.Fatalf("%q became %q, and that %q", kwargs, out, again)
 		}
 	})
+}
+
+// TestClockError says that the time is not known where that may be all that is wrong.
+func TestClockError(t *testing.T) {
+	t.Parallel()
+	o, set := wrongClock(t)
+	expired := fmt.Errorf("dial: %w", &tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "d"}})
+	if err := o.ClockError(expired); !strings.Contains(err.Error(), "the clock is not set (it says 1970-01-01 00:0") || !errors.Is(err, expired) {
+		t.Error(err)
+	}
+	unknown := fmt.Errorf("dial: %w", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}})
+	for _, err := range []error{unknown, io.EOF, x509.CertificateInvalidError{Reason: x509.NotAuthorizedToSign}} {
+		if got := o.ClockError(err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+	set()
+	if err := o.ClockError(expired); err != expired {
+		t.Errorf("with a clock that is set: %v", err)
+	}
 }

@@ -159,7 +159,7 @@ func (c *Client) connect(ctx context.Context) error {
 func (c *Client) once(ctx context.Context) error {
 	conn, err := c.open(ctx)
 	if err != nil {
-		return err
+		return c.origin.ClockError(err)
 	}
 	defer func() { conn.close(c.cfg.Status) }()
 	guests := c.visits(conn)

@@ -126,7 +126,7 @@ func (c *Client) open(ctx context.Context) (*connection, error) {
 		opts.SetPassword(password)
 	}
 	opts.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
-		nc, err := broker.Dial(ctx, c.cfg.URL, &c.cfg.TLS, &x.tasks)
+		nc, err := broker.Dial(ctx, c.cfg.URL, &c.cfg.TLS, c.origin.Now, &x.tasks)
 		if err != nil {
 			x.end(err)
 			return nil, err

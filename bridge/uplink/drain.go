@@ -55,7 +55,7 @@ func (u *Uplink) once(ctx context.Context) error {
 	defer cancel()
 	c, err := u.deps.Sink.Connect(cctx)
 	if err != nil {
-		return err
+		return u.deps.Origin.ClockError(err)
 	}
 	defer c.Close()
 	u.connections.Add(1)

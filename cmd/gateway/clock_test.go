@@ -2,9 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
+	"io"
+	"log"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,21 +25,23 @@ import (
 // machineClock is the clock of a board without a battery, which the test moves.
 type machineClock struct {
 	begun time.Time // by the clock of this process
+	start time.Time // when the board was started, in truth
+	boot  string
 
 	mu     sync.Mutex    // guards what follows
 	wrong  time.Duration // what its clock is ahead of the truth
 	synced bool
 }
 
-// boardStart is when the board was started, in truth.
+// boardStart is when the board of TestAWrongClock was started.
 var boardStart = time.Date(2027, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func (b *machineClock) up() time.Duration { return time.Minute + time.Since(b.begun) }
 
-func (b *machineClock) now() time.Time { return boardStart.Add(b.up()) }
+func (b *machineClock) now() time.Time { return b.start.Add(b.up()) }
 
 func (b *machineClock) config() wallclock.Config {
-	return wallclock.Config{Boot: "board", Up: b.up,
+	return wallclock.Config{Boot: b.boot, Up: b.up,
 		System: func() time.Time {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -197,7 +205,7 @@ kind = "drift"
 kind = "relay"
 max_silence = "24h"
 `})
-	b := &machineClock{begun: time.Now(), wrong: -57 * year}
+	b := &machineClock{begun: time.Now(), start: boardStart, boot: "a", wrong: -57 * year}
 	seen := map[string]dated{} // what was published
 	var g *inProcess
 	var events chan dated
@@ -336,6 +344,118 @@ func checkDated(t *testing.T, seen map[string]dated, d dated) {
 	case was.up != 0:
 		if wrong := d.ts - boardStart.UnixMicro() - was.up; wrong > 10*ms || wrong < -10*ms {
 			t.Errorf("%s is wrong by %d us", d.id(), wrong)
+		}
+	}
+}
+
+// TestCertificatesOnAWrongClock connects to servers whose certificates are good for an
+// hour, while the clock is not set: the link says why it cannot, and not that the
+// certificate is bad; and after a start without a clock, the time of before will do.
+func TestCertificatesOnAWrongClock(t *testing.T) {
+	t.Parallel()
+	const year = 365 * 24 * time.Hour
+	dir := t.TempDir()
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	writeCert(t, cert, key, "hq")
+	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+gateway.name = "hq"
+mqtt.listen = ""
+mqtt.listen_tls = "127.0.0.1:0"
+[listen.tls]
+cert = %q
+key = %q
+`, cert, key)}), t.TempDir())
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	web.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	web.Config.ErrorLog = log.New(io.Discard, "", 0)
+	web.StartTLS()
+	t.Cleanup(web.Close)
+	field := writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
+gateway.name = "field"
+mqtt.listen = ""
+[uplink.wamp]
+url = %[2]q
+ca = %[1]q
+forward = ["alarm"]
+[uplink.mqtt]
+kind = "mqtt"
+url = "ssl://%[3]s"
+ca = %[1]q
+forward = ["alarm"]
+[uplink.web]
+kind = "http"
+url = %[4]q
+ca = %[1]q
+forward = ["alarm"]
+[broker.house]
+url = "ssl://%[3]s"
+tls.ca = %[1]q
+`, cert, hq.url, hq.mqtts, web.URL)})
+	b := &machineClock{begun: time.Now(), start: time.Now().Add(-time.Minute), boot: "a", wrong: -57 * year}
+	state := t.TempDir()
+	g := startInProcess(t, field, state, b.config())
+	await := linkWatch(t, g)
+	unset := func(text string) bool { return strings.Contains(text, "the clock is not set (it says 19") }
+	await(4, unset)
+	b.step(107 * year)
+	await(4, func(text string) bool { return strings.Contains(text, "the clock is not set (it says 20") })
+	b.sync(0)
+	await(4, func(text string) bool { return text == "online" })
+	b.step(-57 * year)
+	g.stop()
+	b = &machineClock{begun: time.Now(), start: time.Now().Add(-time.Minute), boot: "b", wrong: -57 * year}
+	g = startInProcess(t, field, state, b.config())
+	linkWatch(t, g)(4, func(text string) bool { return text == "online" })
+	if g.clock.Synced() {
+		t.Error("the clock is taken for set")
+	}
+}
+
+// linkWatch returns what waits until so many links are as is says of their state, or of
+// the reason for it.
+func linkWatch(t *testing.T, g *inProcess) (await func(links int, is func(text string) bool)) {
+	t.Helper()
+	type said struct {
+		topic wamp.URI
+		text  string
+	}
+	changes := make(chan said, 1024) // never closed
+	if _, err := g.join(t).Subscribe(t.Context(), "gantry.field.state..link", wamp.SubscribeOptions{Match: wamp.MatchWildcard, GetRetained: true}, func(ev *wamp.Event) {
+		args, kwargs, _ := serialize.Values(ev.Payload)
+		text, ok := kwargs["reason"].(string)
+		if !ok && len(args) > 0 {
+			text, _ = args[0].(string)
+		}
+		if ev.Details.Topic != "gantry.field.state.gateway_store.link" {
+			changes <- said{ev.Details.Topic, text}
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	now := map[wamp.URI]string{}
+	return func(links int, is func(string) bool) {
+		t.Helper()
+		late := time.After(2 * patience)
+		for {
+			n := 0
+			for _, text := range now {
+				if is(text) {
+					n++
+				}
+			}
+			if n == links {
+				return
+			}
+			select {
+			case c := <-changes:
+				now[c.topic] = c.text
+			case <-late:
+				t.Fatalf("%d of %d links are as they should be: %v", n, links, now)
+			}
 		}
 	}
 }

@@ -89,7 +89,7 @@ func (r *run) newUplink(q *queued, cfg uplink.Config, origin *bridge.Origin) err
 func (r *run) wampSink(q *queued, cfg uplink.Config, commands *uplink.Commands, log *slog.Logger) (uplink.Sink, error) {
 	dial := transport.DialConfig{Formats: []wamp.Format{formats[cfg.Serializer]}}
 	var err error
-	if dial.TLS, err = trust(cfg.CA); err != nil {
+	if dial.TLS, err = r.trust(cfg.CA); err != nil {
 		return nil, err
 	}
 	proofs, err := uplinkProofs(cfg)
@@ -117,7 +117,7 @@ func (r *run) mqttSink(q *queued, cfg uplink.Config, commands *uplink.Commands, 
 		m.Node = r.cfg.Gateway.Name
 	}
 	c := mqttlink.Config{
-		URL: cfg.URL, ClientID: m.ClientID, User: cfg.User, Password: cfg.Password, CA: cfg.CA, Cert: m.Cert, Key: m.Key,
+		URL: cfg.URL, ClientID: m.ClientID, User: cfg.User, Password: cfg.Password, CA: cfg.CA, Cert: m.Cert, Key: m.Key, Now: r.clock.Now,
 		Gateway: r.cfg.Gateway.Name, Commands: commands,
 	}
 	if m.Format == uplink.FormatSparkplug {
@@ -127,7 +127,7 @@ func (r *run) mqttSink(q *queued, cfg uplink.Config, commands *uplink.Commands, 
 }
 
 func (r *run) httpSink(q *queued, cfg uplink.Config, log *slog.Logger) (uplink.Sink, error) {
-	trusted, err := trust(cfg.CA)
+	trusted, err := r.trust(cfg.CA)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func (r *run) httpSink(q *queued, cfg uplink.Config, log *slog.Logger) (uplink.S
 
 func (r *run) natsSink(q *queued, cfg uplink.Config, commands *uplink.Commands, log *slog.Logger) (uplink.Sink, error) {
 	return natslink.New(natslink.Config{
-		URL: cfg.URL, User: cfg.User, Password: cfg.Password, Key: cfg.Key, CA: cfg.CA,
+		URL: cfg.URL, User: cfg.User, Password: cfg.Password, Key: cfg.Key, CA: cfg.CA, Now: r.clock.Now,
 		Gateway: r.cfg.Gateway.Name, Version: version, Stream: r.cfg.Gateway.Name + "/" + q.outbox.ID(), NATS: cfg.NATS, Commands: commands,
 	}, log.With("uplink", q.name))
 }

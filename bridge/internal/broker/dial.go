@@ -20,9 +20,9 @@ const (
 	websocketTimeout = 4 * time.Second
 )
 
-// Dial connects to the broker at an address. tasks is what the caller waits for in the
-// end.
-func Dial(ctx context.Context, at string, security *TLS, tasks *sync.WaitGroup) (net.Conn, error) {
+// Dial connects to the broker at an address. now is the time of day by which its
+// certificate is judged; nil is time.Now. tasks is what the caller waits for in the end.
+func Dial(ctx context.Context, at string, security *TLS, now func() time.Time, tasks *sync.WaitGroup) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
 	u, err := url.Parse(at)
@@ -31,7 +31,7 @@ func Dial(ctx context.Context, at string, security *TLS, tasks *sync.WaitGroup) 
 	}
 	var secure *tls.Config
 	if schemes[u.Scheme].secure {
-		if secure, err = security.Config(u.Hostname()); err != nil {
+		if secure, err = security.Config(u.Hostname(), now); err != nil {
 			return nil, err
 		}
 	}

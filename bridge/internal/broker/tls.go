@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"gantry/bridge"
 )
@@ -78,8 +79,9 @@ func (t *TLS) certificates() ([]tls.Certificate, error) {
 	return []tls.Certificate{cert}, nil
 }
 
-// Config reads the files. host is whom the certificate must be for.
-func (t *TLS) Config(host string) (*tls.Config, error) {
+// Config reads the files. host is whom the certificate must be for, now the time of day
+// by which it is judged; nil is time.Now.
+func (t *TLS) Config(host string, now func() time.Time) (*tls.Config, error) {
 	roots, err := t.roots()
 	if err != nil {
 		return nil, err
@@ -88,5 +90,5 @@ func (t *TLS) Config(host string) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: roots, Certificates: certs}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: roots, Certificates: certs, Time: now}, nil
 }

@@ -71,7 +71,7 @@ type conn struct {
 // Connect asks the server by HEAD whether it is there: any answer will do.
 func (s *Sink) Connect(ctx context.Context) (uplink.Conn, error) {
 	c := &conn{sink: s, client: &http.Client{
-		Transport:     &http.Transport{TLSClientConfig: s.cfg.TLS, MaxIdleConns: 1, ResponseHeaderTimeout: requestTimeout, Proxy: http.ProxyFromEnvironment},
+		Transport:     &http.Transport{TLSClientConfig: s.cfg.TLS, ForceAttemptHTTP2: true, MaxIdleConns: 1, ResponseHeaderTimeout: requestTimeout, Proxy: http.ProxyFromEnvironment},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       requestTimeout,
 	}}

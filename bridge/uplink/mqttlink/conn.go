@@ -83,7 +83,7 @@ func (s *Sink) open(ctx context.Context) (*conn, error) {
 		opts.SetPassword(password)
 	}
 	opts.SetCustomOpenConnectionFn(func(*url.URL, paho.ClientOptions) (net.Conn, error) {
-		nc, err := broker.Dial(ctx, s.cfg.URL, &s.tls, &c.tasks)
+		nc, err := broker.Dial(ctx, s.cfg.URL, &s.tls, s.cfg.Now, &c.tasks)
 		if err != nil {
 			c.end(err)
 			return nil, err

@@ -25,6 +25,7 @@ const rebirthMetric = "Node Control/Rebirth"
 // node's devices, their points the metrics; alarms are metrics "alarm/<name>".
 type edge struct {
 	cfg      Sparkplug
+	clock    func() time.Time
 	gateway  string
 	commands *uplink.Commands
 	reject   func(text, topic string, more ...any)
@@ -38,13 +39,13 @@ type edge struct {
 }
 
 func newEdge(cfg Config, reject func(text, topic string, more ...any)) *edge {
-	sp := *cfg.Sparkplug
-	if sp.Now == nil {
-		sp.Now = time.Now
+	sp, now := *cfg.Sparkplug, cfg.Now
+	if now == nil {
+		now = time.Now
 	}
 	// A multiple of an odd number differs from that of the start before.
 	return &edge{
-		cfg: sp, gateway: cfg.Gateway, commands: cfg.Commands, reject: reject,
+		cfg: sp, clock: now, gateway: cfg.Gateway, commands: cfg.Commands, reject: reject,
 		catalog: newCatalog("gantry." + wamp.URI(cfg.Gateway) + "."), bdSeq: sp.Start * 37,
 	}
 }
@@ -58,7 +59,7 @@ func (f *edge) topic(kind, device string) string {
 	return topic
 }
 
-func (f *edge) now() uint64 { return uint64(max(f.cfg.Now().UnixMilli(), 0)) }
+func (f *edge) now() uint64 { return uint64(max(f.clock().UnixMilli(), 0)) }
 
 func (f *edge) birthNumber() sparkplug.Metric {
 	return sparkplug.Metric{Name: "bdSeq", Time: f.now(), Type: sparkplug.Int64, Value: int64(f.bdSeq % 256)}

@@ -31,6 +31,8 @@ type Config struct {
 	Password bridge.Secret
 	// CA, Cert and Key are files in PEM form; "" = those of the system, and none.
 	CA, Cert, Key string
+	// Now is the time of day, by which the broker's certificate is judged; nil is time.Now.
+	Now func() time.Time
 	// Gateway is the gateway's name.
 	Gateway string
 	// Sparkplug is the edge node to be; nil: events are JSON.
@@ -48,8 +50,6 @@ type Sparkplug struct {
 	Start uint64
 	// Local is a session in the gateway's realm: births tell the present values.
 	Local wamp.Session
-	// Now is the wall clock; nil is time.Now.
-	Now func() time.Time
 }
 
 // Sink is a broker. It implements uplink.Sink.

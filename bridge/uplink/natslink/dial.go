@@ -93,7 +93,7 @@ func (d *dialer) encrypt(ctx context.Context, nc net.Conn, g *guard, address str
 	if err != nil {
 		return nc, err
 	}
-	cfg, err := d.c.sink.tls.Config(host)
+	cfg, err := d.c.sink.tls.Config(host, d.c.sink.cfg.Now)
 	if err != nil {
 		return nc, err
 	}

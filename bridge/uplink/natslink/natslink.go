@@ -35,6 +35,8 @@ type Config struct {
 	// Key is a seed of an nkey, or the text of a credentials file; the alternative to
 	// Password.
 	Key bridge.Secret
+	// Now is the time of day, by which the server's certificate is judged; nil is time.Now.
+	Now func() time.Time
 	// CA is a file in PEM form; "" = the certificates of the system.
 	CA string
 	// Gateway is the gateway's name, Version the program's.
