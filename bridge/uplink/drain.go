@@ -99,6 +99,7 @@ func (u *Uplink) drain(outer context.Context, c Conn) error {
 	defer tasks.Wait()
 	defer end(nil)
 	tasks.Go(func() { end(watch(ctx, c, f.w)) })
+	tasks.Go(func() { u.sendBacklog(ctx, c) })
 	if u.deps.Urgent != nil {
 		urgent, caught := newFlow(u.deps.Urgent, UrgentLane, u.cfg.Window), make(chan struct{})
 		tasks.Go(func() { end(watch(ctx, c, urgent.w)) })

@@ -45,8 +45,9 @@ type Event struct {
 	// Replay: the event was stored before the connection was made; its payload says
 	// so, too.
 	Replay bool
-	// Live: a copy of a value that waits in the queue behind many others. It is
-	// beside the stream: without numbers, never retained, and sent once only.
+	// Live: a copy of a value that waits in the queue behind many others, or what
+	// there is to tell of the queue. It is beside the stream: without numbers, and
+	// sent once only.
 	Live bool
 	// Payload is the envelope (docs/topics.md, section 2), raw.
 	Payload wamp.Payload

@@ -83,6 +83,8 @@ type Uplink struct {
 	limit  *limiter
 	lane   *lane
 
+	backlog backlog
+
 	connections, stored, filtered, sent, replayed, live, refused, unfit, lost atomic.Uint64
 
 	link *bridge.Link // the far connection
@@ -206,6 +208,7 @@ func (u *Uplink) Run(ctx context.Context) error {
 	close(u.ready)
 	g.Go(func() error { return u.connect(ctx) })
 	g.Go(func() error { return u.announce(ctx) })
+	g.Go(func() error { u.announceBacklog(ctx); return nil })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

@@ -601,6 +601,9 @@ func TestWindowAndSilentRouter(t *testing.T) {
 			seen = append(seen, nil)
 			mu.Unlock()
 			go silent(r, func(m *wamp.Publish) {
+				if m.Topic == "gantry.g1.state.uplink_hq.queue" {
+					return // tells of the queue, past it
+				}
 				mu.Lock()
 				defer mu.Unlock()
 				if !m.Options.Acknowledge || m.Options.Once == nil || !m.Options.Retain {
