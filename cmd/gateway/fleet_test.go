@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ func TestAHubKnowsItsGateways(t *testing.T) {
 	fleetSays(t, s, "before", func(d wamp.Dict) bool {
 		return d["missing"] == int64(2) && d["doubles"] == int64(1) && d["events"] == int64(4)
 	})
-	if out := p.command("fleet", "--gaps", "--gateway", "hq"); !strings.Contains(out, "gantry.barn.point.meter.power  1   3     4") {
+	if out := p.command("fleet", "gaps", "--gateway", "hq"); !strings.Contains(out, "gantry.barn.point.meter.power  1   3     4") {
 		t.Errorf("gaps:\n%s", out)
 	}
 	p.stop()
@@ -66,4 +67,66 @@ func TestAHubKnowsItsGateways(t *testing.T) {
 		t.Errorf("fleet:\n%s", out)
 	}
 	p.stop()
+}
+
+// TestAHubSeesAGatewayComeAndGo has a real gateway connect and leave, with a backlog, an
+// alarm, and events that come late.
+func TestAHubSeesAGatewayComeAndGo(t *testing.T) {
+	t.Parallel()
+	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\ngateway = { name = \"hq\", hub = true }\nmqtt.listen = \"\"\n"})
+	state, farState := t.TempDir(), t.TempDir()
+	farConfig := writeFiles(t, map[string]string{
+		"gantry.toml": "schema = 1\ngateway.name = \"barn\"\nmqtt.listen = \"\"\n[uplink.hq]\nurl = \"rs+unix://" + filepath.Join(state, "gantry.sock") + "\"\n",
+	})
+	hq := startProgram(t, config, state)
+	s := hq.join()
+	seen := keep(t, s, "gantry.", wamp.SubscribeOptions{})
+	far := startProgram(t, farConfig, farState)
+	publish := func(p *program, topic wamp.URI, value any, seq int64) {
+		t.Helper()
+		if err := p.join().Publish(t.Context(), topic, wamp.PublishOptions{Acknowledge: true},
+			wamp.Values(wamp.List{value}, wamp.Dict{"ep": int64(1), "seq": seq, "ts": time.Now().UnixMicro()})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := func(value string) func(event) bool {
+		return func(e event) bool { return e.topic == "gantry.hq.state.fleet_barn.link" && e.value == value }
+	}
+	seen.await(t, "connection", link("online"))
+	seen.await(t, "depth of the queue", func(e event) bool { return e.topic == "gantry.barn.state.uplink_hq.queue" })
+	const power = "gantry.barn.point.meter.power"
+	publish(far, power, 1.0, 1)
+	publish(far, power, 4.0, 4)
+	publish(far, "gantry.barn.alarm.tank.full", "raised", 1)
+	fleetSays(t, s, "gap and alarm", func(d wamp.Dict) bool {
+		return d["connected"] == true && d["missing"] == int64(2) && d["gaps"] == int64(1) && d["alarms"] == int64(1) && d["behind"] != nil
+	})
+	publish(far, power, 2.0, 2)
+	publish(far, power, 3.0, 3)
+	fleetSays(t, s, "filled", func(d wamp.Dict) bool {
+		return d["missing"] == int64(0) && d["gaps"] == int64(0) && d["late"] == int64(2) && d["doubles"] == int64(0)
+	})
+	publish(far, power, 9.0, 9)
+	far.stop()
+	seen.await(t, "end of the connection", link("offline"))
+	fleetSays(t, s, "offline", func(d wamp.Dict) bool { return d["connected"] == false && d["gaps"] == int64(1) })
+	hq.stop()
+
+	hq = startProgram(t, config, state)
+	s = hq.join()
+	fleetSays(t, s, "after a restart", func(d wamp.Dict) bool {
+		return d["connected"] == false && d["gaps"] == int64(1) && d["alarms"] == int64(1) && d["late"] == int64(2) && d["seen"] != int64(0)
+	})
+	keep(t, s, "gantry.hq.state.", wamp.SubscribeOptions{GetRetained: true}).await(t, "retained state", link("offline"))
+	if out := hq.command("fleet", "gaps", "--gateway", "hq"); !strings.Contains(out, power+"  1   5     8") {
+		t.Errorf("gaps:\n%s", out)
+	}
+	if out := hq.command("fleet", "alarms", "--gateway", "hq"); !strings.Contains(out, "gantry.barn.alarm.tank.full  raised") {
+		t.Errorf("alarms:\n%s", out)
+	}
+	far = startProgram(t, farConfig, farState)
+	fleetSays(t, s, "connected again", func(d wamp.Dict) bool { return d["connected"] == true && d["gaps"] == int64(1) })
+	far.kill()
+	fleetSays(t, s, "killed", func(d wamp.Dict) bool { return d["connected"] == false })
+	hq.stop()
 }

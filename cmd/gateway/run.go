@@ -183,7 +183,7 @@ func (g *Gateway) newRouter() error {
 		overflow, _ := wamp.ParseOverflow(rules.Overflow)
 		return router.RealmConfig{
 			Name: name, Policy: policy, Authorize: authorize, StrictURIs: rules.StrictURIs, StrictRequestIDs: rules.StrictRequestIDs,
-			Overflow: overflow, RetainedTTL: rules.RetainedTTL, TellOrigin: g.speaksMQTT(),
+			Overflow: overflow, RetainedTTL: rules.RetainedTTL, TellOrigin: g.speaksMQTT() || g.cfg.Gateway.Hub,
 			MaxSubscriptions: l.Subscriptions, MaxRegistrations: l.Registrations, MaxCalls: l.Calls, MaxTableBytes: l.TableBytes, MaxCallBytes: l.CallBytes,
 			MaxRate: l.MessageRate, MaxRetained: l.Retained, MaxRetainedBytes: l.RetainedBytes, MaxStreams: l.Streams,
 			MaxBacklogBytes: l.BacklogBytes, MaxBacklogSum: l.BacklogTotalBytes,
@@ -354,7 +354,7 @@ func (r *run) start(ctx context.Context) error {
 	if err := r.startHub(ctx); err != nil {
 		return err
 	}
-	if err := errors.Join(r.startLater(ctx), r.startFleet(ctx), r.startFiles(ctx)); err != nil {
+	if err := errors.Join(r.startLater(ctx), r.startFleet(ctx, origin), r.startFiles(ctx)); err != nil {
 		return err
 	}
 	if err := r.localRules(ctx, origin); err != nil {
