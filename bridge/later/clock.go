@@ -26,6 +26,15 @@ func (m Moment) In(d time.Duration) Instant {
 	return i
 }
 
+// dated returns i with the time of day that was not known when it was made; ok is false
+// where there is nothing to add, or it is not known yet.
+func (m Moment) dated(i Instant) (dated Instant, ok bool) {
+	if i == (Instant{}) || i.Wall != 0 || i.Boot != m.Boot || !m.Synced {
+		return i, false
+	}
+	return m.In(i.Up - m.Up), true
+}
+
 // answer is what can be said about an instant.
 type answer int
 
@@ -50,11 +59,29 @@ func (m Moment) passed(i Instant) answer {
 	return is(m.Wall.UnixMicro() >= i.Wall)
 }
 
+// correction is by how much a trusted wall clock may bring the end of a job forward
+// within one start of the machine: time servers correct what a clock has drifted. What
+// is more is a jump, and says nothing of how much time has passed.
+const correction = 10 * time.Minute
+
+// sooner returns how much earlier than by the clock that does not jump it is until i by
+// the wall clock; 0 where that does not count. Both are of one start of the machine.
+func (m Moment) sooner(i Instant) time.Duration {
+	if i.Wall == 0 || !m.Synced {
+		return 0
+	}
+	d := i.Up - m.Up - time.UnixMicro(i.Wall).Sub(m.Wall)
+	if d < 0 || d > correction {
+		return 0
+	}
+	return d
+}
+
 // expired is passed for the end of a job, which a trusted wall clock may bring
-// forward, but never put off.
+// forward by a correction, but never put off.
 func (m Moment) expired(i Instant) answer {
-	if i.Wall != 0 && m.Synced && m.Wall.UnixMicro() >= i.Wall {
-		return yes
+	if i.Boot == m.Boot {
+		return is(m.Up+m.sooner(i) >= i.Up)
 	}
 	return m.passed(i)
 }
@@ -64,14 +91,11 @@ func (m Moment) expired(i Instant) answer {
 func (m Moment) until(i Instant) (d time.Duration, ok bool) {
 	switch {
 	case i.Boot == m.Boot:
-		d = i.Up - m.Up
+		d = i.Up - m.Up - m.sooner(i)
 	case i.Wall == 0 || !m.Synced:
 		return 0, false
 	default:
 		d = time.UnixMicro(i.Wall).Sub(m.Wall)
-	}
-	if i.Wall != 0 && m.Synced {
-		d = min(d, time.UnixMicro(i.Wall).Sub(m.Wall))
 	}
 	return max(d, 0), true
 }

@@ -118,11 +118,10 @@ func (l *Later) Run(ctx context.Context) error {
 	var active sync.WaitGroup
 	defer active.Wait()
 	defer cancel()
-	// What was under way is told before anybody may queue more.
-	for _, j := range q.Wake(l.deps.Clock()) {
-		if err := l.commit(ctx, q, j); err != nil {
-			return err
-		}
+	// What was under way is told before anybody may queue more. On a disk that cannot be
+	// written the next start finds it as this one has.
+	if lost := q.Wake(l.deps.Clock()); len(lost) > 0 {
+		l.settle(ctx, q, lost...)
 	}
 	active.Go(func() { l.serve(ctx) })
 	timer := time.NewTimer(0)
@@ -138,6 +137,12 @@ func (l *Later) Run(ctx context.Context) error {
 		case <-timer.C:
 		}
 		now := l.deps.Clock()
+		if dated := q.Date(now); len(dated) > 0 {
+			if err := l.write(ctx, dated); err != nil && ctx.Err() == nil {
+				l.log.Warn("when queued commands expire is not written, now that the clock is set", "error", err)
+			}
+			q.Commit(dated)
+		}
 		if expired := q.Expire(now); len(expired) > 0 {
 			l.settle(ctx, q, expired...)
 		}

@@ -2,6 +2,7 @@ package later_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -25,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type memory struct {
 	mu   sync.Mutex // guards rows
 	rows map[string][]byte
+	full bool // nothing can be written
 }
 
 func (m *memory) Each(fn func(key, value []byte) error) error {
@@ -42,6 +44,9 @@ func (m *memory) Each(fn func(key, value []byte) error) error {
 func (m *memory) Apply(_ context.Context, changes map[string][]byte) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.full {
+		return errors.New("no space left on device")
+	}
 	for k, v := range changes {
 		if v == nil {
 			delete(m.rows, k)
@@ -76,7 +81,10 @@ func (w *world) permit(ok bool) {
 	w.allow = ok
 }
 
-func inWorld(t *testing.T, f func(w *world)) {
+func inWorld(t *testing.T, f func(w *world)) { inWorldOf(t, &memory{rows: map[string][]byte{}}, f) }
+
+// inWorldOf is inWorld with what a run before has left.
+func inWorldOf(t *testing.T, table *memory, f func(w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		r, err := router.New(router.Config{Realms: []router.RealmConfig{{Name: "gantry"}}}, nil)
 		if err != nil {
@@ -85,7 +93,7 @@ func inWorld(t *testing.T, f func(w *world)) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var active sync.WaitGroup
 		active.Go(func() { _ = r.Run(ctx) })
-		w := &world{t: t, dial: client.Embedded(r, transport.PipeConfig{}), table: &memory{rows: map[string][]byte{}}, allow: true}
+		w := &world{t: t, dial: client.Embedded(r, transport.PipeConfig{}), table: table, allow: true}
 		start, n := time.Now(), 0
 		l, err := later.New(later.Config{Gateway: "hq"}, later.Deps{
 			Session: w.join("later"), Table: w.table,
@@ -240,6 +248,38 @@ func TestCancelAndBadInput(t *testing.T) {
 		}
 		if _, err := w.add(s, wamp.Dict{"ttl_ms": int64(1) << 62}); !wamp.IsError(err, wamp.ErrURIOutOfRange) {
 			t.Errorf("for ever: %v", err)
+		}
+	})
+}
+
+// TestADiskThatCannotBeWrittenAtTheStart leaves what was under way unknown, and the
+// rest of the gateway at work.
+func TestADiskThatCannotBeWrittenAtTheStart(t *testing.T) {
+	t.Parallel()
+	table := &memory{rows: map[string][]byte{}}
+	var id string
+	inWorldOf(t, table, func(w *world) {
+		s := w.join("ann")
+		if _, err := s.Register(w.t.Context(), "gantry.far.set.lamp.on", wamp.RegisterOptions{}, func(ctx context.Context, _ *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
+			<-ctx.Done()
+			return wamp.Payload{}, ctx.Err()
+		}); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if id, err = w.add(s, wamp.Dict{"ttl_ms": int64(3_600_000)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.state(s, id); got != "sent" {
+			t.Errorf("while it is called: %v", got)
+		}
+	})
+	table.full = true
+	inWorldOf(t, table, func(w *world) {
+		s := w.join("ann")
+		calls := w.serve(s)
+		if got := w.state(s, id); got != "unknown" || len(calls()) != 0 {
+			t.Errorf("after the start: %v, called %v", got, calls())
 		}
 	})
 }

@@ -162,6 +162,23 @@ func (j Job) lost(now Moment, why string) Job {
 	return j
 }
 
+// Date returns the changes for jobs that were queued before the clock was set, now that
+// it is: after a start of the machine nobody would know when they expire.
+func (q *Queue) Date(now Moment) (changes []Job) {
+	for _, j := range q.All() {
+		if j.State != Queued {
+			continue
+		}
+		var end, begin bool
+		j.Expires, end = now.dated(j.Expires)
+		j.NotBefore, begin = now.dated(j.NotBefore)
+		if end || begin {
+			changes = append(changes, j)
+		}
+	}
+	return changes
+}
+
 // Expire returns the changes for jobs whose time is over.
 func (q *Queue) Expire(now Moment) (changes []Job) {
 	for _, j := range q.All() {

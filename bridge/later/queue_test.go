@@ -44,6 +44,10 @@ func TestExpiryByTheClockThatIsKnown(t *testing.T) {
 		{"anew, clock not set", at(0, true, "a"), at(time.Minute, false, "b"), unknown},
 		{"anew, never a clock", at(0, false, "a"), at(time.Minute, true, "b"), never},
 		{"clock goes 50 years forward, not trusted", at(0, true, "a"), Moment{time.UnixMicro(3_400_000_000_000_000), false, "a", time.Minute}, no},
+		{"clock goes 50 years forward, trusted", at(0, true, "a"), Moment{time.UnixMicro(3_400_000_000_000_000), true, "a", time.Minute}, no},
+		{"clock goes 1 h forward, trusted", at(0, true, "a"), Moment{time.UnixMicro(1_790_000_000_000_000).Add(61 * time.Minute), true, "a", time.Minute}, no},
+		{"a correction brings it forward", at(0, true, "a"), Moment{time.UnixMicro(1_790_000_000_000_000).Add(time.Hour), true, "a", 59 * time.Minute}, yes},
+		{"a correction does not put it off", at(0, true, "a"), Moment{time.UnixMicro(1_790_000_000_000_000).Add(59 * time.Minute), true, "a", time.Hour}, yes},
 		{"clock goes 50 years back", at(0, true, "a"), Moment{time.UnixMicro(0), true, "a", time.Hour}, yes},
 	} {
 		if got := c.later.expired(c.queued.In(time.Hour)); got != c.want {
@@ -259,4 +263,39 @@ func FuzzReadJob(f *testing.F) {
 			t.Fatalf("%+v becomes %+v, %v", j, k, err)
 		}
 	})
+}
+
+// TestDate has jobs that were queued before the clock was set outlast a start of the
+// machine, as it is set now.
+func TestDate(t *testing.T) {
+	t.Parallel()
+	q := NewQueue(Limits{}, nil)
+	early := Moment{Wall: time.UnixMicro(60_000_000), Boot: "a", Up: time.Minute}
+	j := aJob("a", early, time.Hour)
+	j.NotBefore = early.In(time.Minute)
+	added(t, q, j)
+	added(t, q, aJob("b", early, 2*time.Hour))
+	if changes := q.Date(early); changes != nil {
+		t.Fatalf("without a clock: %+v", changes)
+	}
+	now := at(10*time.Minute, true, "a")
+	changes := q.Date(now)
+	if len(changes) != 2 {
+		t.Fatalf("%+v", changes)
+	}
+	q.Commit(changes)
+	if changes := q.Date(now); changes != nil {
+		t.Fatalf("again: %+v", changes)
+	}
+	a, _ := q.Get("a")
+	b, _ := q.Get("b")
+	if a.Expires.Wall != now.Wall.Add(51*time.Minute).UnixMicro() || a.NotBefore.Wall != now.Wall.Add(-8*time.Minute).UnixMicro() ||
+		b.NotBefore != (Instant{}) || a.Expires.Up != 61*time.Minute {
+		t.Errorf("%+v, %+v", a, b)
+	}
+	anew := NewQueue(Limits{}, q.All())
+	late := Moment{Wall: now.Wall.Add(52 * time.Minute), Synced: true, Boot: "b"}
+	if expired := anew.Expire(late); len(expired) != 1 || expired[0].ID != "a" || expired[0].Why != "" {
+		t.Errorf("expired after a start of the machine: %+v", expired)
+	}
 }

@@ -41,7 +41,9 @@ func (r *run) startLater(ctx context.Context) error {
 	l, err := later.New(later.Config{Gateway: r.cfg.Gateway.Name}, later.Deps{
 		Session: s, Table: mapTable{r.jobs}, Allow: r.mayCall,
 		Clock: func() later.Moment {
-			return later.Moment{Wall: r.clock.Now(), Synced: r.clock.Synced(), Boot: r.clock.Boot(), Up: r.clock.Up()}
+			// In this order: a clock that is set in between is right.
+			synced := r.clock.Synced()
+			return later.Moment{Wall: r.clock.Now(), Synced: synced, Boot: r.clock.Boot(), Up: r.clock.Up()}
 		},
 		NewID: func() string { return strings.ToLower(rand.Text()) },
 	}, r.log.With("room", "later"))
