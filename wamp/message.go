@@ -150,6 +150,9 @@ type PublishOptions struct {
 	Filter      *PublishFilter // nil: everybody
 	Passthru    *Passthru      // ppt_*
 	Once        *Once          // "_once"
+	// KeepOrRefuse, with Acknowledge and Retain, has the router refuse a publication whose
+	// value it cannot keep, in place of routing it alone. It is not on the wire.
+	KeepOrRefuse bool
 }
 
 // Publish asks the broker to distribute an event:

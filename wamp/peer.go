@@ -160,6 +160,15 @@ type Congestible interface {
 	Congested() <-chan struct{}
 }
 
+// Roomy is implemented by peers that tell of room in their queue. They get the last
+// values of a subscription as they have room for them; to others all come at once, and what
+// does not fit is dealt with as other events are.
+type Roomy interface {
+	// Room returns a channel that is closed when something has left the queue since,
+	// or the peer is closed.
+	Room() <-chan struct{}
+}
+
 // Throttled is implemented by peers whose other side may ask for more than it reads
 // the answers of.
 type Throttled interface {

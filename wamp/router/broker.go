@@ -201,25 +201,6 @@ func (b *broker) subscribe(s *session, m *wamp.Subscribe) {
 	}
 }
 
-// sendRetained queues the last values that a new subscription covers. The caller
-// holds mu, so no live event overtakes them.
-func (b *broker) sendRetained(s *session, sub *subscription) {
-	b.retained.each(sub.match, sub.topic, func(topic wamp.URI, v *retainedValue) {
-		if !receives(s, v.filter) {
-			return
-		}
-		ev := wamp.Event{Subscription: sub.id, Publication: v.publication, Details: v.details, Payload: v.payload}
-		ev.Details.Retained = true
-		if ev.Details.Passthru == nil {
-			ev.Payload, _ = b.cfg.Amend(topic, ev.Payload)
-		}
-		if sub.match != wamp.MatchExact {
-			ev.Details.Topic = topic
-		}
-		b.delivered.Add(b.deliver(s, sub, &ev, &ev, topic))
-	})
-}
-
 func (b *broker) unsubscribe(s *session, m *wamp.Unsubscribe) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -235,6 +216,7 @@ func (b *broker) unsubscribe(s *session, m *wamp.Unsubscribe) {
 func (b *broker) drop(s *session, sub *subscription) {
 	delete(s.subscriptions, sub.id)
 	delete(s.overflow, sub.id)
+	s.forgetReplay(sub)
 	if l := s.backlog.Load(); l != nil {
 		l.forget(sub.id)
 	}
@@ -323,6 +305,10 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 			s.refuseWith(wamp.TypePublish, m.Request, err)
 			return
 		}
+	}
+	if ack && m.Options.Retain && m.Options.KeepOrRefuse && !b.retained.canKeep(m) {
+		s.refuse(wamp.TypePublish, m.Request, wamp.ErrURILimit, "the realm keeps the most last values that it may keep (limits.retained, limits.retained_bytes)")
+		return
 	}
 	m.Options.DiscloseMe = disclose
 	id := newPublicationID()

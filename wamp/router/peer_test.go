@@ -222,8 +222,21 @@ func (w *world) connectBy(transport string) *scripted {
 		t: w.t, in: make(chan wamp.Message), closed: make(chan struct{}), room: make(chan struct{}),
 		info: wamp.PeerInfo{Transport: transport, Remote: "test", Local: true},
 	}
-	w.accepted.Go(func() { w.Accept(context.Background(), p) })
+	var peer wamp.Peer = p
+	if transport == "roomy" {
+		peer = roomy{p}
+	}
+	w.accepted.Go(func() { w.Accept(context.Background(), peer) })
 	return p
+}
+
+// roomy is a peer that tells of room.
+type roomy struct{ *scripted }
+
+func (p roomy) Room() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.room
 }
 
 var allRoles = wamp.Dict{

@@ -31,6 +31,8 @@ type session struct {
 	subscriptions map[wamp.ID]*subscription
 	subscribed    int                       // bytes they take, see room
 	overflow      map[wamp.ID]wamp.Overflow // by subscription, where it is not the default
+	replays       []replay                  // last values that the peer has had no room for
+	replaying     bool                      // a goroutine sends them
 
 	backlog atomic.Pointer[backlog] // nil until the session is slow
 
