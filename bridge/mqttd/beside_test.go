@@ -44,6 +44,9 @@ type server struct {
 	otherwise map[string]string
 	// pinned: its version is always the same, and so are the differences.
 	pinned bool
+	// tries is how often it may do otherwise before that counts: what comes of races
+	// between others' goroutines is not ours to tell.
+	tries int
 }
 
 // brokers are those that are judged beside the listener.
@@ -59,8 +62,8 @@ func brokers(t *testing.T) []server {
 	}
 	program := mochi.Build(t)
 	return []server{
-		{"Mosquitto", func(t testing.TB) *world { return network(t, mosquitto.NewBroker(t).Addr) }, mosquittoOtherwise, false},
-		{"mochi-mqtt", func(t testing.TB) *world { return network(t, mochi.Start(t, program)) }, mochiOtherwise, true},
+		{"Mosquitto", func(t testing.TB) *world { return network(t, mosquitto.NewBroker(t).Addr) }, mosquittoOtherwise, false, 3},
+		{"mochi-mqtt", func(t testing.TB) *world { return network(t, mochi.Start(t, program)) }, mochiOtherwise, true, 3},
 	}
 }
 
@@ -109,7 +112,11 @@ func (s *server) hold(t *testing.T) {
 		t.Run(what.name, func(t *testing.T) {
 			t.Parallel()
 			otherwise := s.otherwise[what.name]
-			switch said := s.judge(t, what); {
+			said := s.judge(t, what)
+			for try := 1; try < s.tries && otherwise == "" && len(said) > 0; try++ {
+				said = s.judge(t, what)
+			}
+			switch {
 			case otherwise == "" && len(said) > 0:
 				t.Errorf("%s: %s", s.name, strings.Join(said, "; "))
 			case otherwise != "" && len(said) == 0 && s.pinned && !strings.HasPrefix(otherwise, "sometimes"):
@@ -120,7 +127,7 @@ func (s *server) hold(t *testing.T) {
 }
 
 // listener is the server that this package is about.
-var listener = server{"the listener", func(t testing.TB) *world { return newWorld(t, mqttd.Config{}, false) }, ownOtherwise, true}
+var listener = server{"the listener", func(t testing.TB) *world { return newWorld(t, mqttd.Config{}, false) }, ownOtherwise, true, 1}
 
 func TestStatements(t *testing.T) {
 	t.Parallel()

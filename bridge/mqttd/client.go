@@ -52,7 +52,7 @@ type client struct {
 	leaving   bool          // the session leaves the realm in order
 	closed    bool          // by Close: flush, then end
 	failed    error         // why the session was cut, nil if it was not
-	room      chan struct{} // closed when there is room in the queue; nil = nobody waits
+	room      chan struct{} // closed when something has left the queue; nil = nobody waits
 	brake     brake
 }
 
@@ -60,6 +60,7 @@ var (
 	_ wamp.Peer        = (*client)(nil)
 	_ wamp.Metered     = (*client)(nil)
 	_ wamp.Congestible = (*client)(nil)
+	_ wamp.Roomy       = (*client)(nil)
 )
 
 // Traffic returns the bytes of all packets of the present connection. See wamp.Metered.
@@ -176,6 +177,7 @@ func (c *client) carryOut(l *link, f packet.Frame, p any) error {
 		s.unsubscribe(p)
 		return nil
 	case *packet.Ack:
+		defer c.makeRoom()
 		return c.acknowledged(l, p, now)
 	case *packet.Connect:
 		return errConnect // MQTT-3.1.0-2
@@ -361,6 +363,9 @@ func (c *client) event(m *wamp.Event) error {
 		}
 	}
 	c.dropped(m, err)
+	if err == wamp.ErrQueueFull && c.srv.journal.crowded() {
+		c.srv.journal.then(waiter{done: c.roomOnDisk}, 0)
+	}
 	if d := s.newest(before); d != nil && d.message.QoS == 2 && !d.onDisk {
 		// Exactly once: its identifier has to be known again after a crash.
 		ready := func() {
@@ -547,7 +552,28 @@ func (c *client) Close() error {
 	return nil
 }
 
-// makeRoom lets those who wait in Send try again.
+// Room returns a channel that is closed when there may be more room. See wamp.Roomy.
+func (c *client) Room() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.room == nil {
+		c.room = make(chan struct{})
+	}
+	room := c.room
+	if c.closed || c.failed != nil {
+		c.makeRoom()
+	}
+	return room
+}
+
+// roomOnDisk is makeRoom once the journal is on disk.
+func (c *client) roomOnDisk() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.makeRoom()
+}
+
+// makeRoom lets those who wait for room try again.
 func (c *client) makeRoom() {
 	if c.room != nil {
 		close(c.room)

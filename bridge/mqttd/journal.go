@@ -67,6 +67,16 @@ func (j *journal) add(c Change) {
 	}
 }
 
+// crowdedFrom is how many changes may wait for the disk before last values do.
+const crowdedFrom = 4096
+
+// crowded reports whether so much waits for the disk that what can come later should.
+func (j *journal) crowded() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.changes) >= crowdedFrom
+}
+
 // mark returns how many values have been added.
 func (j *journal) mark() uint64 {
 	j.mu.Lock()

@@ -36,6 +36,7 @@ var (
 		"5 3.3.1.3 a shared subscription gets no retained messages":    "sends them",
 	}
 	mochiOtherwise = map[string]string{
+		"3.1.1 MQTT-3.1.2-17 a will that is retained":                                             "sometimes live with RETAIN",
 		"3.1.1 MQTT-3.1.2-1 the name of the protocol":                                             "CONNACK with a code of version 5",
 		"3.1.1 MQTT-3.1.2-2 a level that the server does not know":                                "CONNACK with a code of version 5",
 		"3.1.1 MQTT-3.1.2-3 the reserved flag of CONNECT":                                         "CONNACK with a code of version 5",

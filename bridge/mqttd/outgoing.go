@@ -122,9 +122,9 @@ func appendOwn(list packet.Properties, p *bridge.Properties) packet.Properties {
 	return list
 }
 
-// enqueue sends a message or has it wait. initial tells of a last value, of which all
-// come at once and nothing can hold them back; to disconnect for it would end in the
-// same again.
+// enqueue sends a message or has it wait. initial tells of a last value. The router sends
+// those as there is room; half of the queue is left to live messages, so that the client is
+// not behind for them.
 func (s *session) enqueue(p *packet.Publish, expires int64, initial bool, now time.Time) error {
 	if p.QoS == 0 && !s.online {
 		s.stats.away.Add(1)
@@ -136,7 +136,9 @@ func (s *session) enqueue(p *packet.Publish, expires int64, initial bool, now ti
 	}
 	room := s.cfg.QueueBytes
 	if initial {
-		room *= 4
+		if room /= 2; p.QoS > 0 && s.kept && s.journal.crowded() {
+			return wamp.ErrQueueFull
+		}
 	}
 	if n := s.queued() + s.waitSize; n > 0 && n+size > room || !s.book(size) || p.QoS > 0 && len(s.unacked) >= maxUnacked {
 		switch {

@@ -253,6 +253,7 @@ func (s *session) route(r request, m *wamp.Publish) {
 		return
 	}
 	m.Options.Acknowledge = true
+	m.Options.KeepOrRefuse = s.version == packet.V5 // 3.1.1 has no word for it
 	m.Request = s.ask(r)
 	s.toRouter = append(s.toRouter, m)
 }
