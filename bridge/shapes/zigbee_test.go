@@ -19,7 +19,9 @@ func TestZigbeeGroupsAtAnotherBaseTopic(t *testing.T) {
 	if f := h.Filters(); len(f) != 1 || f[0] != "house/zigbee/#" {
 		t.Errorf("filters %q", f)
 	}
-	receive := func(topic, payload string) { h.Receive(bridge.Message{Topic: topic, Payload: []byte(payload), Retained: true}) }
+	receive := func(topic, payload string) {
+		h.Receive(bridge.Message{Topic: topic, Payload: []byte(payload), Retained: true})
+	}
 	receive("zigbee2mqtt/bridge/devices", lamp)
 	if n := h.Stats().Devices; n != 0 {
 		t.Errorf("%d devices of another bridge", n)

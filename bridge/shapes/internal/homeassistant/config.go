@@ -145,33 +145,6 @@ func (c *config) words(key string, otherwise ...string) []string {
 
 func (c *config) yes(key string) bool { return c.keys[key] == true }
 
-// availability is one topic that tells whether an entity can be reached.
-type availability struct {
-	topic   string
-	tmpl    *template.Template
-	on, off string
-}
-
-func (c *config) availability() (out []availability, mode string) {
-	mode = c.text("availability_mode", "latest")
-	list := shape.List(c.keys["availability"])
-	if c.topic("availability_topic") != "" {
-		list = []any{map[string]any{"topic": c.keys["availability_topic"], "value_template": c.keys["availability_template"],
-			"payload_available": c.keys["payload_available"], "payload_not_available": c.keys["payload_not_available"]}}
-	}
-	for _, x := range list {
-		one := &config{keys: shape.Dict(x)}
-		a := availability{one.topic("topic"), one.template("value_template"), one.text("payload_available", "online"), one.text("payload_not_available", "offline")}
-		if one.err != nil {
-			c.fail("availability", "%v", one.err)
-		}
-		if a.topic != "" {
-			out = append(out, a)
-		}
-	}
-	return out, mode
-}
-
 // word is a value as Home Assistant compares it with a payload.
 func word(v any) string {
 	switch v {
