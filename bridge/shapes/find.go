@@ -47,6 +47,7 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 	f.mu.Lock()
 	c, resubscribe := f.carrier, f.filters && f.carrier != nil
 	now := f.now()
+	f.expire(now)
 	var due []key
 	wait := time.Hour
 	if len(f.changed) > 0 {
@@ -71,6 +72,9 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 		filters = f.subscriptions()
 	}
 	candidates, gone := f.candidates(due)
+	if f.alarm = f.next(); !f.alarm.IsZero() {
+		wait = min(wait, f.alarm.Sub(now))
+	}
 	f.mu.Unlock()
 
 	for _, k := range gone {

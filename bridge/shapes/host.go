@@ -58,6 +58,7 @@ type Host struct {
 	changed map[key]bool // what Run has to tell the hub
 	since   time.Time    // of the first change that it has not been told
 	latest  time.Time    // of the last
+	alarm   time.Time    // when Run looks at the shapes' times next; zero = not yet known
 	asks    []bridge.Message
 	filters bool // there may be others than the broker knows
 	carrier bridge.Carrier
@@ -176,6 +177,28 @@ func (h *Host) Receive(m bridge.Message) {
 	for _, name := range slices.Sorted(maps.Keys(h.shapes)) {
 		h.apply(name, h.shapes[name].Receive(shape.Message{Topic: m.Topic, Payload: m.Payload, Retained: m.Retained}, h.now()))
 	}
+	if next := h.next(); !next.IsZero() && (h.alarm.IsZero() || next.Before(h.alarm)) {
+		h.ring()
+	}
+}
+
+// next returns when something may be over without a message; h.mu is held.
+func (h *Host) next() (first time.Time) {
+	for _, s := range h.shapes {
+		if t, ok := s.(shape.Timed); ok && !t.Next().IsZero() && (first.IsZero() || t.Next().Before(first)) {
+			first = t.Next()
+		}
+	}
+	return first
+}
+
+// expire carries out what is over by now; h.mu is held.
+func (h *Host) expire(now time.Time) {
+	for _, name := range slices.Sorted(maps.Keys(h.shapes)) {
+		if t, ok := h.shapes[name].(shape.Timed); ok && !t.Next().IsZero() && !now.Before(t.Next()) {
+			h.apply(name, t.Expire(now))
+		}
+	}
 }
 
 // apply carries out what a shape has made of a message; h.mu is held.
@@ -205,7 +228,9 @@ func (h *Host) apply(name string, out shape.Output) {
 	for i := range out.Readings {
 		if t := h.things[key{name, out.Readings[i].Device}]; t != nil {
 			r := out.Readings[i]
-			r.Time = now
+			if r.Time.IsZero() {
+				r.Time = now
+			}
 			t.hear(r)
 		}
 	}

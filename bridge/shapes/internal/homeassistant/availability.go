@@ -1,8 +1,12 @@
 package homeassistant
 
 import (
+	"maps"
+	"slices"
+
 	"gantry/bridge/shapes/internal/shape"
 	"gantry/bridge/shapes/internal/template"
+	"gantry/drivers"
 )
 
 // availability is one topic that tells whether an entity can be reached.
@@ -10,6 +14,9 @@ type availability struct {
 	topic   string
 	tmpl    *template.Template
 	on, off string
+
+	is   bool   // it has said so
+	turn uint64 // when, of Shape.turn; 0 = it has not said anything
 }
 
 func (c *config) availability() (out []availability, mode string) {
@@ -21,7 +28,7 @@ func (c *config) availability() (out []availability, mode string) {
 	}
 	for _, x := range list {
 		one := &config{keys: shape.Dict(x)}
-		a := availability{one.topic("topic"), one.template("value_template"), one.text("payload_available", "online"), one.text("payload_not_available", "offline")}
+		a := availability{topic: one.topic("topic"), tmpl: one.template("value_template"), on: one.text("payload_available", "online"), off: one.text("payload_not_available", "offline")}
 		if one.err != nil {
 			c.fail("availability", "%v", one.err)
 		}
@@ -32,30 +39,96 @@ func (c *config) availability() (out []availability, mode string) {
 	return out, mode
 }
 
+// said is what a topic has said last.
+type said struct {
+	payload string
+	turn    uint64 // of Shape.turn
+}
+
 // reached takes a message of an availability topic.
 func (s *Shape) reached(out *shape.Output, m *shape.Message) {
 	devices := s.reach[m.Topic]
-	if len(devices) == 0 || len(m.Payload) > shape.MaxText {
+	if len(devices) == 0 {
 		return
 	}
-	s.said[m.Topic] = string(m.Payload)
+	if len(m.Payload) > shape.MaxText {
+		out.Refuse(devices[0].key, "too_large", m.Payload)
+		return
+	}
+	s.turn++
+	s.said[m.Topic] = said{string(m.Payload), s.turn}
 	for _, d := range devices {
-		if p := s.presence(d); p != d.online {
+		for _, e := range d.all {
+			s.ask(e, m.Topic)
+		}
+		if p := presence(d); p != d.online {
 			d.online = p
 			out.Presence = append(out.Presence, p)
+		}
+		d.reveal(out)
+	}
+}
+
+// ask has an entity know what a topic of its availability has said.
+func (s *Shape) ask(e *entity, topic string) {
+	word, ok := s.said[topic]
+	if !ok {
+		return
+	}
+	for i := range e.avail {
+		if a := &e.avail[i]; a.topic == topic {
+			a.hear(word)
 		}
 	}
 }
 
+// hear takes a payload; one that is neither of the two words changes nothing.
+func (a *availability) hear(w said) {
+	is := func(word string) bool { return w.payload == word }
+	if a.tmpl != nil {
+		v, err := a.tmpl.Render(variables([]byte(w.payload)))
+		if err != nil {
+			return
+		}
+		text := word(v)
+		is = func(word string) bool { return text == word || shape.Word(scalar(v)) == word }
+	}
+	switch {
+	case is(a.on):
+		a.is, a.turn = true, w.turn
+	case is(a.off):
+		a.is, a.turn = false, w.turn
+	}
+}
+
+// available combines the availability topics of an entity by its mode: all of them, any
+// of them, or the one that spoke last.
+func (e *entity) available() bool {
+	all, some, latest := true, len(e.avail) == 0, availability{is: len(e.avail) == 0}
+	for _, a := range e.avail {
+		all, some = all && a.is, some || a.is
+		if a.turn > latest.turn {
+			latest = a
+		}
+	}
+	switch e.mode {
+	case "all":
+		return all
+	case "any":
+		return some
+	}
+	return latest.is
+}
+
 // presence reports whether a device can be reached: whether one of its entities can.
-func (s *Shape) presence(d *device) shape.Presence {
+func presence(d *device) shape.Presence {
 	asked := false
 	for _, e := range d.all {
 		if len(e.avail) == 0 {
 			continue
 		}
 		asked = true
-		if s.available(e) {
+		if e.available() {
 			return shape.Presence{Device: d.key, Online: true}
 		}
 	}
@@ -65,29 +138,28 @@ func (s *Shape) presence(d *device) shape.Presence {
 	return shape.Presence{Device: d.key, Why: "it has not said that it is available"}
 }
 
-// available combines the availability topics of an entity by its mode. "latest" is
-// taken as "all": which of several spoke last is not known after a reconnect.
-func (s *Shape) available(e *entity) bool {
-	for _, a := range e.avail {
-		yes := s.holds(a)
-		if yes && e.mode == "any" {
-			return true
+// reveal makes the points of a device that is there bad while their entity is not available,
+// and brings back what was known of them, or has come meanwhile, when it is.
+func (d *device) reveal(out *shape.Output) {
+	if !d.online.Online {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(d.points)) {
+		src := d.points[id]
+		switch is := src.of.available(); {
+		case !is && src.shown && !src.hidden:
+			src.hidden = true
+			out.EmitBad(d.key, id, "unavailable")
+		case is && src.held:
+			src.held, src.hidden, src.shown = false, false, true
+			out.Readings = append(out.Readings, shape.Reading{Device: d.key, Reading: src.named(id)})
+		case is && src.hidden:
+			src.hidden = false
+			r := src.named(id)
+			if r.Quality == drivers.Good {
+				r.Quality, r.Why = drivers.Uncertain, "earlier"
+			}
+			out.Readings = append(out.Readings, shape.Reading{Device: d.key, Reading: r})
 		}
-		if !yes && e.mode != "any" {
-			return false
-		}
 	}
-	return e.mode != "any"
-}
-
-func (s *Shape) holds(a availability) bool {
-	payload, ok := s.said[a.topic]
-	if !ok {
-		return false
-	}
-	if a.tmpl == nil {
-		return payload == a.on
-	}
-	v, err := a.tmpl.Render(variables([]byte(payload)))
-	return err == nil && (word(v) == a.on || shape.Word(scalar(v)) == a.on)
 }

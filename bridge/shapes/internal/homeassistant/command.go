@@ -19,6 +19,9 @@ func (s *Shape) Write(id, point string, v drivers.Value) (shape.Command, error) 
 		return shape.Command{}, shape.ErrUnknown
 	}
 	p := d.points[point]
+	if !p.of.available() {
+		return shape.Command{}, fmt.Errorf("%s has not said that it is available: %w", point, drivers.ErrOffline)
+	}
 	payload, err := p.payload(v)
 	if err != nil {
 		return shape.Command{}, fmt.Errorf("%w: %w", err, drivers.ErrRefused)

@@ -38,6 +38,7 @@ func sensor(c *config) parts {
 	}
 	s.Enum = c.words("options")
 	s.Writable, s.command = false, ""
+	s.expireAfter = c.seconds("expire_after")
 	return only(s)
 }
 
@@ -45,6 +46,7 @@ func binarySensor(c *config) parts {
 	s := c.source("", drivers.Bool, "", "value_template")
 	s.binary(c.text("payload_on", "ON"), c.text("payload_off", "OFF"), "", "")
 	s.Writable, s.command = false, ""
+	s.expireAfter, s.offDelay = c.seconds("expire_after"), c.seconds("off_delay")
 	return only(s)
 }
 

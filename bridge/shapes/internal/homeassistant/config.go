@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"gantry/bridge"
 	"gantry/bridge/shapes/internal/shape"
@@ -128,6 +129,18 @@ func (c *config) number(key string, otherwise float64) *float64 {
 	return &otherwise
 }
 
+// maxSeconds is the longest time that an entity may name: a year.
+const maxSeconds = 366 * 24 * 3600
+
+// seconds returns a time; 0 = none.
+func (c *config) seconds(key string) time.Duration {
+	n := *c.number(key, 0)
+	if !(n > 0) {
+		return 0
+	}
+	return time.Duration(min(n, maxSeconds) * float64(time.Second))
+}
+
 // words returns a list of texts, or the default.
 func (c *config) words(key string, otherwise ...string) []string {
 	l, ok := c.keys[key].([]any)
@@ -179,6 +192,11 @@ type source struct {
 	cmdTmpl *template.Template
 	words   map[drivers.Value]string  // the way back
 	wrap    func(v drivers.Value) any // makes the JSON payload
+
+	expireAfter, offDelay time.Duration // 0 = never
+
+	of *entity
+	memory
 }
 
 // verb is one action.

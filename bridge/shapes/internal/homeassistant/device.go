@@ -59,10 +59,11 @@ func (s *Shape) settle(out *shape.Output, touched map[*device]bool) {
 		if before.ID == "" || !reflect.DeepEqual(before, d.Device) {
 			out.Appeared = append(out.Appeared, d.Device)
 		}
-		if p := s.presence(d); before.ID == "" || p != d.online {
+		if p := presence(d); before.ID == "" || p != d.online {
 			d.online = p
 			out.Presence = append(out.Presence, p)
 		}
+		d.reveal(out)
 	}
 	if len(touched) > 0 {
 		s.stale, out.Filters = true, true

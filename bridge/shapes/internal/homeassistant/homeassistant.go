@@ -34,7 +34,9 @@ type Shape struct {
 	topics   map[string][]use // who reads a topic
 	wild     []pattern        // those that read several
 	reach    map[string][]*device
-	said     map[string]string // the last payloads of availability topics
+	said     map[string]said // by availability topic
+	turn     uint64          // of the last message of such a topic
+	next     time.Time       // when something expires, at the latest
 }
 
 var _ shape.Shape = (*Shape)(nil)
@@ -77,7 +79,7 @@ type device struct {
 // New returns a shape without devices. What the origins named announce is left to
 // others, which know it better.
 func New(ignore ...string) *Shape {
-	s := &Shape{ignore: map[string]bool{OwnOrigin: true}, entities: map[string]*entity{}, devices: map[string]*device{}, said: map[string]string{}}
+	s := &Shape{ignore: map[string]bool{OwnOrigin: true}, entities: map[string]*entity{}, devices: map[string]*device{}, said: map[string]said{}}
 	for _, name := range ignore {
 		s.ignore[name] = true
 	}
@@ -103,14 +105,14 @@ func (s *Shape) Filters() []string {
 func (s *Shape) Connected() []shape.Message { return nil }
 
 // Receive implements shape.Shape.
-func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
+func (s *Shape) Receive(m shape.Message, now time.Time) (out shape.Output) {
 	if rest, ok := strings.CutPrefix(m.Topic, Prefix+"/"); ok && strings.HasSuffix(rest, "/config") {
 		s.announced(&out, &m, strings.Split(rest, "/"))
 		return out
 	}
 	s.index()
 	s.reached(&out, &m)
-	s.report(&out, &m)
+	s.report(&out, &m, now)
 	return out
 }
 
@@ -139,8 +141,8 @@ func (s *Shape) announced(out *shape.Output, m *shape.Message, level []string) {
 		object = level[1] + "_" + object
 	}
 	if level[0] != "device" {
-		s.drop(m.Topic, touched)
-		s.add(out, c, m.Topic, level[0], object, level[len(level)-2], touched)
+		old := s.drop(m.Topic, touched)
+		s.add(out, c, old, m.Topic, level[0], object, level[len(level)-2], touched)
 		s.settle(out, touched)
 		return
 	}
@@ -161,20 +163,22 @@ func (s *Shape) announced(out *shape.Output, m *shape.Message, level []string) {
 		}
 		id := m.Topic + " " + key
 		kept[id] = true
-		s.drop(id, touched)
-		s.add(out, newConfig(merged), id, shape.Text(merged["platform"]), object+"_"+key, key, touched)
+		old := s.drop(id, touched)
+		s.add(out, newConfig(merged), old, id, shape.Text(merged["platform"]), object+"_"+key, key, touched)
 	}
 	s.dropAll(m.Topic, kept, touched)
 	s.settle(out, touched)
 }
 
-// drop takes an entity away.
-func (s *Shape) drop(id string, touched map[*device]bool) {
-	if e := s.entities[id]; e != nil {
+// drop takes an entity away, and returns it if it was there.
+func (s *Shape) drop(id string, touched map[*device]bool) *entity {
+	e := s.entities[id]
+	if e != nil {
 		delete(s.entities, id)
 		delete(e.device.all, id)
 		touched[e.device] = true
 	}
+	return e
 }
 
 // dropAll takes the entities of a device's message away, but for those kept.
@@ -186,8 +190,8 @@ func (s *Shape) dropAll(topic string, kept map[string]bool, touched map[*device]
 	}
 }
 
-// add adds an entity.
-func (s *Shape) add(out *shape.Output, c *config, id, component, fallback, object string, touched map[*device]bool) {
+// add adds an entity, which may have been there before as old.
+func (s *Shape) add(out *shape.Output, c *config, old *entity, id, component, fallback, object string, touched map[*device]bool) {
 	build := components[component]
 	if build == nil {
 		out.Refuse("", "component", []byte(component+" "+id))
@@ -215,9 +219,12 @@ func (s *Shape) add(out *shape.Output, c *config, id, component, fallback, objec
 	}
 	e.name = entityName(c, component, object, shape.Text(info["name"]))
 	e.device = d
+	e.remember(old)
+	for _, a := range e.avail {
+		s.ask(e, a.topic)
+	}
 	s.entities[id], d.all[id] = e, e
 	touched[d] = true
 }
 
 func clip(s string, n int) string { return s[:min(len(s), n)] }
-

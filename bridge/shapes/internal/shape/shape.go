@@ -151,5 +151,14 @@ type Shape interface {
 	Do(device, action string, args map[string]any) (Command, error)
 }
 
+// Timed is a Shape that knows that something is over without a message.
+type Timed interface {
+	Shape
+	// Next returns when there may be something to expire, at the latest; zero = never.
+	Next() time.Time
+	// Expire returns what is over by now.
+	Expire(now time.Time) Output
+}
+
 // ErrUnknown says that there is no such device, point or action: the device has changed since.
 var ErrUnknown = errors.New("the device has no such point or action any more")
