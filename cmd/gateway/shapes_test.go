@@ -233,3 +233,39 @@ func TestShellyDevicesAppear(t *testing.T) {
 		x.gone("desk", "switch_0")
 	})
 }
+
+func TestHomeAssistantDevicesAppear(t *testing.T) {
+	overBrokers(t, "homeassistant", func(x *shaped, addr string) {
+		// A message for each entity.
+		e := newESPHome(x.t, addr)
+		x.link("greenhouse", "online")
+		e.publish("greenhouse/sensor/air_temperature/state", true, "23.5")
+		x.reading("greenhouse", "air_temperature", 23.5)
+		if v := x.must("set.greenhouse.pump", wamp.List{true}, nil); v != true {
+			x.t.Errorf("set: %v", v)
+		}
+		x.reading("greenhouse", "pump", true)
+		if v := x.must("set.greenhouse.target", wamp.List{24.5}, nil); v != 24.5 {
+			x.t.Errorf("set: %v", v)
+		}
+		x.refused("set.greenhouse.target", wamp.List{77}, nil, wamp.ErrURIOutOfRange)
+		x.must("do.greenhouse.restart", nil, nil)
+
+		// One for a device with all of its entities.
+		h := newHeatPump(x.t, addr)
+		x.link("heat_pump", "online")
+		if v := x.must("set.heat_pump.power", wamp.List{true}, nil); v != true {
+			x.t.Errorf("set: %v", v)
+		}
+		x.reading("heat_pump", "power", true)
+		x.reading("heat_pump", "flow", 35.5)
+		h.publish(heatPumpTopic, true, "")
+		x.gone("heat_pump", "flow")
+
+		e.publish("greenhouse/status", true, "offline")
+		x.link("greenhouse", "offline")
+		x.refused("set.greenhouse.pump", wamp.List{true}, nil, wamp.ErrURIOffline)
+		e.remove()
+		x.gone("greenhouse", "pump")
+	})
+}
