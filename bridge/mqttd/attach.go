@@ -1,6 +1,7 @@
 package mqttd
 
 import (
+	"bytes"
 	"math"
 	"time"
 
@@ -65,6 +66,7 @@ func (c *client) attach(l *link, p *packet.Connect, present bool) {
 	}
 	l.keepAlive, l.heard = l.keepAlive*3/2, time.Now()
 	s.out = packet.AppendConnack(s.out[:0], p.Version, present, packet.Success, list)
+	l.connack = bytes.Clone(s.out)
 	if s.kept {
 		s.saved = sessionRecord{Who: c.who, Expiry: c.expiry}
 		s.record()

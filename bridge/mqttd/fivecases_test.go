@@ -81,6 +81,14 @@ var connectOfFive = []statement{
 			t.Errorf("%v %v", c, c.Properties)
 		}
 	}},
+	{"MQTT-3.2.0-1 CONNACK is the first, also before what is wrong behind CONNECT", func(t testing.TB, w *world) {
+		for range 20 {
+			m := w.five()
+			m.raw("\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01c\xf0\x02\x00\x00")
+			expect[v5.Connack](m)
+			_ = m.conn.Close()
+		}
+	}},
 	{"MQTT-3.2.2-2 and -3 session present", func(t testing.TB, w *world) {
 		for i, want := range []bool{false, true, true} {
 			m := w.five()

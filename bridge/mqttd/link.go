@@ -39,6 +39,7 @@ type link struct {
 	// Guarded by the client's lock.
 	waiting, poked bool   // for the first byte of a packet; and was interrupted
 	ended          bool   // it is not to be read or sent to any more
+	connack        []byte // until it is being written
 	last           []byte // to be written before the close
 	spare          []byte // written buffer, for the next packets
 }
@@ -162,7 +163,7 @@ func (l *link) take(c *client) ([]byte, bool) {
 	}
 	b := s.out
 	s.out, s.writing = l.spare, len(b)
-	l.spare = nil
+	l.spare, l.connack = nil, nil
 	l.renew(c)
 	return b, true
 }
@@ -198,11 +199,15 @@ func (l *link) wrote(c *client, rest int, b []byte, err error) bool {
 	return true
 }
 
-// finish ends a connection: what is queued is not sent, but the reason is, in MQTT 5.
+// finish ends a connection: what is queued is not sent, but CONNACK, which nothing may come
+// before (MQTT-3.2.0-1), and in MQTT 5 the reason.
 func (l *link) finish(why error) {
 	l.ended = true
+	l.last = l.connack
 	if code := disconnectCode(why); l.version == packet.V5 && code != 0 {
-		l.last = packet.AppendDisconnect(nil, code)
+		l.last = packet.AppendDisconnect(l.last, code)
+	}
+	if l.last != nil {
 		_ = l.nc.SetReadDeadline(time.Unix(1, 0))
 		_ = l.nc.SetWriteDeadline(time.Now().Add(linger))
 	} else {

@@ -3,8 +3,6 @@ package mqttd_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -497,38 +495,6 @@ func TestConfig(t *testing.T) {
 	if _, err := mqttd.New(mqttd.Config{}, nil, nil, nil, nil); err != nil {
 		t.Error(err)
 	}
-}
-
-// FuzzConnection throws bytes at a connection, after CONNECT or instead of it.
-func FuzzConnection(f *testing.F) {
-	f.Add(false, []byte("\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01c"))
-	f.Add(true, []byte("\x30\x05\x00\x01thi\x82\x06\x00\x01\x00\x01a\x01\xc0\x00\xe0\x00"))
-	f.Add(true, []byte("\x34\x07\x00\x01t\x00\x01hi\x62\x02\x00\x01\xa2\x05\x00\x01\x00\x01a"))
-	const hello5 = "\x10\x0e\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01d"
-	f.Add(false, []byte(hello5+"\x82\x07\x00\x01\x00\x00\x01a\x01\x32\x08\x00\x01a\x00\x02\x00hi\xe0\x02\x04\x00"))
-	f.Add(false, []byte(hello5+"\x30\x09\x00\x01t\x03\x23\x00\x01hi\x30\x08\x00\x00\x03\x23\x00\x01hi\xc0\x00"))
-	f.Add(false, []byte(hello5+"\x82\x11\x00\x01\x02\x0b\x07\x00\x09$share/g/a\x02"))
-	w := newWorld(f, mqttd.Config{MaxPacket: 4096}, false)
-	n := 0
-	f.Fuzz(func(t *testing.T, connected bool, b []byte) {
-		n++
-		m := &mqtt{t: t, conn: w.dial(), patience: 5 * time.Second}
-		defer func() { _ = m.conn.Close() }()
-		if connected {
-			m.connect(fmt.Sprint("c", n), nil)
-		}
-		_ = m.conn.SetDeadline(time.Now().Add(5 * time.Second))
-		_, _ = m.conn.Write(b)
-		_ = m.conn.(*net.TCPConn).CloseWrite()
-		// Whatever comes back is well formed.
-		for {
-			p, err := packets.ReadPacket(m.conn)
-			if err != nil {
-				return
-			}
-			_ = p.Details()
-		}
-	})
 }
 
 func TestForeignPayloadsAreMarked(t *testing.T) {
