@@ -139,7 +139,7 @@ func TestALineThatTakesNothingIsNoConnection(t *testing.T) {
 			o.publish("temp", 1, 1)
 			o.acknowledged(1)
 			watcher := o.local.join()
-			states := o.local.collect(watcher, "gantry.g1.state.uplink_hq.", wamp.SubscribeOptions{GetRetained: true})
+			states := o.local.collect(watcher, "gantry.g1.state.uplink_hq.link", wamp.SubscribeOptions{GetRetained: true})
 			if e := states.wait(t, 1)[0]; e.value != "online" {
 				t.Fatalf("%+v", e)
 			}
