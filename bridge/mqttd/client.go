@@ -2,7 +2,6 @@ package mqttd
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"sync"
@@ -10,19 +9,6 @@ import (
 
 	"gantry/bridge/internal/packet"
 	"gantry/wamp"
-)
-
-// Why a connection ends.
-var (
-	errKeepAlive  = errors.New("nothing received within 1.5 times the keep-alive")
-	errTakenOver  = errors.New("another connection has taken over the client id")
-	errSlow       = errors.New("client is too slow for its subscriptions at QoS 1 and 2")
-	errFull       = errors.New("the queue of a kept session is full")
-	errUnstored   = errors.New("a message cannot be stored for a kept session")
-	errOversize   = errors.New("the message is larger than the client takes")
-	errConnect    = errors.New("second CONNECT")
-	errUnexpected = errors.New("packet is not for a client to send")
-	errExpired    = errors.New("the session has expired")
 )
 
 // client is one MQTT session as a peer of the router. Connections come and go; the
@@ -225,34 +211,6 @@ func (c *client) acknowledged(l *link, p *packet.Ack, now time.Time) error {
 	return nil
 }
 
-// onDisk calls f, with the lock held, once all that has been queued is on disk, unless
-// the connection has been lost until then. It reports false if there is nothing to wait
-// for.
-func (c *client) onDisk(l *link, f func()) bool {
-	return c.srv.journal.then(waiter{done: c.on(l, f)}, 0)
-}
-
-// on returns what calls f with the lock held if the connection is still there.
-func (c *client) on(l *link, f func()) func() {
-	return c.alive(func() {
-		if c.link == l {
-			f()
-		}
-	})
-}
-
-// alive returns what calls f with the lock held unless the session has been closed.
-func (c *client) alive(f func()) func() {
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if !c.closed {
-			f()
-			c.wake()
-		}
-	}
-}
-
 // disconnected carries out DISCONNECT (3.14).
 func (c *client) disconnected(l *link, p *packet.Ack) error {
 	if n, ok := expiryOf(p.Properties); ok {
@@ -402,112 +360,6 @@ func (c *client) dropped(m *wamp.Event, err error) {
 	c.srv.rare.Warn("mqtt message dropped", "client", c.session.id, "topic", string(m.Details.Topic), "error", err, "hint", hint)
 }
 
-// acknowledge sends an acknowledgement once what the message has caused is kept, if the
-// connection is still the same.
-func (c *client) acknowledge(p pending) {
-	if p.publish == 0 {
-		return
-	}
-	s, l := c.session, c.link
-	s.owed++
-	if !s.settles {
-		c.stored(l, p)
-		return
-	}
-	c.srv.receipts.Then(c.alive(func() {
-		// Not before: what is noted as received is not taken a second time.
-		s.receipt(p.publish, p.id)
-		c.stored(l, p)
-	}))
-}
-
-// stored sends an acknowledgement on l once the journal is on disk.
-func (c *client) stored(l *link, p pending) {
-	s := c.session
-	ack := func() {
-		s.owed--
-		s.safe(p.publish, p.id)
-		if l != nil && c.link == l {
-			s.out = packet.AppendAck(s.out, s.version, p.publish, p.id, packet.Success)
-		}
-	}
-	failed := func() {
-		s.owed--
-		if l != nil && c.link == l {
-			c.unstored(p)
-		}
-	}
-	if !c.srv.journal.then(waiter{done: c.alive(ack), failed: c.alive(failed)}, p.mark) {
-		ack()
-	}
-}
-
-// unstored refuses a message that could not be stored for a kept session. MQTT 3.1.1
-// has no word for it but the end of the connection.
-func (c *client) unstored(p pending) {
-	c.srv.stats.unstored.Add(1)
-	if c.session.version != packet.V5 {
-		c.cut(errUnstored)
-		return
-	}
-	if p.publish == packet.TypePubrec {
-		c.session.forgetReceived(p.id) // the handshake ends with the refusal (4.3.3)
-	}
-	c.session.out = packet.AppendAck(c.session.out, packet.V5, p.publish, p.id, packet.QuotaExceeded)
-}
-
-// leave ends the conversation: the router has said its last word. The connection ends
-// by Close.
-func (c *client) leave(code byte) {
-	if c.leaving {
-		return
-	}
-	c.leaving = true
-	c.will = nil
-	if l := c.link; l != nil {
-		if l.version == packet.V5 && c.joined && !l.ended {
-			c.session.out = packet.AppendDisconnect(c.session.out, code)
-		}
-		// Recv may wait for a packet that nobody needs any more.
-		_ = l.nc.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// end cuts the whole session: nothing of it is kept.
-func (c *client) end(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.expiry = 0
-	c.cut(err)
-}
-
-// lost ends the connection l, for what the client did or for what happened to it.
-func (c *client) lost(l *link, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.link == l {
-		c.cut(err)
-	}
-}
-
-// cut ends the connection at once: nothing queued is sent. The session ends with it
-// unless it is kept.
-func (c *client) cut(err error) {
-	if c.failed != nil || c.closed || c.leaving {
-		return
-	}
-	c.report(err)
-	if c.link != nil {
-		c.detach(c.link, err)
-	}
-	if !c.session.kept || c.expiry == 0 {
-		c.sendWill()
-		c.failed = err
-	}
-	c.makeRoom()
-	c.wake()
-}
-
 // wake tells the writer and Recv that something has changed, and interrupts a Recv that
 // waits for a packet while there is something for the router.
 func (c *client) wake() {
@@ -527,50 +379,6 @@ func signal(ch chan struct{}) {
 	case ch <- struct{}{}:
 	default:
 	}
-}
-
-// Close flushes what is queued, ends the connection and frees a blocked Recv.
-func (c *client) Close() error {
-	c.mu.Lock()
-	l := c.link
-	if !c.closed {
-		c.closed = true
-		c.unpin()
-		c.stopTimers()
-		if l != nil {
-			now := time.Now()
-			_ = l.nc.SetReadDeadline(now)
-			_ = l.nc.SetWriteDeadline(now.Add(linger))
-		}
-		c.makeRoom()
-		c.wake()
-	}
-	c.mu.Unlock()
-	if l != nil {
-		<-l.written
-	}
-	return nil
-}
-
-// Room returns a channel that is closed when there may be more room. See wamp.Roomy.
-func (c *client) Room() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.room == nil {
-		c.room = make(chan struct{})
-	}
-	room := c.room
-	if c.closed || c.failed != nil {
-		c.makeRoom()
-	}
-	return room
-}
-
-// roomOnDisk is makeRoom once the journal is on disk.
-func (c *client) roomOnDisk() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.makeRoom()
 }
 
 // makeRoom lets those who wait for room try again.
