@@ -209,7 +209,7 @@ func FuzzConnection(f *testing.F) {
 		_ = conn.(*net.TCPConn).CloseWrite()
 		a.read(t, bufio.NewReader(conn))
 		if before%connects != nothing && !a.connected {
-			t.Fatal("no CONNACK")
+			t.Fatalf("no CONNACK: %+v", w.server.Stats())
 		}
 	})
 }

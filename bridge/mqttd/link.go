@@ -40,6 +40,7 @@ type link struct {
 	waiting, poked bool   // for the first byte of a packet; and was interrupted
 	ended          bool   // it is not to be read or sent to any more
 	connack        []byte // until it is being written
+	greeting       bool   // it is being written
 	last           []byte // to be written before the close
 	spare          []byte // written buffer, for the next packets
 }
@@ -163,6 +164,7 @@ func (l *link) take(c *client) ([]byte, bool) {
 	}
 	b := s.out
 	s.out, s.writing = l.spare, len(b)
+	l.greeting = l.connack != nil
 	l.spare, l.connack = nil, nil
 	l.renew(c)
 	return b, true
@@ -182,6 +184,7 @@ func (l *link) wrote(c *client, rest int, b []byte, err error) bool {
 	if l.ended {
 		return err == nil
 	}
+	l.greeting = false
 	c.session.writing = rest
 	c.session.unbook(false)
 	if rest == 0 && cap(b) <= keepBuffer {
@@ -207,7 +210,7 @@ func (l *link) finish(why error) {
 	if code := disconnectCode(why); l.version == packet.V5 && code != 0 {
 		l.last = packet.AppendDisconnect(l.last, code)
 	}
-	if l.last != nil {
+	if l.last != nil || l.greeting { // then write closes
 		_ = l.nc.SetReadDeadline(time.Unix(1, 0))
 		_ = l.nc.SetWriteDeadline(time.Now().Add(linger))
 	} else {
