@@ -12,8 +12,8 @@
 // While the queue is long the newest value of each point goes ahead of it, beside
 // the stream: without numbers, so that it disturbs neither order nor marks.
 //
-// An event that the far world refuses is tried again at the end of the queue, and
-// after five tries set aside in a queue of dead letters. "Not connected" is no
+// An event that the far world refuses is tried again in its place, while its topic waits
+// and others go on, and after five tries set aside in a queue of dead letters. "Not connected" is no
 // refusal.
 //
 // Only names of this gateway travel, "gantry.<gateway>.", in one direction for

@@ -80,11 +80,15 @@ type flow struct {
 	w       *window
 	history mark // the last record that is older than the connection
 	begin   uint64
+	stalls  *stalls
+	sending sync.Mutex // keeps the events of a topic in order, on their way to the connection
 }
 
-func newFlow(queue Queue, lane string, size int) *flow {
+func newFlow(queue Queue, lane string, size int, o *odd) *flow {
 	c := queue.Counters()
-	return &flow{queue: queue, lane: lane, w: newWindow(size), history: mark{c["appended"], time.Now()}, begin: c["acknowledged"]}
+	return &flow{
+		queue: queue, lane: lane, w: newWindow(size), history: mark{c["appended"], time.Now()}, begin: c["acknowledged"], stalls: newStalls(o),
+	}
 }
 
 // drain sends what is in the queues and what comes, until the connection ends or
@@ -93,16 +97,27 @@ func newFlow(queue Queue, lane string, size int) *flow {
 // waiting are on their way.
 func (u *Uplink) drain(outer context.Context, c Conn) error {
 	ctx, end := context.WithCancelCause(outer)
-	f := newFlow(u.deps.Queue, "", u.cfg.Window)
+	f := newFlow(u.deps.Queue, "", u.cfg.Window, &u.odd)
 	u.lane.position.Store(f.begin)
+	flows := []*flow{f}
 	var tasks sync.WaitGroup
-	defer tasks.Wait()
-	defer end(nil)
+	defer func() {
+		end(nil)
+		tasks.Wait()
+		for _, f := range flows {
+			if outer.Err() != nil {
+				u.requeue(outer, f)
+			}
+		}
+	}()
 	tasks.Go(func() { end(watch(ctx, c, f.w)) })
 	tasks.Go(func() { u.sendBacklog(ctx, c) })
+	tasks.Go(func() { u.retry(ctx, c, f, end) })
 	if u.deps.Urgent != nil {
-		urgent, caught := newFlow(u.deps.Urgent, UrgentLane, u.cfg.Window), make(chan struct{})
+		urgent, caught := newFlow(u.deps.Urgent, UrgentLane, u.cfg.Window, &u.oddUrgent), make(chan struct{})
+		flows = append(flows, urgent)
 		tasks.Go(func() { end(watch(ctx, c, urgent.w)) })
+		tasks.Go(func() { u.retry(ctx, c, urgent, end) })
 		tasks.Go(func() { end(u.pump(ctx, c, urgent, end, caught)) })
 		select {
 		case <-caught:
@@ -185,8 +200,9 @@ func (u *Uplink) send(ctx context.Context, c Conn, f *flow, batch []item, end co
 	if err != nil {
 		return 0, err
 	}
-	records := make([]record, 0, n)
-	events := make([]Event, 0, n)
+	f.sending.Lock()
+	defer f.sending.Unlock()
+	parcels := make([]parcel, 0, n)
 	for _, it := range batch[:n] {
 		r, ok := u.unpack(it)
 		if ok && it.lost == 0 && !u.sends(&r) {
@@ -195,53 +211,75 @@ func (u *Uplink) send(ctx context.Context, c Conn, f *flow, batch []item, end co
 			continue
 		}
 		u.limit.take(it.size())
-		if err := u.hold(ctx, &r); err != nil {
-			return 0, err
-		}
 		if !ok {
 			u.dispose(ctx, f, it.seq, u.bury(ctx, it.record))
 			continue
 		}
-		e := Event{
-			Topic: r.topic, Epoch: it.epoch, Seq: it.seq, Lane: f.lane, Retain: r.retain, Replay: it.seq <= f.history.seq,
-			Payload: r.payload, Passthru: r.passthru,
+		if p := f.parcel(it, r); !f.stalls.joins(p) {
+			parcels = append(parcels, p)
 		}
-		if e.Replay {
-			e.Payload = withReplay(e.Payload)
-		}
-		records, events = append(records, r), append(events, e)
 	}
 	if f.lane == "" {
 		u.lane.position.Store(batch[n-1].seq)
 	}
-	if len(events) == 0 {
+	if len(parcels) == 0 {
 		return n, nil
 	}
-	return n, c.Send(ctx, events, func(i int, err error) {
-		if ctx.Err() != nil {
-			return
-		}
-		if err := u.settle(ctx, f, &events[i], &records[i], err); err != nil {
-			end(err)
+	return n, u.pass(ctx, c, f, parcels, end)
+}
+
+// parcel makes the event of a record.
+func (f *flow) parcel(it item, r record) parcel {
+	e := Event{
+		Topic: r.topic, Epoch: it.epoch, Seq: it.seq, Lane: f.lane, Retain: r.retain, Replay: it.seq <= f.history.seq,
+		Payload: r.payload, Passthru: r.passthru,
+	}
+	if e.Replay {
+		e.Payload = withReplay(e.Payload)
+	}
+	if before, ok := f.stalls.odd.get(it.seq); ok {
+		e.Again, r.tries = true, before.tries
+	}
+	return parcel{e, r}
+}
+
+// pass hands events to the connection. f.sending is held.
+func (u *Uplink) pass(ctx context.Context, c Conn, f *flow, parcels []parcel, end context.CancelCauseFunc) error {
+	events := make([]Event, len(parcels))
+	for i := range parcels {
+		events[i] = parcels[i].e
+	}
+	return c.Send(ctx, events, func(i int, err error) {
+		if ctx.Err() == nil {
+			u.settle(ctx, f, &parcels[i], err)
 		}
 	})
 }
 
 // settle deals with the answer to an event.
-func (u *Uplink) settle(ctx context.Context, f *flow, e *Event, r *record, answer error) error {
+func (u *Uplink) settle(ctx context.Context, f *flow, p *parcel, answer error) {
 	if answer == nil {
+		f.stalls.take(&p.e)
 		u.sent.Add(1)
-		if e.Replay {
+		if p.e.Replay {
 			u.replayed.Add(1)
 		}
-		u.dispose(ctx, f, e.Seq, nil)
-		return nil
+		u.dispose(ctx, f, p.e.Seq, nil)
+		return
+	}
+	if errors.Is(answer, ErrBehind) {
+		f.stalls.behind(p)
+		return
 	}
 	u.refused.Add(1)
-	u.complain("the far side refuses an event", "topic", string(r.topic), "error", answer)
-	err := u.again(ctx, *r, answer)
-	u.dispose(ctx, f, e.Seq, err)
-	return err
+	u.complain("the far side refuses an event", "topic", string(p.e.Topic), "error", answer)
+	var refusal *Refusal
+	if !errors.As(answer, &refusal) {
+		refusal = &Refusal{Cause: answer}
+	}
+	if f.stalls.refuse(p, refusal) {
+		u.setAside(ctx, f, p, answer)
+	}
 }
 
 // parse reads a record as it is to be sent now: with its time put right, if the clock

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"errors"
 
 	"gantry/wamp"
 )
@@ -49,6 +50,9 @@ type Event struct {
 	// there is to tell of the queue. It is beside the stream: without numbers, and
 	// sent once only.
 	Live bool
+	// Again: the event has been refused, or had to wait behind one of its topic that
+	// was, so that events with higher numbers have gone before it.
+	Again bool
 	// Payload is the envelope (docs/topics.md, section 2), raw.
 	Payload wamp.Payload
 	// Passthru describes a payload that is foreign to WAMP; nil for all others.
@@ -57,6 +61,10 @@ type Event struct {
 
 // UrgentLane is the Lane of events that overtake.
 const UrgentLane = "-urgent"
+
+// ErrBehind is the answer to an event that was not sent, as one before it on its topic
+// has been refused. It is no refusal.
+var ErrBehind = errors.New("not sent: an event before it on its topic has been refused")
 
 // Refusal is the answer to an event that a far world does not take.
 type Refusal struct {

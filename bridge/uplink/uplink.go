@@ -74,14 +74,15 @@ type Deps struct {
 
 // Uplink is one way to a far world. Its methods are safe for concurrent use.
 type Uplink struct {
-	name   string
-	cfg    Config
-	deps   Deps
-	log    *slog.Logger
-	ready  chan struct{} // closed by Run once no event is missed any more
-	filter *filter
-	limit  *limiter
-	lane   *lane
+	name           string
+	cfg            Config
+	deps           Deps
+	log            *slog.Logger
+	ready          chan struct{} // closed by Run once no event is missed any more
+	filter         *filter
+	limit          *limiter
+	lane           *lane
+	odd, oddUrgent odd // of Queue and Urgent
 
 	backlog backlog
 

@@ -1,7 +1,9 @@
 package uplink
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -89,23 +91,28 @@ func (w *window) done(seq uint64) (cursor uint64) {
 		f := &w.flights[i]
 		if f.seq == seq && !f.done {
 			f.done = true
+			w.bytes -= f.size
 			w.adapt(f)
+			w.freed()
 		}
 		if f.done && n == i {
 			n++
 			cursor = f.seq
-			w.bytes -= f.size
 		} else if f.seq >= seq {
 			break
 		}
 	}
 	// The front moves on; append makes a new array once it has reached the end.
 	w.flights = w.flights[n:]
-	if n > 0 && w.room != nil {
+	return cursor
+}
+
+// freed lets those look again who wait for room, when mu is given up.
+func (w *window) freed() {
+	if w.room != nil {
 		close(w.room)
 		w.room = nil
 	}
-	return cursor
 }
 
 // adapt learns from the time that an answer took: the limit doubles in the time of
@@ -124,6 +131,16 @@ func (w *window) adapt(f *flight) {
 	case took > w.quickest+queueing && f.seq > w.shrunk:
 		w.limit = max(w.limit/2, minInFlight)
 		w.shrunk = w.flights[len(w.flights)-1].seq
+	}
+}
+
+// again notes that a record is sent once more.
+func (w *window) again(seq uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	i, ok := slices.BinarySearchFunc(w.flights, seq, func(f flight, seq uint64) int { return cmp.Compare(f.seq, seq) })
+	if ok {
+		w.flights[i].sent = time.Now()
 	}
 }
 

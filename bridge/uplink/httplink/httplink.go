@@ -16,6 +16,7 @@ import (
 
 	"gantry/bridge"
 	"gantry/bridge/uplink"
+	"gantry/wamp"
 )
 
 const (
@@ -96,7 +97,8 @@ func (c *conn) Close() {
 }
 
 // Send posts a batch and waits for the answer. A batch that is refused is posted
-// again event by event, which finds the one that is to blame.
+// again event by event, which finds the one that is to blame; those behind it on its topic are
+// not.
 func (c *conn) Send(ctx context.Context, events []uplink.Event, answered func(int, error)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,13 +119,19 @@ func (c *conn) Send(ctx context.Context, events []uplink.Event, answered func(in
 	if err != nil {
 		return err
 	}
+	barred := map[wamp.URI]bool{} // topics on which an event has been refused
 	for n, i := range of {
 		why := refused
-		if refused != nil && len(of) > 1 {
+		switch {
+		case barred[events[i].Topic]:
+			answered(i, uplink.ErrBehind)
+			continue
+		case refused != nil && len(of) > 1:
 			if why, err = c.post(ctx, bodies[n:n+1], &events[i], &events[i]); err != nil {
 				return err
 			}
 		}
+		barred[events[i].Topic] = why != nil
 		answered(i, why)
 	}
 	return nil
