@@ -1,8 +1,10 @@
 package later
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -13,18 +15,83 @@ import (
 	"gantry/wamp/serialize"
 )
 
-// Config bounds the queued commands of a gateway. Zero fields take the default.
+// Config bounds the queued commands of a gateway: the table [later]. Zero fields take
+// the default.
 type Config struct {
 	// Gateway is the name of the gateway that keeps the jobs.
-	Gateway string
-	// Limits bound the number of jobs.
-	Limits Limits
-	// MaxBytes bounds the arguments of one job, in CBOR. Default 16 KiB.
-	MaxBytes int
-	// MaxAge is the longest time until a job expires. Default 30 days.
-	MaxAge time.Duration
-	// SetTimeout and DoTimeout bound one call. Default 1 min and 1 h.
-	SetTimeout, DoTimeout time.Duration
+	Gateway string `toml:"-"`
+	// Anonymous is the role of those who do not say who they are: each of their sessions
+	// has another authid, so that all of them together count as one caller. "" = there
+	// are none.
+	Anonymous string `toml:"-"`
+	// MaxOpen bounds the jobs that have not ended, 1..2000. Default 500.
+	MaxOpen int `toml:"max_open"`
+	// MaxCaller bounds those of one caller, which is an authid and a role, from 1 to
+	// MaxOpen. Default 100, or MaxOpen where that is less.
+	MaxCaller int `toml:"max_caller"`
+	// MaxEnded is how many jobs that have ended are remembered, with their keys,
+	// 1..2000. Default 200.
+	MaxEnded int `toml:"max_ended"`
+	// MaxBytes bounds the arguments of one job, in bytes of CBOR, 64..65536, and with
+	// MaxOpen and MaxEnded no more than 24 MiB. Default 16 KiB.
+	MaxBytes int `toml:"max_bytes"`
+	// MaxAge is the longest time until a job expires, 1 s to 366 days. Default 30 days.
+	MaxAge time.Duration `toml:"max_age"`
+	// SetTimeout and DoTimeout bound one call, 1 s to 24 h. Default 1 min and 1 h.
+	SetTimeout time.Duration `toml:"set_timeout"`
+	DoTimeout  time.Duration `toml:"do_timeout"`
+}
+
+// maxTable is what the jobs, with their arguments, may take in the table.
+const maxTable = 24 << 20
+
+func (c Config) withDefaults() Config {
+	c.MaxOpen = cmp.Or(c.MaxOpen, 500)
+	c.MaxCaller = cmp.Or(c.MaxCaller, min(100, c.MaxOpen))
+	c.MaxEnded = cmp.Or(c.MaxEnded, 200)
+	c.MaxBytes = cmp.Or(c.MaxBytes, 16<<10)
+	c.MaxAge = cmp.Or(c.MaxAge, 30*24*time.Hour)
+	c.SetTimeout = cmp.Or(c.SetTimeout, time.Minute)
+	c.DoTimeout = cmp.Or(c.DoTimeout, time.Hour)
+	return c
+}
+
+// Validate checks what comes from the configuration. The error is a
+// *bridge.ConfigError.
+func (c Config) Validate() error {
+	d := c.withDefaults()
+	const day = 24 * time.Hour
+	for _, r := range []struct {
+		key          string
+		v, low, high int64
+		allowed      string
+	}{
+		{"max_open", int64(d.MaxOpen), 1, 2000, "1 to 2000"},
+		{"max_caller", int64(d.MaxCaller), 1, int64(d.MaxOpen), "1 to max_open"},
+		{"max_ended", int64(d.MaxEnded), 1, 2000, "1 to 2000"},
+		{"max_bytes", int64(d.MaxBytes), 64, 64 << 10, "64 to 65536"},
+	} {
+		if r.v < r.low || r.v > r.high {
+			return &bridge.ConfigError{Key: r.key, Text: fmt.Sprintf("is %d", r.v), Allowed: r.allowed}
+		}
+	}
+	if most := int64(maxTable / (d.MaxOpen + d.MaxEnded)); int64(d.MaxBytes) > most {
+		return &bridge.ConfigError{Key: "max_bytes", Text: fmt.Sprintf("is %d", d.MaxBytes), Allowed: fmt.Sprintf("at most %d with these max_open and max_ended, 24 MiB in all", most)}
+	}
+	for _, r := range []struct {
+		key     string
+		v, high time.Duration
+		allowed string
+	}{
+		{"max_age", d.MaxAge, 366 * day, "1s to 8784h"},
+		{"set_timeout", d.SetTimeout, day, "1s to 24h"},
+		{"do_timeout", d.DoTimeout, day, "1s to 24h"},
+	} {
+		if r.v < time.Second || r.v > r.high {
+			return &bridge.ConfigError{Key: r.key, Text: "is " + r.v.String(), Allowed: r.allowed}
+		}
+	}
+	return nil
 }
 
 // Table keeps what must survive a restart.
@@ -72,18 +139,10 @@ func New(cfg Config, deps Deps, log *slog.Logger) (*Later, error) {
 	if !bridge.ValidName(cfg.Gateway) {
 		return nil, &bridge.ConfigError{Key: "gateway.name", Text: "is not a name", Allowed: "1 to 64 of a-z 0-9 _"}
 	}
-	if cfg.MaxBytes == 0 {
-		cfg.MaxBytes = 16 << 10
+	if err := cfg.Validate(); err != nil {
+		return nil, err
 	}
-	if cfg.MaxAge == 0 {
-		cfg.MaxAge = 30 * 24 * time.Hour
-	}
-	if cfg.SetTimeout == 0 {
-		cfg.SetTimeout = time.Minute
-	}
-	if cfg.DoTimeout == 0 {
-		cfg.DoTimeout = time.Hour
-	}
+	cfg = cfg.withDefaults()
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -113,7 +172,7 @@ func (l *Later) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	q := NewQueue(l.cfg.Limits, jobs)
+	q := NewQueue(Limits{Open: l.cfg.MaxOpen, Caller: l.cfg.MaxCaller, Ended: l.cfg.MaxEnded, Anonymous: l.cfg.Anonymous}, jobs)
 	ctx, cancel := context.WithCancel(ctx)
 	var active sync.WaitGroup
 	defer active.Wait()

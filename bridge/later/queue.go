@@ -16,10 +16,12 @@ type Limits struct {
 	Open   int // jobs that have not ended. Default 500
 	Caller int // of those, of one caller. Default 100
 	Ended  int // jobs that have ended and are remembered, with their keys. Default 200
+	// Anonymous is a role whose callers are one caller; "" = none.
+	Anonymous string
 }
 
 func (l Limits) withDefaults() Limits {
-	return Limits{cmp.Or(l.Open, 500), cmp.Or(l.Caller, 100), cmp.Or(l.Ended, 200)}
+	return Limits{cmp.Or(l.Open, 500), cmp.Or(l.Caller, 100), cmp.Or(l.Ended, 200), l.Anonymous}
 }
 
 // Queue is the state machine of all jobs: no time of its own, no I/O. Its methods
@@ -102,7 +104,7 @@ func (q *Queue) Add(j Job, replace bool) (id string, changes []Job, err error) {
 	for _, o := range q.jobs {
 		if o.State.open() {
 			open++
-			if o.AuthID == j.AuthID && o.AuthRole == j.AuthRole {
+			if o.AuthRole == j.AuthRole && (o.AuthID == j.AuthID || j.AuthRole == q.limits.Anonymous) {
 				own++
 			}
 		}

@@ -38,7 +38,9 @@ func (r *run) startLater(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l, err := later.New(later.Config{Gateway: r.cfg.Gateway.Name}, later.Deps{
+	cfg := r.cfg.Later
+	cfg.Gateway, cfg.Anonymous = r.cfg.Gateway.Name, r.cfg.Listen.AnonymousRole
+	l, err := later.New(cfg, later.Deps{
 		Session: s, Table: mapTable{r.jobs}, Allow: r.mayCall,
 		Clock: func() later.Moment {
 			// In this order: a clock that is set in between is right.

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"gantry/bridge"
+	"gantry/bridge/later"
 	"gantry/bridge/mqtt"
 	"gantry/bridge/mqttd"
 	"gantry/bridge/uplink"
@@ -50,6 +51,7 @@ type Config struct {
 	Login   Login
 	Realm   Realm
 	History []History
+	Later   later.Config
 	Limits  Limits
 	Log     Log
 	Devices []Device // in the order of their names
@@ -272,6 +274,7 @@ type mainFile struct {
 	Login   Login                        `toml:"login"`
 	Realm   Realm                        `toml:"realm"`
 	History []History                    `toml:"history"`
+	Later   later.Config                 `toml:"later"`
 	Limits  Limits                       `toml:"limits"`
 	Log     Log                          `toml:"log"`
 	Device  map[string]map[string]any    `toml:"device"`
@@ -365,6 +368,9 @@ func (l *loader) main(file string) *Config {
 	if err := errors.Join(m.MQTT.Config.Validate(), m.MQTT.RulesConfig.Validate(), m.MQTT.ShapesConfig.Validate(), m.MQTT.HomeAssistant.Validate()); err != nil {
 		d.complain([]string{"mqtt"}, err)
 	}
+	if err := m.Later.Validate(); err != nil {
+		d.complain([]string{"later"}, err)
+	}
 	links(&d, "broker", m.Broker)
 	d.sameClient(m.Broker)
 	links(&d, "uplink", m.Uplink)
@@ -383,7 +389,7 @@ func (l *loader) main(file string) *Config {
 	return &Config{
 		File: file, Gateway: m.Gateway, Listen: m.Listen, MQTT: m.MQTT, Brokers: m.Broker, Uplinks: m.Uplink, Roles: m.Role,
 		Users: m.User, Login: m.Login, Realm: m.Realm, History: m.History,
-		Limits: m.Limits, Log: m.Log, positions: doc,
+		Later: m.Later, Limits: m.Limits, Log: m.Log, positions: doc,
 	}
 }
 

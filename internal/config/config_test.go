@@ -187,7 +187,7 @@ level = "loud"
 		`gantry.toml:8: listen.anonymous: is "all"; allowed: "loopback", "any", "none"`,
 		`gantry.toml:10: limits.calls: is -1; allowed: 0 (the default) or more`,
 		`gantry.toml:12: log.level: is "loud"; allowed: "debug", "info", "warn", "error"`,
-		`gantry.toml:13: other: unknown key; allowed: broker, device, discovery, gateway, history, limits, listen, log, login, mqtt, realm, role, schema, uplink, user`,
+		`gantry.toml:13: other: unknown key; allowed: broker, device, discovery, gateway, history, later, limits, listen, log, login, mqtt, realm, role, schema, uplink, user`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
