@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"gantry/bridge/files"
 	"gantry/internal/mosquitto"
@@ -79,6 +82,53 @@ func TestFilesFromPython(t *testing.T) {
 		if string(out) != c.want || err != nil {
 			t.Errorf("%v: %q, %v", c.pieces, out, err)
 		}
+	}
+	p.stop()
+}
+
+// TestFilesSurviveKillsOfEitherSide kills the client and the gateway in turn, wherever
+// they happen to be, and has the command run again.
+func TestFilesSurviveKillsOfEitherSide(t *testing.T) {
+	t.Parallel()
+	config, state, dir := writeFiles(t, map[string]string{"gantry.toml": laterConfig}), t.TempDir(), t.TempDir()
+	seed := uint64(time.Now().UnixNano())
+	random := rand.New(rand.NewPCG(seed, 1))
+	content := make([]byte, 12<<20)
+	for i := range content {
+		content[i] = byte(random.Uint32())
+	}
+	from, to := filepath.Join(dir, "image.bin"), filepath.Join(dir, "back.bin")
+	if err := os.WriteFile(from, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := startProgram(t, config, state)
+	for _, args := range [][]string{{"file", "put", from}, {"file", "get", "image.bin", to}} {
+		for round := range 6 {
+			cmd := exec.Command(self, args...)
+			cmd.Env = append(os.Environ(), asProgram+"=1", "GANTRY_URL="+p.url)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			pause(t, time.Duration(random.IntN(150))*time.Millisecond)
+			if round%2 == 0 {
+				_ = cmd.Process.Kill() // it may have ended
+			} else {
+				p.kill()
+				p = startProgram(t, config, state)
+			}
+			_ = cmd.Wait() // how it ends does not matter
+		}
+		p.command(args...)
+	}
+	if back, err := os.ReadFile(to); !bytes.Equal(back, content) || err != nil {
+		t.Errorf("seed %d: %d bytes came back, %v", seed, len(back), err)
+	}
+	if _, err := os.Stat(to + ".part"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("seed %d: something is left: %v", seed, err)
 	}
 	p.stop()
 }

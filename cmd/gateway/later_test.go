@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -151,4 +152,86 @@ func firstWord(s string) string {
 		}
 	}
 	return s
+}
+
+// TestQueuedCommandsKeepTheirTermsOverAKill has one job replaced and one that is not due
+// before a kill, and looks at their events after it.
+func TestQueuedCommandsKeepTheirTermsOverAKill(t *testing.T) {
+	t.Parallel()
+	config, state, called := writeFiles(t, map[string]string{"gantry.toml": laterConfig}), t.TempDir(), new(atomic.Int64)
+	const delay = int64(4000)
+	p := startProgram(t, config, state)
+	s := p.join()
+	old := queueJob(t, s, wamp.Dict{"ttl_ms": int64(600_000), "delay_ms": int64(300_000), "key": "night"})
+	now := queueJob(t, s, wamp.Dict{"ttl_ms": int64(600_000), "key": "night", "replace": true})
+	later := queueJob(t, s, wamp.Dict{"ttl_ms": int64(600_000), "key": "morning", "delay_ms": delay})
+	awaitJob(t, s, old, "replaced")
+	p.kill()
+	p = startProgram(t, config, state)
+	s = p.join()
+	awaitJob(t, s, old, "replaced")
+	seen := keep(t, s, "gantry.hq.job.", wamp.SubscribeOptions{})
+	lamp(t, p, called, false)
+	for _, id := range []string{now, later} {
+		for _, state := range []string{"sent", "done"} {
+			seen.await(t, state, func(e event) bool { return e.value == state && e.topic == "gantry.hq.job."+id+".state" })
+		}
+	}
+	got, err := answerOf(s.Call(t.Context(), jobProcedure("hq", "get"), wamp.CallOptions{}, wamp.Args(later)))
+	d, _ := got.(wamp.Dict)
+	created, _ := d["created"].(int64)
+	changed, _ := d["changed"].(int64)
+	if err != nil || changed-created < delay*1000 {
+		t.Errorf("called after %d us, not before %d ms; %v", changed-created, delay, err)
+	}
+	p.stop()
+	if n := called.Load(); n != 2 {
+		t.Errorf("called %d times", n)
+	}
+}
+
+// TestStatesOfJobsReachAHubThatWasAway has a gateway do a job of its own while its hub is
+// away, and die before the hub is back.
+func TestStatesOfJobsReachAHubThatWasAway(t *testing.T) {
+	t.Parallel()
+	hubState, state := t.TempDir(), t.TempDir()
+	config := writeFiles(t, map[string]string{
+		"gantry.toml":         "schema = 1\ngateway.name = \"far\"\nmqtt.listen = \"\"\n[uplink.hq]\nurl = \"rs+unix://" + hubState + "/gantry.sock\"\nforward = [\"job\"]\n",
+		"devices.d/lamp.toml": "[device.lamp]\ndriver = \"sim\"\n[device.lamp.point.on]\nkind = \"relay\"\n",
+	})
+	far := startProgram(t, config, state)
+	s := far.join()
+	local := keep(t, s, "gantry.far.job.", wamp.SubscribeOptions{})
+	id := queueJob(t, s, wamp.Dict{"ttl_ms": int64(600_000)})
+	topic := "gantry.far.job." + id + ".state"
+	local.await(t, "done", func(e event) bool { return e.topic == topic && e.value == "done" })
+	for late := time.Now().Add(patience); ; pause(t, 20*time.Millisecond) {
+		got, err := answerOf(s.Call(t.Context(), "gantry.far.sys.queue.status", wamp.CallOptions{}, wamp.Args("hq")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, _ := got.(wamp.Dict)
+		if number(t, d, "appended") >= 3 && number(t, d, "committed") == number(t, d, "appended") {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatalf("not on disk: %v", d)
+		}
+	}
+	far.kill()
+	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": laterConfig}), hubState)
+	seen := keep(t, hq.join(), "gantry.far.job.", wamp.SubscribeOptions{})
+	far = startProgram(t, config, state)
+	seen.await(t, "done", func(e event) bool { return e.topic == topic && e.value == "done" })
+	far.stop()
+	var states []any
+	for _, e := range seen.all() {
+		if e.topic == topic {
+			states = append(states, e.value)
+		}
+	}
+	if want := []any{"queued", "sent", "done"}; !slices.Equal(states, want) {
+		t.Errorf("%v, want %v", states, want)
+	}
+	hq.stop()
 }
