@@ -73,7 +73,10 @@ func (g *guard) next() (err error) {
 		}
 		return nil
 	}
-	return g.check(g.rest[:len(g.rest)-2])
+	if err := g.check(g.rest[:len(g.rest)-2]); err != nil {
+		return fmt.Errorf("%w: %.80q", err, g.rest)
+	}
+	return nil
 }
 
 // line reads a line with its end, which is valid until the next read.
@@ -85,7 +88,7 @@ func (g *guard) line() ([]byte, error) {
 	case err != nil:
 		return nil, err
 	case len(line) < 2 || bytes.IndexByte(line, '\r') != len(line)-2:
-		return nil, errLine
+		return nil, fmt.Errorf("%w: %.80q", errLine, line)
 	}
 	return line, nil
 }
@@ -109,19 +112,15 @@ func (g *guard) check(line []byte) error {
 	default:
 		return errLine
 	}
-	fields := bytes.Split(args, []byte(" "))
+	// nats-server 2.9 has two spaces where there is no reply subject.
+	fields := bytes.FieldsFunc(args, func(r rune) bool { return r == ' ' })
 	n := len(fields)
 	if n != numbers+2 && n != numbers+3 || bytes.ContainsAny(args, "\t\x00") {
 		return errLine
 	}
-	for _, f := range fields {
-		if len(f) == 0 {
-			return errLine
-		}
-	}
 	size, err := number(fields[n-1])
 	if err != nil || size > g.max {
-		return fmt.Errorf("%w: a message of %.20q bytes, up to %d are taken", errLine, fields[n-1], g.max)
+		return fmt.Errorf("%w: up to %d bytes in a message are taken", errLine, g.max)
 	}
 	if numbers == 2 {
 		if header, err := number(fields[n-2]); err != nil || header > size {
