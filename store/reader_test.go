@@ -155,7 +155,9 @@ func TestOneReaderAwayCostsWhatNobodyCosts(t *testing.T) {
 		}
 	})
 	t.Logf("bytes per reading: %.1f with one reader away, %.1f with one of two away, %.1f with both there", one, two, none)
-	if two > one*1.1 || none > 10 {
+	// Two copies would cost twice as much; which records share a commit is a matter of
+	// chance, and changes some tenths.
+	if two > one*1.3 || none > 10 {
 		t.Error("sharing is dear")
 	}
 }

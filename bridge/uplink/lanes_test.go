@@ -54,6 +54,7 @@ func TestAlarmsOvertake(t *testing.T) {
 	s.publish("temp", 1, n)
 	s.raise(1)
 	s.raise(2)
+	s.raised(2)
 	open()
 	all := c.waitLong(t, n+2, 3*time.Minute)
 	for i := range 2 {

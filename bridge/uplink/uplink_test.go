@@ -279,12 +279,17 @@ func (s *setup) publish(point string, first, last int) {
 }
 
 // stored waits until n readings are in the queue.
-func (s *setup) stored(n int) {
+func (s *setup) stored(n int) { s.await(s.queue, ".point.", n) }
+
+// raised waits until n alarms are in the urgent queue.
+func (s *setup) raised(n int) { s.await(s.urgent, ".alarm.", n) }
+
+func (s *setup) await(box *store.Outbox, class string, n int) {
 	s.t.Helper()
 	for after, seen := uint64(0), 0; seen < n; {
-		err := s.queue.Read(context.Background(), after, 100, func(_, seq uint64, b []byte, _ uint64) {
+		err := box.Read(context.Background(), after, 100, func(_, seq uint64, b []byte, _ uint64) {
 			after = seq
-			if bytes.Contains(b, []byte(".point.")) {
+			if bytes.Contains(b, []byte(class)) {
 				seen++
 			}
 		})
@@ -304,7 +309,7 @@ func TestEventsArriveInOrder(t *testing.T) {
 	defer far.stop()
 	watcher := far.join()
 	c := far.collect(watcher, "gantry.g1.point.", wamp.SubscribeOptions{})
-	links := far.collect(watcher, "gantry.g1.state.", wamp.SubscribeOptions{})
+	links := far.collect(watcher, "gantry.g1.state.uplink_hq.link", wamp.SubscribeOptions{})
 	s := newSetup(t, t.TempDir(), uplink.Config{}, always(far))
 	defer s.stop()
 	s.publish("temp", 1, 3000)

@@ -19,6 +19,9 @@ import (
 // that never opens.
 func TestApart(t *testing.T) {
 	t.Setenv(asProgram, "1")
+	if underRace {
+		trials.limits.Memory = 0 // the race detector alone wants more
+	}
 	log := slog.New(slog.DiscardHandler)
 	dir := filepath.Join(t.TempDir(), "store")
 	st, err := store.Open(store.Config{Dir: dir})

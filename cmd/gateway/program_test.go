@@ -27,6 +27,9 @@ const asProgram = "GANTRY_TEST_AS_PROGRAM"
 func TestMain(m *testing.M) {
 	launch.Main(os.Args)
 	if os.Getenv(asProgram) != "" {
+		if underRace {
+			trials.limits.Memory = 0 // the race detector alone wants more
+		}
 		main()
 	}
 	goleak.VerifyTestMain(m)

@@ -3,6 +3,7 @@ package receipts_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,20 +30,30 @@ func TestReceipts(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- s.Run(ctx) }()
+		var mu sync.Mutex // guards order
 		var order []int
-		s.Then(func() { order = append(order, 1) })
+		called := func(n int) {
+			s.Then(func() {
+				mu.Lock()
+				defer mu.Unlock()
+				order = append(order, n)
+			})
+		}
+		called(1)
 		synctest.Wait()
-		s.Then(func() { order = append(order, 2) })
-		s.Then(func() { order = append(order, 3) })
+		called(2)
+		called(3)
 		for _, step := range []struct {
 			after           time.Duration
 			called, waiting int
 		}{{2500 * time.Millisecond, 0, 3}, {time.Second, 1, 2}, {time.Second, 3, 0}} {
 			time.Sleep(step.after)
 			synctest.Wait()
+			mu.Lock()
 			if len(order) != step.called || s.Waiting() != step.waiting {
 				t.Errorf("called %v, %d wait; want %+v", order, s.Waiting(), step)
 			}
+			mu.Unlock()
 		}
 		if failures != 1 || order[1] != 2 {
 			t.Errorf("%d failures, order %v", failures, order)
