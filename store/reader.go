@@ -126,8 +126,10 @@ func (o *Outbox) positions() []uint64 {
 	return at
 }
 
-// settlePositions notes that these cursors are on disk.
+// settlePositions notes that these cursors are on disk. What has been acknowledged
+// meanwhile has its time before it: the next commit is likely to carry it.
 func (o *Outbox) settlePositions(at []uint64) {
+	o.dirtyAt = o.now()
 	for i, r := range o.readers {
 		r.saved = max(r.saved, at[i])
 	}
