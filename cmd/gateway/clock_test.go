@@ -318,13 +318,13 @@ func retainedOf(t *testing.T, s *client.Session, topic wamp.URI) dated {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	var d dated
 	select {
-	case d := <-got:
-		return d
+	case d = <-got:
 	case <-time.After(patience):
 		t.Fatalf("no last value of %s", topic)
-		panic("unreachable")
 	}
+	return d
 }
 
 // checkDated compares an event that was served after the clock was set with what it
