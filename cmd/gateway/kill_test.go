@@ -77,10 +77,9 @@ func TestKillNineLosesNothing(t *testing.T) {
 // hqConfig is the configuration of the other side of an uplink.
 const hqConfig = "schema = 1\ngateway.name = \"hq\"\nmqtt.listen = \"\"\n"
 
-// fieldConfig is the configuration of a gateway that sends what load publishes to
-// the uplink hq, whose keys are more.
-func fieldConfig(more string) string {
-	return `schema = 1
+// fieldMap is the beginning of the configuration of a gateway that takes what load
+// publishes.
+const fieldMap = `schema = 1
 gateway.name = "field"
 [mqtt]
 listen = "127.0.0.1:0"
@@ -90,7 +89,12 @@ device = "{room}"
 point = "temperature"
 path = "temperature"
 type = "int"
-[uplink.hq]
+`
+
+// fieldConfig is the configuration of a gateway that sends what load publishes to
+// the uplink hq, whose keys are more.
+func fieldConfig(more string) string {
+	return fieldMap + `[uplink.hq]
 forward = ["point"]
 ` + more
 }

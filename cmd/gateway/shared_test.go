@@ -101,17 +101,7 @@ func TestTwoUplinksShareOneQueue(t *testing.T) {
 	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": hqConfig}), hqState)
 	defer hq.stop()
 	arrived := keep(t, hq.join(), "gantry.field.", wamp.SubscribeOptions{})
-	config := writeFiles(t, map[string]string{"gantry.toml": fmt.Sprintf(`schema = 1
-gateway.name = "field"
-[mqtt]
-listen = "127.0.0.1:0"
-[[mqtt.map]]
-topic = "sensors/{room}/climate"
-device = "{room}"
-point = "temperature"
-path = "temperature"
-type = "int"
-[uplink.hq]
+	config := writeFiles(t, map[string]string{"gantry.toml": fieldMap + fmt.Sprintf(`[uplink.hq]
 url = "rs+unix://%s"
 forward = ["point", "alarm"]
 [uplink.mirror]

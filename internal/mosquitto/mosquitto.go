@@ -4,7 +4,6 @@ package mosquitto
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net"
 	"os"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"gantry/internal/daemon"
 )
 
 // patience is how long a program may take for a step.
@@ -40,8 +41,7 @@ type Broker struct {
 
 	t    testing.TB
 	file string
-	cmd  *exec.Cmd     // nil while it is down
-	done chan struct{} // closed when its output has ended
+	proc daemon.Daemon
 }
 
 // NewBroker starts a broker on a free port of 127.0.0.1. config has more lines for
@@ -58,6 +58,7 @@ func NewBroker(t testing.TB, config ...string) *Broker {
 	if err := os.WriteFile(b.file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	b.proc = daemon.Daemon{Name: "mosquitto", Patience: patience, Ready: func(line string) bool { return strings.HasSuffix(line, " running") }}
 	b.Start()
 	t.Cleanup(b.Kill)
 	return b
@@ -77,45 +78,11 @@ func FreeAddr(t testing.TB) string {
 // Start runs the broker and waits until it listens.
 func (b *Broker) Start() {
 	b.t.Helper()
-	b.cmd = exec.Command(Need(b.t, "mosquitto", "mosquitto"), "-c", b.file)
-	out, err := b.cmd.StderrPipe()
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	if err := b.cmd.Start(); err != nil {
-		b.t.Fatal(err)
-	}
-	b.done = make(chan struct{})
-	ready := make(chan struct{}, 1)
-	var log strings.Builder // read once the output has ended
-	go func() {
-		defer close(b.done)
-		for sc := bufio.NewScanner(out); sc.Scan(); {
-			fmt.Fprintln(&log, sc.Text())
-			if strings.HasSuffix(sc.Text(), " running") {
-				ready <- struct{}{}
-			}
-		}
-	}()
-	select {
-	case <-ready:
-	case <-b.done:
-		b.t.Fatalf("mosquitto has ended:\n%s", log.String())
-	case <-time.After(patience):
-		b.t.Fatal("mosquitto does not start")
-	}
+	b.proc.Start(b.t, Need(b.t, "mosquitto", "mosquitto"), "-c", b.file)
 }
 
 // Kill ends the broker without a farewell. It may be down already.
-func (b *Broker) Kill() {
-	if b.cmd == nil {
-		return
-	}
-	_ = b.cmd.Process.Kill()
-	<-b.done
-	_ = b.cmd.Wait() // the signal
-	b.cmd = nil
-}
+func (b *Broker) Kill() { b.proc.Kill() }
 
 // Subscriber is a running mosquitto_sub.
 type Subscriber struct {

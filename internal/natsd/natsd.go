@@ -2,9 +2,7 @@
 package natsd
 
 import (
-	"bufio"
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"gantry/internal/daemon"
 	"gantry/internal/mosquitto"
 )
 
@@ -47,8 +46,7 @@ type Server struct {
 
 	t    testing.TB
 	file string
-	cmd  *exec.Cmd     // nil while it is down
-	done chan struct{} // closed when its output has ended
+	proc daemon.Daemon
 }
 
 // NewServer starts a server on a free port of 127.0.0.1. config has more lines for its
@@ -61,6 +59,7 @@ func NewServer(t testing.TB, config ...string) *Server {
 	if err := os.WriteFile(s.file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	s.proc = daemon.Daemon{Name: "nats-server", Patience: patience, Ready: func(line string) bool { return strings.HasSuffix(line, "Server is ready") }}
 	s.Start()
 	t.Cleanup(s.Kill)
 	return s
@@ -72,45 +71,11 @@ func (s *Server) URL() string { return "nats://" + s.Addr }
 // Start runs the server and waits until it is ready.
 func (s *Server) Start() {
 	s.t.Helper()
-	s.cmd = exec.Command(Need(s.t, "nats-server"), "-c", s.file)
-	out, err := s.cmd.StderrPipe()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.done = make(chan struct{})
-	ready := make(chan struct{}, 1)
-	var log strings.Builder // read once the output has ended
-	go func() {
-		defer close(s.done)
-		for sc := bufio.NewScanner(out); sc.Scan(); {
-			fmt.Fprintln(&log, sc.Text())
-			if strings.HasSuffix(sc.Text(), "Server is ready") {
-				ready <- struct{}{}
-			}
-		}
-	}()
-	select {
-	case <-ready:
-	case <-s.done:
-		s.t.Fatalf("nats-server has ended:\n%s", log.String())
-	case <-time.After(patience):
-		s.t.Fatal("nats-server does not start")
-	}
+	s.proc.Start(s.t, Need(s.t, "nats-server"), "-c", s.file)
 }
 
 // Kill ends the server without a farewell. It may be down already.
-func (s *Server) Kill() {
-	if s.cmd == nil {
-		return
-	}
-	_ = s.cmd.Process.Kill()
-	<-s.done
-	_ = s.cmd.Wait() // the signal
-	s.cmd = nil
-}
+func (s *Server) Kill() { s.proc.Kill() }
 
 // Nats runs the command nats towards the server and returns what it prints.
 func (s *Server) Nats(args ...string) string {
