@@ -180,10 +180,10 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	if err := s.disk.vetStart(); err != nil {
-		return nil, errors.Join(err, s.lock.Close())
+		return nil, errors.Join(err, unlockDir(s.lock))
 	}
 	if s.meta, err = openMeta(s.disk, filepath.Join(cfg.Dir, metaName), s.cfg.Events); err != nil {
-		return nil, errors.Join(err, s.lock.Close())
+		return nil, errors.Join(err, unlockDir(s.lock))
 	}
 	seen, err := newestEpoch(s.disk, cfg.Dir)
 	if err == nil {
@@ -216,6 +216,12 @@ func lockDir(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("%w: %s belongs to process %s", ErrLocked, dir, strings.TrimSpace(string(pid[:n])))
 	}
 	return nil, fmt.Errorf("lock %s: %w", path, err)
+}
+
+// unlockDir gives the lock back by name: a child that is just being started has
+// a copy of the descriptor until it runs its own program, and would keep it.
+func unlockDir(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
 // ID returns the identity of this store's data: eight hexadecimal digits, drawn
@@ -335,5 +341,5 @@ func (s *Store) Close() error {
 		_ = s.disk.leaveMark()
 	}
 	// Closing the lock last lets the next process in only when all is done.
-	return errors.Join(err, s.lock.Close())
+	return errors.Join(err, unlockDir(s.lock))
 }

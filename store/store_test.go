@@ -327,6 +327,12 @@ func TestSecondProcessIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
 		t.Error(err)
 	}
+	// What a child has between its fork and its exec.
+	copied, err := unix.Dup(int(r.lock.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(copied)
 	r.stop(t)
 	s, err := Open(Config{Dir: dir})
 	if err != nil {
