@@ -86,7 +86,13 @@ func TestOrderIsKeptBehindARefusedEvent(t *testing.T) {
 func TestAnOvertakenEventIsSetAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
-		far := moody(t, func() bool { return asked.Add(1) == 3 })
+		far := moody(t, func() bool {
+			if asked.Add(1) != 3 {
+				return false
+			}
+			time.Sleep(100 * time.Millisecond) // until its successors are on their way
+			return true
+		})
 		defer far.stop()
 		got := far.collect(far.join(), "gantry.g1.point.", wamp.SubscribeOptions{})
 		s := newSetup(t, t.TempDir(), uplink.Config{}, always(far))
