@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -31,6 +34,10 @@ func TestMain(m *testing.M) {
 			trials.limits.Memory = 0 // the race detector alone wants more
 		}
 		main()
+	}
+	if state := os.Getenv(asFiller); state != "" {
+		fmt.Fprintln(os.Stderr, fillOutbox(state))
+		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -120,6 +127,31 @@ func (p *program) stop() {
 	if took := time.Since(asked); took > 5*time.Second || p.cmd.ProcessState.ExitCode() != exitOK {
 		p.t.Errorf("stopped after %s with %s", took, p.cmd.ProcessState)
 	}
+}
+
+// proc names a file of the process in /proc.
+func (p *program) proc(name string) string {
+	return filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), name)
+}
+
+// status reads a size, in bytes, from the status of the process.
+func (p *program) status(key string) int64 {
+	p.t.Helper()
+	b, err := os.ReadFile(p.proc("status"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, key+":"); ok {
+			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			return kb << 10
+		}
+	}
+	p.t.Fatalf("no %s in the status of the process", key)
+	return 0
 }
 
 // join joins a program's realm; the session ends with the test at the latest.

@@ -136,8 +136,8 @@ func (s *siege) watch(name, count string, attack func(*siege)) {
 		} else if count != "" {
 			t.Logf("%.0f more of %s", n, count)
 		}
-		peak := s.status("VmHWM")
-		t.Logf("peak %d MB, then %d MB", peak>>20, s.status("VmRSS")>>20)
+		peak := s.p.status("VmHWM")
+		t.Logf("peak %d MB, then %d MB", peak>>20, s.p.status("VmRSS")>>20)
 		if peak > siegeBudget() {
 			t.Errorf("the program took %d MB, allowed are %d", peak>>20, siegeBudget()>>20)
 		}
@@ -157,7 +157,7 @@ func (s *siege) hangUp() {
 type resources struct{ files, goroutines int }
 
 func (s *siege) resources() resources {
-	files, err := os.ReadDir(s.proc("fd"))
+	files, err := os.ReadDir(s.p.proc("fd"))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -183,34 +183,11 @@ func (s *siege) settle(before resources) {
 	}
 }
 
-func (s *siege) proc(name string) string {
-	return filepath.Join("/proc", strconv.Itoa(s.p.cmd.Process.Pid), name)
-}
-
 // resetPeak makes VmHWM begin anew (proc(5), clear_refs).
 func (s *siege) resetPeak() {
-	if err := os.WriteFile(s.proc("clear_refs"), []byte("5"), 0); err != nil {
+	if err := os.WriteFile(s.p.proc("clear_refs"), []byte("5"), 0); err != nil {
 		s.t.Fatal(err)
 	}
-}
-
-// status reads a size, in bytes, from the status of the process.
-func (s *siege) status(key string) int64 {
-	b, err := os.ReadFile(s.proc("status"))
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, key+":"); ok {
-			kb, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			return kb << 10
-		}
-	}
-	s.t.Fatalf("no %s in the status of the process", key)
-	return 0
 }
 
 // metric reads the sum of all values of a metric.
