@@ -17,6 +17,7 @@ type field struct {
 	kind     drivers.Type
 	method   string // that sets it; "" = read only
 	arg      string // of the method
+	remote   string // method of the device behind this one, which method passes on; "" = none
 	min, max float64
 }
 
@@ -25,6 +26,7 @@ var (
 	meter  = []field{{path: "apower", name: "power", unit: "W"}, {path: "voltage", name: "voltage", unit: "V"}, {path: "current", name: "current", unit: "A"}, {path: "freq", name: "frequency", unit: "Hz"}, {path: "pf", name: "power_factor"}, {path: "aenergy.total", name: "energy", unit: "W.h"}, {path: "ret_aenergy.total", name: "energy_returned", unit: "W.h"}, {path: "temperature.tC", name: "temperature", unit: "Cel"}}
 	dimmed = field{path: "brightness", name: "brightness", unit: "%", method: "Set", arg: "brightness", max: 100}
 	white  = field{path: "white", name: "white", method: "Set", arg: "white", max: 255}
+	color  = field{path: "rgb", name: "rgb", kind: drivers.Text}
 	virtue = []field{{path: "value", kind: drivers.Float}}
 )
 
@@ -33,11 +35,11 @@ var (
 var components = map[string][]field{
 	"switch": append([]field{on}, meter...),
 	"light":  append([]field{on, dimmed}, meter...),
-	"rgb":    append([]field{on, dimmed}, meter...),
-	"rgbw":   append([]field{on, dimmed, white}, meter...),
+	"rgb":    append([]field{on, dimmed, color}, meter...),
+	"rgbw":   append([]field{on, dimmed, color, white}, meter...),
 	"cct":    append([]field{on, dimmed, {path: "ct", name: "color_temp", unit: "K", method: "Set", arg: "ct", min: 2700, max: 6500}}, meter...),
 	"cover":  append([]field{{path: "state", kind: drivers.Text}, {path: "current_pos", name: "position", unit: "%", method: "GoToPosition", arg: "pos", max: 100}}, meter...),
-	"input":  {{path: "state", kind: drivers.Bool}, {path: "percent", name: "percent", unit: "%"}, {path: "counts.total", name: "count"}, {path: "xpercent", name: "value"}, {path: "freq", name: "frequency", unit: "Hz"}},
+	"input":  {{path: "state", kind: drivers.Bool}, {path: "percent", name: "percent", unit: "%"}, {path: "counts.total", name: "count"}, {path: "counts.xtotal", name: "count_value"}, {path: "xpercent", name: "value"}, {path: "freq", name: "frequency", unit: "Hz"}, {path: "xfreq", name: "frequency_value"}},
 	"pm1":    meter,
 	"em": {{path: "a_voltage", name: "a_voltage", unit: "V"}, {path: "a_current", name: "a_current", unit: "A"}, {path: "a_act_power", name: "a_power", unit: "W"}, {path: "a_aprt_power", name: "a_apparent_power", unit: "V.A"}, {path: "a_pf", name: "a_power_factor"}, {path: "a_freq", name: "a_frequency", unit: "Hz"},
 		{path: "b_voltage", name: "b_voltage", unit: "V"}, {path: "b_current", name: "b_current", unit: "A"}, {path: "b_act_power", name: "b_power", unit: "W"}, {path: "b_aprt_power", name: "b_apparent_power", unit: "V.A"}, {path: "b_pf", name: "b_power_factor"}, {path: "b_freq", name: "b_frequency", unit: "Hz"},
@@ -56,6 +58,11 @@ var components = map[string][]field{
 	"devicepower": {{path: "battery.V", name: "battery_voltage", unit: "V"}, {path: "battery.percent", name: "battery", unit: "%"}, {path: "external.present", name: "external", kind: drivers.Bool}},
 	"thermostat": {{path: "enable", name: "enabled", kind: drivers.Bool, method: "SetConfig", arg: "config.enable"}, {path: "output", name: "output", kind: drivers.Bool}, {path: "current_C", name: "temperature", unit: "Cel"},
 		{path: "target_C", name: "target", unit: "Cel", method: "SetConfig", arg: "config.target_C", min: 5, max: 35}},
+	"blutrv": {{path: "current_C", name: "temperature", unit: "Cel"}, {path: "target_C", name: "target", unit: "Cel", method: "Call", remote: "Trv.SetTarget", arg: "params.target_C", min: 4, max: 30},
+		{path: "pos", name: "position", unit: "%"}, {path: "battery", name: "battery", unit: "%"}, {path: "rssi", name: "rssi", unit: "dB{mW}"}},
+	"presence":     {{path: "num_objects", name: "objects"}},
+	"presencezone": {{path: "value", kind: drivers.Bool}, {path: "num_objects", name: "objects"}},
+	"button":       {},
 	"boolean":      {{path: "value", kind: drivers.Bool, method: "Set", arg: "value"}},
 	"number":       {{path: "value", method: "Set", arg: "value"}},
 	"text":         {{path: "value", kind: drivers.Text, method: "Set", arg: "value"}},
@@ -67,7 +74,7 @@ var components = map[string][]field{
 }
 
 // services are the RPC names of components that do not just begin with a capital.
-var services = map[string]string{"rgb": "RGB", "rgbw": "RGBW", "cct": "CCT", "em": "EM", "em1": "EM1", "pm1": "PM1"}
+var services = map[string]string{"rgb": "RGB", "rgbw": "RGBW", "cct": "CCT", "em": "EM", "em1": "EM1", "pm1": "PM1", "blutrv": "BluTRV"}
 
 func service(kind string) string {
 	if s, ok := services[kind]; ok {
@@ -75,6 +82,28 @@ func service(kind string) string {
 	}
 	return strings.ToUpper(kind[:1]) + kind[1:]
 }
+
+// sensors are the components whose errors say that what they measure is not to be
+// believed. The errors of others tell of what they switch.
+var sensors = map[string]bool{"temperature": true, "humidity": true, "voltmeter": true, "illuminance": true}
+
+// fault returns why a component's values are not to be believed, "" if they are.
+func fault(kind string, status map[string]any) string {
+	list := shape.List(status["errors"])
+	if !sensors[kind] || len(list) == 0 {
+		return ""
+	}
+	if why := shape.Name(shape.Text(list[0])); why != "" {
+		return why
+	}
+	return "error"
+}
+
+// pressed is the path under which it is noted that a component has had events.
+const pressed = "(event)"
+
+// buttons are the components that have had no event yet and are known to have them.
+var buttons = map[string]bool{"input": true, "button": true}
 
 // point is a point of a device and its field.
 type point struct {
@@ -115,7 +144,7 @@ func points(status map[string]fields) []point {
 				out = append(out, p)
 			}
 		}
-		if kind == "input" && !seen[shape.Name(key+"_event")] {
+		if _, has := status[key][pressed]; (has || buttons[kind]) && !seen[shape.Name(key+"_event")] {
 			id := shape.Name(key + "_event")
 			seen[id] = true
 			out = append(out, point{drivers.Point{ID: id, Type: drivers.Text, Readable: true, Description: "what was done last: single_push, double_push, long_push ..."}, field{}, key})

@@ -253,8 +253,11 @@ func (s *Shape) merge(out *shape.Output, m *shape.Message, d *device, status map
 		if !there || p.path == "" {
 			continue
 		}
+		kind, _, _ := strings.Cut(p.component, ":")
 		v, why := shape.Of(p.Type, raw)
-		if raw == nil && shape.Dict(status[p.component])["errors"] == nil {
+		if f := fault(kind, shape.Dict(status[p.component])); f != "" {
+			why = f
+		} else if raw == nil && shape.Dict(status[p.component])["errors"] == nil {
 			why = drivers.WhyUnsupported // not connected, such as a clamp for the neutral wire
 		}
 		if why != "" {
@@ -345,17 +348,32 @@ func (d *device) actions() {
 		kind, _, _ := strings.Cut(key, ":")
 		var verbs []string
 		switch kind {
-		case "switch", "light", "rgb", "rgbw", "cct":
+		case "switch", "light", "cct":
 			verbs = []string{"toggle"}
+		case "rgb", "rgbw":
+			verbs = []string{"toggle", "set_rgb"}
 		case "cover":
 			verbs = []string{"open", "close", "stop", "calibrate"}
 		case "smoke":
 			verbs = []string{"mute"}
 		}
 		for _, v := range verbs {
-			d.Actions = append(d.Actions, drivers.Action{ID: shape.Name(key) + "_" + v})
+			a := drivers.Action{ID: shape.Name(key) + "_" + v}
+			if v == "set_rgb" {
+				a.Args = rgb()
+			}
+			d.Actions = append(d.Actions, a)
 		}
 	}
+}
+
+// rgb returns the arguments of the action set_rgb.
+func rgb() (args []drivers.Point) {
+	low, high := 0.0, 255.0
+	for _, id := range []string{"red", "green", "blue"} {
+		args = append(args, drivers.Point{ID: id, Type: drivers.Int, Min: &low, Max: &high})
+	}
+	return args
 }
 
 // events takes the events of a NotifyEvent.
@@ -363,6 +381,12 @@ func (s *Shape) events(out *shape.Output, d *device, list []any) {
 	for _, x := range list[:min(len(list), 32)] {
 		e := shape.Dict(x)
 		event, component := shape.Text(e["event"]), shape.Text(e["component"])
+		if in := d.status[component]; in != nil && strings.HasSuffix(event, "_push") {
+			if _, had := in[pressed]; !had {
+				in[pressed] = false
+				s.describe(out, d)
+			}
+		}
 		for i := range d.points {
 			if p := &d.points[i]; p.path == "" && p.component == component && event != "" && len(event) < 64 {
 				out.Happen(d.ID, p.ID, event)
@@ -443,8 +467,11 @@ func (s *Shape) Write(id, name string, v drivers.Value) (shape.Command, error) {
 		args := params(p.component)
 		in, key := args, p.arg
 		if outer, inner, ok := strings.Cut(key, "."); ok {
-			in, key = map[string]any{}, inner
+			in, key = map[string]any{"id": args["id"]}, inner
 			args[outer] = in
+			if p.remote != "" { // the device behind has one component, 0
+				args["method"], in["id"] = p.remote, 0
+			}
 		}
 		in[key] = v
 		kind, _, _ := strings.Cut(p.component, ":")
@@ -485,7 +512,14 @@ func (s *Shape) Do(id, action string, args map[string]any) (shape.Command, error
 			continue
 		}
 		kind, _, _ := strings.Cut(component, ":")
-		m, token := s.request(d.prefix, service(kind)+"."+strings.ToUpper(verb[:1])+verb[1:], params(component))
+		p := params(component)
+		if verb == "set_rgb" {
+			if len(args) < 3 {
+				return shape.Command{}, fmt.Errorf("a color is red, green and blue: %w", drivers.ErrRefused)
+			}
+			verb, p["rgb"] = "set", []any{args["red"], args["green"], args["blue"]}
+		}
+		m, token := s.request(d.prefix, service(kind)+"."+strings.ToUpper(verb[:1])+verb[1:], p)
 		return shape.Command{Send: []shape.Message{m}, Token: token}, nil
 	}
 	return shape.Command{}, shape.ErrUnknown
