@@ -96,6 +96,7 @@ func eventHistory(t *testing.T) {
 			{`{"after_publication": "$pub0", "until_publication": "$pub3", "topic": "log.b"}`, "1 2"}, {`{"before_publication": "$pub3", "reverse": true, "limit": 2}`, "2 1"},
 			{`{"from_time": "T1"}`, "1 2 3 4 10"}, {`{"after_time": "T1"}`, "2 3 4 10"}, {`{"before_time": "T1"}`, "0"}, {`{"until_time": "T1"}`, "0 1"},
 			{`{"after_time": "T1", "until_time": "T3"}`, "2 3"}, {`{"from_time": "T1", "before_time": "T3", "reverse": true}`, "2 1"}, {`{"from_time": "2099-01-01T00:00:00+01:00"}`, ""},
+			{`{"_after_record": 0, "limit": 2}`, "0 1"}, {`{"_after_record": 2, "limit": 2}`, "2 3"}, {`{"_after_record": 3, "reverse": true}`, "10 4 3"},
 			{`{"from_time": "T1", "after_publication": "$pub1", "topic": "log.b", "limit": 5}`, "2"},
 			{`{"reverse": null, "limit": null, "topic": null, "from_time": null, "from_publication": null}`, all},
 		} {
@@ -109,7 +110,7 @@ func eventHistory(t *testing.T) {
 		}
 		calls(p, "wamp.subscription.get_events", `, ["$log"], {"limit": 1}`,
 			`, [[{"timestamp": "*", "subscription": "$log", "publication": "$pub0", "details": {"topic": "log.a"}, "args": [0], "kwargs": {"k": "v"}}]]`)
-		for _, kwargs := range []string{`{"limit": 0}`, `{"limit": -1}`, `{"limit": "1"}`, `{"reverse": 1}`, `{"from_time": "yesterday"}`, `{"until_publication": 0}`, `{"topic": 1}`} {
+		for _, kwargs := range []string{`{"limit": 0}`, `{"limit": -1}`, `{"limit": "1"}`, `{"reverse": 1}`, `{"from_time": "yesterday"}`, `{"until_publication": 0}`, `{"topic": 1}`, `{"_after_record": -1}`} {
 			refused(p, wamp.ErrURIInvalidArgument, "wamp.subscription.get_events", `, ["$log"], `+kwargs)
 		}
 		refused(p, wamp.ErrURINoSuchSubscription, "wamp.subscription.get_events", `, [4711]`)

@@ -76,6 +76,7 @@ func (l *memoryLog) Read(_ context.Context, after uint64, limit int, each func(u
 
 // happened is one event of a history.
 type happened struct {
+	seq         uint64 // its record in the log
 	at          time.Time
 	publication wamp.ID
 	topic       wamp.URI
@@ -209,9 +210,18 @@ const (
 	historyBatch  = 200
 )
 
+// A page of a history begins behind a record, found by its number: publications have
+// no order, so one that is to follow a publication is looked for from the start.
+const (
+	cursorKey = "_after_record" // argument: what came after that record, 0 = all
+	recordKey = "_record"       // of the events of such an answer
+)
+
 // query is what get_events is asked for.
 type query struct {
 	reverse             bool
+	numbered            bool   // by record, which is given
+	record              uint64 // after it
 	limit               int
 	from, after         time.Time // at or after; after
 	before, until       time.Time // before; at or before
@@ -235,6 +245,13 @@ func (a *metaArgs) query() query {
 			a.complain("limit is no positive integer")
 		}
 		q.limit = int(min(max(n, 1), historyEvents))
+	}
+	if v, given := a.dict[cursorKey]; given && v != nil {
+		n, ok := v.(int64)
+		if !ok || n < 0 {
+			a.complain(cursorKey + " is no integer from 0 on")
+		}
+		q.numbered, q.record = true, uint64(max(n, 0))
 	}
 	for key, t := range map[string]*time.Time{"from_time": &q.from, "after_time": &q.after, "before_time": &q.before, "until_time": &q.until} {
 		text := a.option(key)
@@ -294,6 +311,9 @@ func (m *meta) getEvents(s *session, a *metaArgs) (any, *wamp.Error) {
 		if err != nil {
 			return false, err
 		}
+		if q.numbered {
+			ev[recordKey] = int64(h.seq)
+		}
 		events = append(events, ev)
 		return len(events) < q.limit, nil
 	})
@@ -325,6 +345,8 @@ func (w *historyWalk) walk(take func(*happened) (bool, error)) error {
 	begun := first == 0
 	return w.each(func(h *happened) (bool, error) {
 		switch {
+		case h.seq <= q.record: // backwards; forwards it is where each begins
+			return false, nil
 		case !begun && h.publication == first:
 			begun = true
 			if !firstIncluded {
@@ -353,7 +375,7 @@ func (w *historyWalk) each(f func(*happened) (bool, error)) error {
 	if w.query.reverse {
 		return w.backwards(f)
 	}
-	for at := uint64(0); ; {
+	for at := w.query.record; ; {
 		batch, next, err := w.read(at, historyBatch, math.MaxUint64)
 		if err != nil || next == at {
 			return err
@@ -411,6 +433,7 @@ func (w *historyWalk) read(after uint64, limit int, until uint64) (batch []happe
 			h.payload, late = w.amend(h.topic, h.payload)
 			h.at = h.at.Add(late)
 		}
+		h.seq = seq
 		if seq <= until { // others came in the place of dropped ones
 			batch = append(batch, h)
 		}

@@ -1,6 +1,8 @@
 package router_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"reflect"
 	"testing"
@@ -159,6 +161,108 @@ func TestRetainedValuesExpire(t *testing.T) {
 		if want := map[wamp.URI]bool{"t.1": true, "t.3": true}; !reflect.DeepEqual(topics, want) {
 			t.Errorf("retained: %v", topics)
 		}
+	})
+}
+
+// TestPagesByRecord reads a history in pages behind record numbers, of which the first
+// have been dropped, and sees of others' events only that they take numbers.
+func TestPagesByRecord(t *testing.T) {
+	within(t, router.RealmConfig{History: []router.HistoryRule{{Topic: "log.", Match: wamp.MatchPrefix, MaxEvents: 900}}}, func(w *world) {
+		p, _ := w.join("p")
+		for i := range 1500 {
+			m := &wamp.Publish{Request: 1, Topic: "log.even", Payload: wamp.Args(i)}
+			if i%2 == 1 {
+				m.Topic = "log.odd"
+			}
+			if i%3 == 0 {
+				m.Options.Filter = &wamp.PublishFilter{EligibleAuthID: []string{"friend"}}
+			}
+			p.say(m)
+		}
+		stranger, _ := w.join("stranger")
+		var got []int64
+		after := int64(0)
+		for {
+			v, failed := stranger.asks("wamp.subscription.get_events", wamp.List{int64(1)}, wamp.Dict{"_after_record": after, "limit": int64(7), "topic": "log.odd"})
+			events, _ := v.(wamp.List)
+			if failed != "" {
+				t.Fatal(failed)
+			}
+			if len(events) == 0 {
+				break
+			}
+			for _, ev := range events {
+				number, _ := ev.(wamp.Dict)["_record"].(int64)
+				value := ev.(wamp.Dict)["args"].(wamp.List)[0].(int64)
+				if number != value+1 || number <= after {
+					t.Fatalf("record %d is event %d, behind %d", number, value, after)
+				}
+				after = number
+				got = append(got, value)
+			}
+		}
+		var want []int64
+		for i := int64(600); i < 1500; i++ {
+			if i%2 == 1 && i%3 != 0 {
+				want = append(want, i)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("%d events %v, want %d", len(got), got, len(want))
+		}
+		if v, _ := stranger.asks("wamp.subscription.get_events", wamp.List{int64(1)}, wamp.Dict{"_after_record": int64(9999)}); len(v.(wamp.List)) != 0 {
+			t.Errorf("behind the end: %v", v)
+		}
+		v, _ := stranger.asks("wamp.subscription.get_events", wamp.List{int64(1)}, wamp.Dict{"_after_record": int64(1499), "reverse": true})
+		if list := v.(wamp.List); len(list) != 1 || list[0].(wamp.Dict)["_record"] != int64(1500) {
+			t.Errorf("the newest: %v", v)
+		}
+		for _, kwargs := range []wamp.Dict{{"_after_record": int64(-1)}, {"_after_record": "1"}} {
+			stranger.refused(wamp.ErrURIInvalidArgument, "wamp.subscription.get_events", wamp.List{int64(1)}, kwargs)
+		}
+	})
+}
+
+// repeated is a Log of many equal records that counts those it hands out.
+type repeated struct {
+	record      []byte
+	last, given uint64
+}
+
+func (l *repeated) Append(record []byte) error { l.record = bytes.Clone(record); return nil }
+func (l *repeated) Last() uint64               { return l.last }
+func (l *repeated) Read(_ context.Context, after uint64, limit int, each func(uint64, []byte)) (uint64, error) {
+	for ; limit > 0 && after < l.last; limit-- {
+		after++
+		l.given++
+		each(after, l.record)
+	}
+	return after, nil
+}
+
+// TestAHistoryIsReadOnce reads a long one in pages and has each record read once or, at
+// the end of a page, a second time.
+func TestAHistoryIsReadOnce(t *testing.T) {
+	log := &repeated{last: 100_000}
+	within(t, router.RealmConfig{History: []router.HistoryRule{{Topic: "log", Log: log}}}, func(w *world) {
+		p, _ := w.join("p")
+		p.say(&wamp.Publish{Request: 1, Topic: "log", Payload: wamp.Args(21.5)})
+		var after, pages int64
+		for ; ; pages++ {
+			v, failed := p.asks("wamp.subscription.get_events", wamp.List{int64(1)}, wamp.Dict{"_after_record": after})
+			events, _ := v.(wamp.List)
+			if failed != "" {
+				t.Fatal(failed)
+			}
+			if len(events) == 0 {
+				break
+			}
+			after += int64(len(events))
+		}
+		if after != 100_000 || pages != 100 || log.given > 110_000 {
+			t.Errorf("%d events in %d pages took %d records", after, pages, log.given)
+		}
+		t.Logf("%d events in %d pages took %d records", after, pages, log.given)
 	})
 }
 
