@@ -31,11 +31,15 @@ type summary struct {
 	passed, failed, skipped int
 	failedHere              int // failures of the present run
 	output                  map[key][]string
+	last                    map[string][]string // what each package wrote last, of all its tests
 	builds                  map[string][]string // output of the compiler by import path
 	children                map[key]bool        // tests with subtests
 	broken                  map[key]bool        // tests and packages with a failure inside
 	reasons                 map[string][]string // skipped tests by reason
 }
+
+// lastLines is how many of a package's last lines are kept at least.
+const lastLines = 150
 
 func main() {
 	s := summary{out: os.Stdout, reasons: map[string][]string{}}
@@ -57,7 +61,7 @@ func main() {
 
 func (s *summary) reset(run string) {
 	s.run, s.failedHere = run, 0
-	s.output, s.builds = map[key][]string{}, map[string][]string{}
+	s.output, s.last, s.builds = map[key][]string{}, map[string][]string{}, map[string][]string{}
 	s.children, s.broken = map[key]bool{}, map[key]bool{}
 }
 
@@ -94,6 +98,11 @@ func (s *summary) event(e event) {
 		}
 	case "output":
 		s.output[k] = append(s.output[k], e.Output)
+		if last := append(s.last[e.Package], e.Output); len(last) < 2*lastLines {
+			s.last[e.Package] = last
+		} else {
+			s.last[e.Package] = slices.Clone(last[lastLines:])
+		}
 	case "pass":
 		if e.Test != "" && !s.children[k] {
 			s.passed++
@@ -121,7 +130,13 @@ func (s *summary) failure(k key) {
 		s.unfinished(k.pkg)
 	}
 	if !s.broken[k] {
-		s.fail(strings.TrimSpace(k.pkg+" "+k.test)+" ("+s.run+")", s.output[k])
+		output := s.output[k]
+		if k.test == "" && len(s.last[k.pkg]) > 0 {
+			// A panic's words count as those of the test that began last, which may have
+			// passed.
+			output = append(s.last[k.pkg], output...)
+		}
+		s.fail(strings.TrimSpace(k.pkg+" "+k.test)+" ("+s.run+")", output)
 	} else if k.test != "" {
 		fmt.Fprint(s.out, strings.Join(s.output[k], ""))
 	}
