@@ -27,14 +27,14 @@ type five struct {
 }
 
 func (w *world) five() *five {
-	m := &five{w.t, w.dial(), cmp.Or(w.patience, 5*time.Second)}
+	m := &five{w.t, w.dial(), cmp.Or(w.patience, patience)}
 	w.t.Cleanup(func() { _ = m.conn.Close() })
 	return m
 }
 
 func (m *five) send(p io.WriterTo) {
 	m.t.Helper()
-	_ = m.conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := p.WriteTo(m.conn); err != nil {
 		m.t.Fatal(err)
 	}

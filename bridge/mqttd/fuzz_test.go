@@ -196,7 +196,7 @@ func FuzzConnection(f *testing.F) {
 		n++
 		conn := w.dial()
 		defer func() { _ = conn.Close() }()
-		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(patience))
 		a := &answers{}
 		switch before % connects {
 		case connectOf311:

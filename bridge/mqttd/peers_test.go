@@ -109,7 +109,7 @@ func TestMosquittoWill(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Its first output is buffered; the router knows when it has joined.
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(patience)
 	for w.server.Stats().Open < 2 || w.router.Stats("gantry").Sessions < 2 {
 		if time.Now().After(deadline) {
 			t.Fatal("mosquitto_sub has not joined")
@@ -138,7 +138,7 @@ func TestMosquittoAndWAMP(t *testing.T) {
 		if raw, _ := ev.Payload.Raw(); ev.Details.Topic != "sensors.K%C3%BCche.1" || string(raw) != "[[1,2]]" {
 			t.Errorf("%+v %s", ev.Details, raw)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("no event")
 	}
 }
@@ -148,7 +148,7 @@ func TestPahoClient(t *testing.T) {
 	w := newWorld(t, mqttd.Config{}, false)
 	wait := func(tok paho.Token) {
 		t.Helper()
-		if !tok.WaitTimeout(10 * time.Second) {
+		if !tok.WaitTimeout(patience) {
 			t.Fatal("paho is stuck")
 		}
 		if tok.Error() != nil {
@@ -174,7 +174,7 @@ func TestPahoClient(t *testing.T) {
 			if line != want {
 				t.Fatalf("message %d: got %q, want %q", i, line, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("message %d did not come; %+v", i, w.server.Stats())
 		}
 	}

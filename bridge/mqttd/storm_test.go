@@ -73,6 +73,7 @@ func TestRetainedStorm(t *testing.T) {
 	before := heap()
 	pub := w.mqtt()
 	pub.join("pub", true)
+	_ = pub.conn.SetWriteDeadline(time.Now().Add(2 * patience)) // for all of them
 	out := bufio.NewWriterSize(pub.conn, 64<<10)
 	p := packets.NewControlPacket(packets.Publish).(*packets.PublishPacket)
 	p.Retain = true
@@ -112,7 +113,7 @@ func TestRetainedStorm(t *testing.T) {
 		m.connect(fmt.Sprint("deaf", i), nil)
 		m.send(&v5.Subscribe{PacketID: 1, Subscriptions: []v5.SubOptions{{Topic: "#", QoS: byte(i % 3)}}, Properties: &v5.Properties{}})
 	}
-	late := time.Now().Add(30 * time.Second)
+	late := time.Now().Add(patience)
 	for was, still := uint64(0), 0; still < 5; { // until no more is sent
 		if now := w.router.Stats("gantry").Delivered; now == was {
 			still++
@@ -168,7 +169,7 @@ func (w *world) takeAll(t *testing.T, qos byte, n int) (most int64) {
 	m.raw([]byte{0x82, 6, 0, 1, 0, 1, '#', qos})
 	in, out := bufio.NewReader(m.conn), bufio.NewWriter(m.conn)
 	seen, taken := make([]bool, n), 0
-	_ = m.conn.SetDeadline(time.Now().Add(60 * time.Second))
+	_ = m.conn.SetDeadline(time.Now().Add(2 * patience))
 	for taken < n {
 		got, err := packets.ReadPacket(in)
 		if err != nil {

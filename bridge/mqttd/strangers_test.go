@@ -43,7 +43,7 @@ func TestLargePacketsShareTheirMemory(t *testing.T) {
 		m.raw([]byte(begun))
 		holders = append(holders, m)
 	}
-	for late := time.Now().Add(10 * time.Second); ; {
+	for late := time.Now().Add(patience); ; {
 		m := w.mqtt()
 		m.connect("", nil)
 		m.raw([]byte(begun))

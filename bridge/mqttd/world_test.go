@@ -22,6 +22,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// patience is how long a packet, or the end of a connection, may take on a machine that has
+// other things to do.
+const patience = time.Minute
+
 // world is a router with a listener.
 type world struct {
 	t      testing.TB
@@ -30,7 +34,7 @@ type world struct {
 	server *mqttd.Server
 	dial   func() net.Conn
 	addr   string
-	// patience is how long clients wait for a packet; zero: 5 s.
+	// patience is how long clients wait for a packet; zero: patience.
 	patience time.Duration
 }
 
@@ -75,6 +79,9 @@ func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemor
 	}, nil)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !inMemory && cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = patience
 	}
 	s, err := mqttd.New(cfg, memory, r.Admit, settle, nil)
 	if err != nil {
@@ -153,7 +160,7 @@ type mqtt struct {
 }
 
 func (w *world) mqtt() *mqtt {
-	m := &mqtt{t: w.t, conn: w.dial(), patience: cmp.Or(w.patience, 5*time.Second)}
+	m := &mqtt{t: w.t, conn: w.dial(), patience: cmp.Or(w.patience, patience)}
 	w.t.Cleanup(func() { _ = m.conn.Close() })
 	return m
 }
@@ -185,7 +192,7 @@ func (m *mqtt) send(p packets.ControlPacket) {
 
 func (m *mqtt) raw(b []byte) {
 	m.t.Helper()
-	_ = m.conn.SetWriteDeadline(time.Now().Add(5 * time.Second))
+	_ = m.conn.SetWriteDeadline(time.Now().Add(patience))
 	if _, err := m.conn.Write(b); err != nil {
 		m.t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 )
 
 // patience is how long a program may take for a step.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // Need returns the path of a program. It skips the test if it is not installed, or
 // fails it where all peers have to be.
