@@ -16,7 +16,7 @@ const (
 	// connectTimeout bounds one attempt to connect.
 	connectTimeout = 15 * time.Second
 	// stable is how long a connection must last for the next attempt to be quick
-	// again.
+	// again, if the far side has taken nothing.
 	stable = time.Minute
 	// ackTimeout is how long an event may wait for its answer before the connection
 	// is given up.
@@ -31,7 +31,7 @@ var errStuck = errors.New("the far side does not acknowledge")
 func (u *Uplink) connect(ctx context.Context) error {
 	wait := backoff.New(backoff.Config{Min: time.Second, Max: time.Minute}, u.deps.Random)
 	for {
-		began := time.Now()
+		began, sent := time.Now(), u.sent.Load()
 		err := u.once(ctx)
 		if ctx.Err() != nil {
 			return nil
@@ -40,7 +40,7 @@ func (u *Uplink) connect(ctx context.Context) error {
 			u.log.Warn("not connected; trying again", "error", err)
 		}
 		u.link.Set(bridge.Offline, err.Error())
-		if time.Since(began) >= stable {
+		if u.sent.Load() > sent || time.Since(began) >= stable {
 			wait.Reset()
 		}
 		if wait.Wait(ctx) != nil {
