@@ -20,13 +20,20 @@ type Gap struct {
 	Uncertain bool   // they may have come just before the hub was restarted
 }
 
-// Lost notes that a gateway says what it has lost from its queue. It returns nil when
-// that is known.
+// Lost notes that a gateway says what it has lost from one of its queues, which topic
+// tells apart. It returns nil when that is known.
 func (v *View) Lost(gateway, topic string, from, to uint64, at int64) *Gap {
 	g := v.gateways[gateway]
 	gap := Gap{Topic: topic, Kind: Queue, From: from, To: to, At: at}
-	if g == nil || from == 0 || from > to || slices.ContainsFunc(v.gaps, func(o Gap) bool { return o.Topic == topic && o.From == from }) {
+	if g == nil || from == 0 || from > to {
 		return nil
+	}
+	if i := slices.IndexFunc(v.gaps, func(o Gap) bool { return o.Topic == topic && o.From == from }); i >= 0 {
+		if to <= v.gaps[i].To {
+			return nil
+		}
+		// More was lost before the gateway's cursor had passed the first of it.
+		v.forget(i)
 	}
 	return v.open(g, gap)
 }

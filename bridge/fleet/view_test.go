@@ -173,7 +173,22 @@ func TestWhatAGatewaySaysItHasLost(t *testing.T) {
 	if v.Lost("barn", alarm, 5, 9, 2) != nil || v.Lost("barn", alarm, 0, 9, 2) != nil || v.Lost("barn", alarm, 9, 8, 2) != nil {
 		t.Error("noted twice, or what is no range")
 	}
-	if w := reborn(t, v.Unsaved()); gapsOf(w) != "0/5-9" || w.Gateways()[0].Gaps != 1 {
+	rows := v.Unsaved()
+	if w := reborn(t, rows); gapsOf(w) != "0/5-9" || w.Gateways()[0].Gaps != 1 {
+		t.Error(gapsOf(w))
+	}
+	// The urgent queue has numbers of its own.
+	if g := v.Lost("barn", alarm+"_urgent", 5, 7, 3); g == nil || gapsOf(v) != "0/5-9 0/5-7" {
+		t.Error(g, gapsOf(v))
+	}
+	// What was told when the connection was lost may be more over the next one.
+	if g := v.Lost("barn", alarm, 5, 20, 4); g == nil || g.To != 20 || gapsOf(v) != "0/5-7 0/5-20" {
+		t.Error(g, gapsOf(v))
+	}
+	for key, row := range v.Unsaved() {
+		rows[key] = row
+	}
+	if w := reborn(t, rows); gapsOf(w) != "0/5-7 0/5-20" || w.Gateways()[0].Gaps != 2 {
 		t.Error(gapsOf(w))
 	}
 }

@@ -204,7 +204,7 @@ func (u *Uplink) send(ctx context.Context, c Conn, f *flow, batch []item, end co
 	defer f.sending.Unlock()
 	parcels := make([]parcel, 0, n)
 	for _, it := range batch[:n] {
-		r, ok := u.unpack(it)
+		r, ok := u.unpack(f, it)
 		if ok && it.lost == 0 && !u.sends(&r) {
 			u.filtered.Add(1)
 			u.dispose(ctx, f, it.seq, nil)
@@ -292,18 +292,27 @@ func (u *Uplink) parse(b []byte) (r record, ok bool) {
 	return r, err == nil
 }
 
+// gapName is the name of the alarm that tells what has been lost from a queue: each queue
+// counts for itself.
+func (f *flow) gapName() string {
+	if f.lane == UrgentLane {
+		return "gap_urgent"
+	}
+	return "gap"
+}
+
 // unpack returns the event of an item; ok is false for one that cannot be read.
-func (u *Uplink) unpack(it item) (r record, ok bool) {
+func (u *Uplink) unpack(f *flow, it item) (r record, ok bool) {
 	if it.lost == 0 {
 		return u.parse(it.record)
 	}
 	// The receivers learn of the hole where it is.
 	u.lost.Add(it.lost)
-	u.log.Warn("events were lost from the queue", "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost)
+	u.log.Warn("events were lost from the queue", "alarm", f.gapName(), "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost)
 	gap := wamp.Dict{"from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost}
 	u.deps.Origin.Date(gap)
 	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, gap))
-	return record{topic: u.topic("alarm", "gap"), payload: p}, err == nil
+	return record{topic: u.topic("alarm", f.gapName()), payload: p}, err == nil
 }
 
 // dispose moves the cursor past a record that has been dealt with. With an error

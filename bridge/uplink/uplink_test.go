@@ -602,6 +602,50 @@ func TestLostEventsAreReported(t *testing.T) {
 	}
 }
 
+// TestEachQueueTellsItsGaps fills both queues of an uplink while the far router is away:
+// what is lost of each has numbers of its own, and so a name of its own.
+func TestEachQueueTellsItsGaps(t *testing.T) {
+	t.Parallel()
+	far := newRealm(t, nil)
+	defer far.stop()
+	c := far.collect(far.join(), "gantry.g1.alarm.uplink_hq.", wamp.SubscribeOptions{})
+	dial, open := later(far)
+	s := newSetup(t, t.TempDir(), uplink.Config{Forward: []string{"point", "alarm"}, Buffer: uplink.Buffer{Commit: "confirmed"}}, dial)
+	defer s.stop()
+	noise := make([]byte, 50_000)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	for _, q := range []struct {
+		topic wamp.URI
+		box   *store.Outbox
+	}{{"gantry.g1.point.dev.blob", s.queue}, {"gantry.g1.alarm.dev.blob", s.urgent}} {
+		for i := 0; q.box.Status().Dropped == 0; i++ {
+			err := s.hub.Publish(t.Context(), q.topic, wamp.PublishOptions{Acknowledge: true}, wamp.Values(wamp.List{"raised"}, wamp.Dict{"i": int64(i), "b": noise}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The answer comes behind the event, which is in the queue by then.
+			if err := s.own.Publish(t.Context(), "gantry.g1.sys.queue.flush", wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
+				t.Fatal(err)
+			}
+			if err := q.box.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	open()
+	names := map[wamp.URI]int{}
+	for _, e := range c.wait(t, 2) {
+		if names[e.topic]++; e.value != "raised" || e.kwargs["from"] != int64(1) {
+			t.Errorf("%+v", e)
+		}
+	}
+	if names["gantry.g1.alarm.uplink_hq.gap"] != 1 || names["gantry.g1.alarm.uplink_hq.gap_urgent"] != 1 {
+		t.Error(names)
+	}
+}
+
 // silent is a far router that welcomes and never answers a publication.
 func silent(p wamp.Peer, count func(*wamp.Publish)) {
 	for {
