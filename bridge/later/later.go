@@ -318,7 +318,7 @@ func (l *Later) fire(ctx context.Context, j Job) {
 		q.Release(j)
 		now := l.deps.Clock()
 		if cur, ok := q.Get(j.ID); ok && cur.State.away() {
-			cur = cur.after(err, now)
+			cur = q.After(cur, err, now)
 			l.settle(ctx, q, cur)
 			if cur.State == Queued {
 				q.Defer(cur, now)

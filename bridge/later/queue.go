@@ -148,10 +148,22 @@ func (q *Queue) Cancel(id string, at time.Time) (Job, error) {
 func (q *Queue) Wake(now Moment) (changes []Job) {
 	for _, j := range q.All() {
 		if j.State.away() {
-			changes = append(changes, j.lost(now, "the gateway ended while the procedure was called"))
+			changes = append(changes, q.yield(j.lost(now, "the gateway ended while the procedure was called")))
 		}
 	}
 	return changes
+}
+
+// After returns the change when the call of j, which was under way, has ended with err.
+func (q *Queue) After(j Job, err error, now Moment) Job { return q.yield(j.after(err, now)) }
+
+// yield returns j as replaced if it would wait again and a newer job, which came while
+// it was under way, has its key.
+func (q *Queue) yield(j Job) Job {
+	if newest, found := q.keyed(&j); found && j.State == Queued && newest.Seq > j.Seq {
+		j.State, j.Why = Replaced, "by "+newest.ID
+	}
+	return j
 }
 
 // lost returns j after a call whose outcome is not known.

@@ -138,6 +138,41 @@ func TestKeys(t *testing.T) {
 	}
 }
 
+// TestANewerJobReplacesOneUnderWay has a job replaced while it is called: if it has not
+// been done, it makes room for the newer one in place of being called before it.
+func TestANewerJobReplacesOneUnderWay(t *testing.T) {
+	t.Parallel()
+	now := at(0, true, "a")
+	offline := wamp.NewError(wamp.ErrURIOffline, "", wamp.Dict{"since": int64(1)})
+	for name, end := range map[string]func(*Queue, Job) Job{
+		"offline": func(q *Queue, j Job) Job { return q.After(j, offline, now) },
+		"killed":  func(q *Queue, _ Job) Job { return q.Wake(now)[0] },
+	} {
+		q := NewQueue(Limits{}, nil)
+		old := aJob("1", now, time.Hour)
+		old.Key, old.Payload, old.Again = "k", []byte("on"), true
+		added(t, q, old)
+		sent, _ := q.Start("1", now)
+		q.Commit([]Job{sent})
+		if j := end(q, sent); j.State != Queued {
+			t.Errorf("%s: %s without a newer job", name, j.State)
+		}
+		newer := aJob("2", now, time.Hour)
+		newer.Key, newer.Payload = "k", []byte("off")
+		_, changes, err := q.Add(newer, true)
+		if err != nil || len(changes) != 1 {
+			t.Fatalf("%s: %v, %v", name, changes, err)
+		}
+		q.Commit(changes)
+		if j := end(q, sent); j.State != Replaced || j.Why != "by 2" {
+			t.Errorf("%s: %s, %s", name, j.State, j.Why)
+		}
+		if j := q.After(sent, nil, now); j.State != Done {
+			t.Errorf("%s: %s after it has been done", name, j.State)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	t.Parallel()
 	now := at(0, true, "a")
