@@ -160,6 +160,10 @@ func TestMQTTInJSON(t *testing.T) {
 	if m := w.topic("gantry/g1/result/set/dev/valve/a"); string(m.Payload()) != "12" {
 		t.Errorf("%s", m.Payload())
 	}
+	w.do(w.c.Publish("gantry/g1/call/set/dev/valve/e", 1, false, `{"args":[11],"kwargs":{}}`))
+	if m := w.topic("gantry/g1/result/set/dev/valve/e"); string(m.Payload()) != "11" {
+		t.Errorf("%s", m.Payload())
+	}
 	w.do(w.c.Publish("gantry/g1/call/set/dev/valve/b", 1, false, "13"))
 	if m := w.topic("gantry/g1/error/set/dev/valve/b"); string(m.Payload()) != `{"error":"gantry.error.out_of_range","args":["not 13"],"kwargs":{"max":12}}` {
 		t.Errorf("%s", m.Payload())
@@ -168,7 +172,7 @@ func TestMQTTInJSON(t *testing.T) {
 	w.do(w.c.Publish("gantry/g1/call/sys/config/reload/c", 1, false, ""))
 	w.do(w.c.Publish("gantry/g1/call/get/dev/nothing/d", 1, false, ""))
 	w.topic("gantry/g1/error/get/dev/nothing/d")
-	if len(calls) != 2 {
+	if len(calls) != 3 {
 		t.Errorf("%d calls", len(calls))
 	}
 }

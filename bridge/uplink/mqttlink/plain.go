@@ -71,7 +71,7 @@ func (f *plain) command(ctx context.Context, c *conn, m message) {
 		return
 	}
 	procedure := f.commands.URI(strings.ReplaceAll(name[:last], "/", "."))
-	p, err := f.commands.Call(ctx, procedure, wamp.CallOptions{}, bridge.PayloadFromMQTT(m.payload), nil)
+	p, err := f.commands.Call(ctx, procedure, wamp.CallOptions{}, bridge.Arguments(bridge.PayloadFromMQTT(m.payload)), nil)
 	answer := message{topic: f.base + "result/" + name, qos: 1}
 	if err == nil {
 		answer.payload, err = bridge.AppendMQTT(nil, p)
