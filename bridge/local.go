@@ -23,7 +23,7 @@ type Local struct {
 	rules  *Rules
 	caller *Caller
 	sess   wamp.Session
-	log    *slog.Logger
+	holder *Holder
 }
 
 // NewLocal validates cfg and starts nothing. A nil log discards. The error is a
@@ -36,7 +36,7 @@ func NewLocal(cfg RulesConfig, origin *Origin, sess wamp.Session, log *slog.Logg
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	l := &Local{rules: rules, sess: sess, log: log}
+	l := &Local{rules: rules, sess: sess, holder: NewHolder(sess, log)}
 	l.caller = rules.NewCaller(sess, l.publish)
 	return l, nil
 }
@@ -44,26 +44,29 @@ func NewLocal(cfg RulesConfig, origin *Origin, sess wamp.Session, log *slog.Logg
 // Stats returns the counts of the rules.
 func (l *Local) Stats() RulesStats { return l.rules.Stats() }
 
+// Ready is closed once Run has subscribed and registered: no message is missed from
+// then on.
+func (l *Local) Ready() <-chan struct{} { return l.holder.Tried() }
+
 // Run subscribes and registers, and serves until ctx ends; then it takes both back
 // and returns nil. It returns an error if the session ends before.
 func (l *Local) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := NewHolder(l.sess, l.log)
 	patterns := l.patterns()
 	for i, p := range patterns {
-		h.Subscribe(p.URI, wamp.SubscribeOptions{Match: p.Match, GetRetained: true}, func(ev *wamp.Event) {
+		l.holder.Subscribe(p.URI, wamp.SubscribeOptions{Match: p.Match, GetRetained: true}, func(ev *wamp.Event) {
 			l.event(ctx, patterns[:i], p.URI, ev)
 		})
 	}
 	for uri, handler := range l.rules.Handlers(l.publish) {
-		h.Register(uri, handler)
+		l.holder.Register(uri, handler)
 	}
 	var active sync.WaitGroup
 	defer active.Wait()
 	defer cancel()
 	active.Go(func() { _ = l.caller.Run(ctx) }) // always nil
-	return h.Run(ctx)
+	return l.holder.Run(ctx)
 }
 
 // patterns returns what the rules need, each pattern once.

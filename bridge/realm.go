@@ -21,6 +21,7 @@ type Realm struct {
 	log   *slog.Logger
 	rare  *ratelog.Log
 	turn  chan struct{} // one slot: subscriptions change one after the other
+	ready chan struct{} // closed once the guest is connected
 
 	expired, unmappable atomic.Uint64
 
@@ -35,16 +36,20 @@ func NewRealm(guest Guest, sess wamp.Session, log *slog.Logger) *Realm {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Realm{guest: guest, sess: sess, log: log, rare: ratelog.New(log, rejectEvery, nil), turn: make(chan struct{}, 1), held: map[Pattern]func(context.Context) error{}}
+	return &Realm{guest: guest, sess: sess, log: log, rare: ratelog.New(log, rejectEvery, nil), turn: make(chan struct{}, 1), ready: make(chan struct{}), held: map[Pattern]func(context.Context) error{}}
 }
 
-// Run serves until ctx ends; then it returns nil. It returns wamp.ErrClosed if the
+// Ready is closed once the guest gets all messages that it wants.
+func (r *Realm) Ready() <-chan struct{} { return r.ready }
+
+// Run serves until ctx ends; then it returns nil. It may be called once. It returns wamp.ErrClosed if the
 // session ends before.
 func (r *Realm) Run(ctx context.Context) error {
 	if err := r.Subscribe(ctx, r.guest.Filters()); err != nil && ctx.Err() == nil {
 		return fmt.Errorf("guest of the MQTT listener: %w", err)
 	}
 	r.guest.Connected(r)
+	close(r.ready)
 	defer r.guest.Lost("the gateway ends")
 	select {
 	case <-ctx.Done():

@@ -43,12 +43,7 @@ func (r *run) startFleet(ctx context.Context, origin *bridge.Origin) error {
 	}
 	r.fleet.Store(f)
 	r.front.run("fleet", f.Run)
-	select {
-	case <-f.Ready():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return awaitReady(ctx, f.Ready())
 }
 
 // fleetMetrics writes what a hub knows of each gateway.

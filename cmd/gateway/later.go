@@ -54,12 +54,7 @@ func (r *run) startLater(ctx context.Context) error {
 	}
 	r.later.Store(l)
 	r.front.run("queued commands", l.Run)
-	select {
-	case <-l.Ready():
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return awaitReady(ctx, l.Ready())
 }
 
 // mayCall reports whether a caller of that role may call procedure now.

@@ -36,10 +36,8 @@ func (r *run) uplinks(ctx context.Context, origin *bridge.Origin) error {
 	}
 	for _, u := range all {
 		r.back.run("uplink "+u.Name(), u.Run)
-		select {
-		case <-u.Ready():
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := awaitReady(ctx, u.Ready()); err != nil {
+			return err
 		}
 	}
 	if len(all) == 0 {
@@ -370,5 +368,5 @@ func (r *run) localRules(ctx context.Context, origin *bridge.Origin) error {
 	}
 	r.Gateway.local.Store(local)
 	r.front.run("mqtt rules", local.Run)
-	return nil
+	return awaitReady(ctx, local.Ready())
 }

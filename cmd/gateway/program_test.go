@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	v5 "github.com/eclipse/paho.golang/packets"
 	"go.uber.org/goleak"
 
 	"gantry/internal/launch"
@@ -273,6 +275,45 @@ func (p *program) command(args ...string) string {
 		p.t.Fatalf("gantry %v: code %d, %s", args, code, errs.String())
 	}
 	return out.String()
+}
+
+// TestReadyMeansReady asks for the gateway, its device and its rules at once.
+func TestReadyMeansReady(t *testing.T) {
+	t.Parallel()
+	config := writeFiles(t, map[string]string{
+		"gantry.toml": `schema = 1
+gateway.name = "shed"
+[mqtt]
+listen = "127.0.0.1:0"
+[[mqtt.map]]
+topic = "sensors/{room}"
+device = "{room}"
+point = "t"
+type = "int"
+`,
+		"devices.d/pump.toml": "[device.pump]\ndriver = \"sim\"\n[device.pump.point.relay]\nkind = \"relay\"\n",
+	})
+	for range 3 {
+		p := startProgram(t, config, t.TempDir())
+		nc, err := net.Dial("tcp", p.mqtt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, code := mqttJoin(t, nc, "sensor", "", ""); code != 0 {
+			t.Fatalf("CONNACK %#x", code)
+		}
+		if _, err := (&v5.Publish{Topic: "sensors/hall", Payload: []byte("21"), Properties: &v5.Properties{}}).WriteTo(nc); err != nil {
+			t.Fatal(err)
+		}
+		if out := p.command("devices", "pending"); out != "no devices wait for a decision\n" {
+			t.Errorf("pending: %q", out)
+		}
+		if got, err := answerOf(p.join().Call(t.Context(), "gantry.shed.sys.device.list", wamp.CallOptions{}, wamp.Payload{})); err != nil || len(got.(wamp.List)) != 1 {
+			t.Errorf("devices: %v, %v", got, err)
+		}
+		keep(t, p.join(), "gantry.shed.point.hall.", wamp.SubscribeOptions{GetRetained: true}).await(t, "reading of the first message", func(e event) bool { return e.value == int64(21) })
+		p.stop()
+	}
 }
 
 // TestABadDeviceStopsItselfOnly has one device file in order and two that are not.

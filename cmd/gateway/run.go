@@ -399,7 +399,7 @@ func (r *run) startHub(ctx context.Context) error {
 	}
 	r.hub.Store(h)
 	r.front.run("hub", h.Run)
-	return nil
+	return awaitReady(ctx, h.Ready())
 }
 
 // watchdog reports the gateway alive for as long as the router carries events.

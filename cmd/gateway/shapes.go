@@ -78,6 +78,9 @@ func (r *run) startLocalHost(ctx context.Context) error {
 		realm := bridge.NewRealm(g, s, r.log.With("room", "mqtt guest"))
 		add(&r.Gateway.guests, realm)
 		r.front.run("guest of the mqtt listener", realm.Run)
+		if err := awaitReady(ctx, realm.Ready()); err != nil {
+			return err
+		}
 	}
 	return nil
 }

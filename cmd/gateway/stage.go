@@ -47,6 +47,17 @@ func (s *stage) serve(task func(context.Context)) {
 	s.tasks.Go(func() { task(s.ctx) })
 }
 
+// awaitReady waits until what has been started is ready. It returns why ctx has ended if
+// that comes first: a task that has failed ends it.
+func awaitReady(ctx context.Context, ready <-chan struct{}) error {
+	select {
+	case <-ready:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
 // stop ends the tasks and waits for them, for at most limit. It reports whether
 // all have ended.
 func (s *stage) stop(limit time.Duration) bool {

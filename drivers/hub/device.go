@@ -71,7 +71,7 @@ func (d *device) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.keepHouse(ctx) })
 	wg.Go(func() { d.keepRules(ctx) })
-	wg.Go(func() { d.hub.serve(ctx, d.procedures()) })
+	wg.Go(func() { d.hub.serve(ctx, d.procedures(), func() {}) })
 	switch {
 	case d.cfg.Disabled:
 		d.change(ctx, nil, Parked, "disabled")

@@ -104,8 +104,9 @@ type Hub struct {
 	random func() float64
 	log    *slog.Logger
 	audit  *slog.Logger
-	mute   atomic.Bool // the router takes no descriptions
-	demand bell        // wakes watchDemand
+	mute   atomic.Bool   // the router takes no descriptions
+	demand bell          // wakes watchDemand
+	ready  chan struct{} // closed once the own procedures are registered
 
 	finds *finds
 
@@ -145,7 +146,7 @@ func New(cfg Config, devices []Device, sess wamp.Session, deps Deps, log *slog.L
 	h := &Hub{
 		cfg: cfg, epoch: int64(cfg.Epoch), sess: sess, decode: deps.Decode, clock: deps.Clock, now: time.Now,
 		random: deps.Random, log: log, audit: deps.Audit,
-		admin: make(chan struct{}, 1), changes: make(chan *change), demand: make(bell, 1), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
+		admin: make(chan struct{}, 1), changes: make(chan *change), demand: make(bell, 1), ready: make(chan struct{}), devices: make(map[string]*device), streams: make(map[wamp.URI]*atomic.Uint64),
 	}
 	if h.clock == nil {
 		h.clock = wallclock.New(wallclock.Config{Synced: func() bool { return false }})
@@ -386,6 +387,10 @@ func (h *Hub) Devices() []Status {
 	return list
 }
 
+// Ready is closed once the hub's own procedures are there, and so each procedure of a
+// device: what the device itself has not registered yet, the hub answers in its place.
+func (h *Hub) Ready() <-chan struct{} { return h.ready }
+
 // Run serves the devices until ctx ends, then it returns nil, or until the
 // session has ended for good. It returns when every device has stopped; drivers
 // that do not stop within seconds are left alone. It runs once.
@@ -413,7 +418,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		h.start(h.devices[name])
 	}
 	h.mu.Unlock()
-	wg.Go(func() { h.serve(ctx, h.procedures()) })
+	wg.Go(func() { h.serve(ctx, h.procedures(), func() { close(h.ready) }) })
 	wg.Go(func() { h.watchDemand(ctx) })
 	wg.Go(func() { h.exchange(ctx) })
 	for i := range h.finds.sources {

@@ -200,6 +200,37 @@ func TestRefusedRegistrationIsTriedAgain(t *testing.T) {
 	})
 }
 
+// TestReadyComesWithTheProcedures has one of the hub's own refused for a while.
+func TestReadyComesWithTheProcedures(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sess := newSession()
+		taken := true
+		sess.deny = func(uri wamp.URI, _ wamp.RegisterOptions) error {
+			if taken && uri == "gantry.barn.sys.device.accept" {
+				return wamp.NewError(wamp.ErrURIProcedureAlreadyExists, "taken", nil)
+			}
+			return nil
+		}
+		b := start(t, sess, []hub.Device{device("dev", newScript(writable("led", drivers.Bool)), hub.DeviceConfig{})})
+		select {
+		case <-b.hub.Ready():
+			t.Error("ready without a procedure")
+		default:
+		}
+		sess.set(func(*session) { taken = false })
+		b.pass(20 * time.Second)
+		select {
+		case <-b.hub.Ready():
+		default:
+			t.Error("not ready in the end")
+		}
+		if err := b.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestEndOfTheSessionEndsRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -9,9 +9,9 @@ import (
 	"gantry/wamp"
 )
 
-// serve registers procedures, again and again where that is refused, and takes
-// them back when ctx has ended.
-func (h *Hub) serve(ctx context.Context, procedures []procedure) {
+// serve registers procedures, again and again where that is refused, tells there when
+// they are, and takes them back when ctx has ended.
+func (h *Hub) serve(ctx context.Context, procedures []procedure, there func()) {
 	var undo []func(context.Context) error
 	wait := backoff.New(backoff.Config{Max: registerMax}, h.random)
 	logged := false
@@ -40,6 +40,9 @@ func (h *Hub) serve(ctx context.Context, procedures []procedure) {
 		if len(procedures) > 0 && wait.Wait(ctx) != nil {
 			break
 		}
+	}
+	if len(procedures) == 0 {
+		there()
 	}
 	<-ctx.Done()
 	h.unregister(ctx, undo)
