@@ -105,9 +105,14 @@ func parseVerdict(line string) error {
 
 // probe has files opened in a process of its own and returns a verdict for each.
 // Where no such process can be had, there is nothing to be said against them.
+//
+// A process may die late of a file, with the verdict of that file given and the next
+// one begun: while a goroutine of bbolt panics, its deferred calls let others go on. So
+// only the first file that a process was given is what it has died of.
 func probe(apart func([]string) ([]byte, error), paths []string) []error {
 	verdicts := make([]error, len(paths))
-	for at := 0; at < len(paths); at++ {
+	for at := 0; at < len(paths); {
+		first := at
 		out, err := apart(append([]string{apartCheck}, paths[at:]...))
 		for line := range strings.Lines(string(out)) {
 			if text, whole := strings.CutSuffix(line, "\n"); whole && at < len(paths) {
@@ -118,7 +123,10 @@ func probe(apart func([]string) ([]byte, error), paths []string) []error {
 		if at == len(paths) || !errors.Is(err, ErrDied) {
 			break
 		}
-		verdicts[at] = damaged("opened for a trial: %v", err)
+		if at == first {
+			verdicts[at] = damaged("opened for a trial: %v", err)
+			at++
+		}
 	}
 	return verdicts
 }

@@ -267,6 +267,37 @@ func TestWithoutAProcess(t *testing.T) {
 	}
 }
 
+// TestAProcessThatDiesLate has the process give its verdict of a damaged file, begin
+// with the next one, and only then die of the former.
+func TestAProcessThatDiesLate(t *testing.T) {
+	t.Parallel()
+	killed, _ := filled(t, smallFiles)
+	var paths []string
+	for _, name := range segmentNames(t, killed) {
+		paths = append(paths, filepath.Join(killed, "up", name))
+	}
+	if err := os.Truncate(paths[0], page); err != nil {
+		t.Fatal(err)
+	}
+	a := asked{env: []string{diesAt + "=" + filepath.Base(paths[1])}}
+	late := true
+	verdicts := probe(func(args []string) ([]byte, error) {
+		if !late {
+			return new(asked).apart(args)
+		}
+		late = false
+		return a.apart(args)
+	}, paths)
+	if !errors.Is(verdicts[0], errDamaged) {
+		t.Errorf("the damaged file: %v", verdicts[0])
+	}
+	for i, err := range verdicts[1:] {
+		if err != nil {
+			t.Errorf("sound file %d: %v", i+1, err)
+		}
+	}
+}
+
 // TestDamagedFilesApart gives damaged files to bbolt without a check before: whatever
 // becomes of the process, there is a verdict.
 func TestDamagedFilesApart(t *testing.T) {
@@ -303,7 +334,7 @@ func TestDamagedFilesApart(t *testing.T) {
 		}
 		bad++
 		if checkFile(paths[i]) == nil {
-			t.Errorf("the own check finds nothing wrong with a file of which the other says: %v", err)
+			t.Errorf("the own check finds nothing wrong with file %d, of which the other says: %v", i, err)
 		}
 	}
 	t.Logf("%d of %d files are damaged, %d processes died", bad, rounds, len(a.calls)-1)
