@@ -41,12 +41,14 @@ func (o *Outbox) step() time.Duration {
 		o.commit()
 	}
 	o.mu.Lock()
-	cursor := o.dirty() && o.now() >= o.dirtyAt+cursorPeriod || o.acked >= o.drainAt
+	save := o.dirty() && o.now() >= o.dirtyAt+cursorPeriod || o.acked >= o.drainAt || !o.gapsSaved && o.now() >= o.saveAt
 	o.mu.Unlock()
-	if cursor {
+	if save && o.saveState() != nil {
 		// Before a file goes the cursor must be safe, or its numbers would be given
 		// again. An error leaves it for the next time.
-		_ = o.saveCursors()
+		o.mu.Lock()
+		o.saveAt = o.now() + cursorPeriod
+		o.mu.Unlock()
 	}
 	o.sweep()
 	o.mu.Lock()
@@ -54,6 +56,9 @@ func (o *Outbox) step() time.Duration {
 	wait := o.due(o.now())
 	if o.dirty() {
 		wait = min(wait, max(o.dirtyAt+cursorPeriod-o.now(), retryPeriod))
+	}
+	if !o.gapsSaved {
+		wait = min(wait, max(o.saveAt-o.now(), retryPeriod))
 	}
 	return max(wait, 0)
 }
@@ -144,12 +149,12 @@ func (o *Outbox) write(chunks []foundChunk) error {
 		size += int64(len(c.bytes))
 	}
 	if o.cfg.OnFull == DropOldest {
-		for o.total()+size > o.cfg.MaxBytes && o.dropOldest("max_bytes") {
+		for o.total()+size > o.cfg.MaxBytes && o.dropOldest(overBytes) {
 		}
 	}
 	for {
 		err := full(o.writeTo(chunks, size))
-		if !errors.Is(err, ErrFull) || !o.cfg.Over.giveWay() && (o.cfg.OnFull != DropOldest || !o.dropOldest("disk full")) {
+		if !errors.Is(err, ErrFull) || !o.cfg.Over.giveWay() && (o.cfg.OnFull != DropOldest || !o.dropOldest(diskFull)) {
 			return err
 		}
 	}
@@ -192,7 +197,7 @@ func (o *Outbox) roll() {
 	}
 	o.active.seal()
 	// Packing leaves the cursors of several readers out.
-	if len(o.readers) == 1 || o.saveCursors() == nil {
+	if len(o.readers) == 1 || o.saveState() == nil {
 		select {
 		case o.toPack <- o.active:
 		default: // files fill faster than they are packed
@@ -229,6 +234,9 @@ func (o *Outbox) settle(from uint64, acked []uint64, batch []entry, wrote bool, 
 		o.failing, o.degraded, o.retryAt, o.flush = err, true, o.now()+retryPeriod, 0
 	}
 	for i := range batch {
+		if batch[i].gone && err == nil && !o.noted(from+uint64(i)) {
+			o.note(gap{from + uint64(i), from + uint64(i), refusedOnce})
+		}
 		o.answer(from+uint64(i), &batch[i], err)
 	}
 	o.trim()
@@ -271,12 +279,12 @@ func (o *Outbox) list() []*segment {
 // giveWay drops the oldest segment for an outbox of more weight, if there is one
 // that may be dropped. It is called by that one's committer.
 func (o *Outbox) giveWay() bool {
-	return o != nil && o.cfg.OnFull == DropOldest && o.dropOldest("disk full")
+	return o != nil && o.cfg.OnFull == DropOldest && o.dropOldest(diskFull)
 }
 
 // dropOldest unlinks the oldest segment to make room. It reports false when
 // there is none besides the one being written.
-func (o *Outbox) dropOldest(why string) bool {
+func (o *Outbox) dropOldest(why cause) bool {
 	o.dropMu.Lock()
 	defer o.dropMu.Unlock()
 	segs := o.list()
@@ -291,12 +299,19 @@ func (o *Outbox) dropOldest(why string) bool {
 	from := max(o.acked+1, segs[0].first)
 	lost := end >= from
 	o.lose(segs[0].first, end)
+	if lost {
+		o.note(gap{from, end, why})
+	}
 	o.mu.Unlock()
+	if lost {
+		// Before the file goes, if the disk takes it; otherwise soon after.
+		_ = o.saveState()
+	}
 	if !o.unlink(segs[0]) {
 		return false
 	}
 	if lost {
-		o.s.cfg.Events(Event{Kind: Dropped, Outbox: o.name, File: segs[0].path, From: from, To: end, Err: errors.New(why)})
+		o.s.cfg.Events(Event{Kind: Dropped, Outbox: o.name, File: segs[0].path, From: from, To: end, Err: errors.New(why.String())})
 	}
 	return true
 }
@@ -344,7 +359,7 @@ func (o *Outbox) sweep() {
 			if !o.unlink(segs[0]) {
 				return
 			}
-		case drained || !o.tooOld(segs[0]) || !o.dropOldest("max_age"):
+		case drained || !o.tooOld(segs[0]) || !o.dropOldest(overAge):
 			return
 		}
 	}
@@ -358,7 +373,7 @@ func (o *Outbox) tooOld(seg *segment) bool {
 	return known && seg.age(now) > o.cfg.MaxAge
 }
 
-// finish commits what is left, saves the cursors and ends the outbox.
+// finish commits what is left, saves the state and ends the outbox.
 func (o *Outbox) finish() error {
 	o.shut(ErrClosed)
 	var err error
@@ -374,7 +389,12 @@ func (o *Outbox) finish() error {
 		err = o.failing
 		o.mu.Unlock()
 	}
-	err = errors.Join(err, o.saveCursors())
+	if err == nil {
+		o.mu.Lock()
+		o.loose = false
+		o.mu.Unlock()
+	}
+	err = errors.Join(err, o.saveState())
 	o.sweep()
 	o.forget()
 	return err

@@ -47,7 +47,7 @@ func Inspect(dir string) ([]Report, error) {
 		return eachOutbox(d, dir, func(name string, segs []*segment) error {
 			acked := uint64(0)
 			if head.Err == nil {
-				all, err := m.cursors(name)
+				all, _, err := m.outbox(name)
 				if err != nil {
 					return err
 				}

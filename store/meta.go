@@ -21,6 +21,7 @@ var (
 	bucketSys      = []byte("sys")
 	bucketCursors  = []byte("cursors")
 	bucketSettings = []byte("settings")
+	bucketGaps     = []byte("gaps")
 	keyID          = []byte("id")
 	keyEpoch       = []byte("epoch")
 )
@@ -131,12 +132,16 @@ func cursorKey(outbox, reader string) []byte {
 	return []byte(outbox + "/" + reader)
 }
 
-// cursors returns the cursors of an outbox by the names of its readers.
-func (m *meta) cursors(outbox string) (all map[string]cursor, err error) {
+// outbox returns the cursors of an outbox by the names of its readers, and what
+// packGaps made of the rest.
+func (m *meta) outbox(name string) (all map[string]cursor, kept []byte, err error) {
 	all = map[string]cursor{}
 	err = guard(func() error {
 		return m.db.View(func(tx *bbolt.Tx) error {
-			return eachCursor(tx, outbox, func(reader string, v []byte) error {
+			if b := tx.Bucket(bucketGaps); b != nil {
+				kept = bytes.Clone(b.Get([]byte(name)))
+			}
+			return eachCursor(tx, name, func(reader string, v []byte) error {
 				if len(v) == 16 {
 					all[reader] = cursor{binary.BigEndian.Uint64(v), binary.BigEndian.Uint64(v[8:])}
 				}
@@ -144,7 +149,7 @@ func (m *meta) cursors(outbox string) (all map[string]cursor, err error) {
 			})
 		})
 	})
-	return all, err
+	return all, kept, err
 }
 
 func eachCursor(tx *bbolt.Tx, outbox string, fn func(reader string, v []byte) error) error {
@@ -164,9 +169,13 @@ func eachCursor(tx *bbolt.Tx, outbox string, fn func(reader string, v []byte) er
 	return nil
 }
 
-// setCursors puts all in the place of the cursors of an outbox.
-func (m *meta) setCursors(outbox string, all map[string]cursor) error {
+// setOutbox puts all in the place of the cursors of an outbox, and kept in that of what
+// packGaps made.
+func (m *meta) setOutbox(outbox string, all map[string]cursor, kept []byte) error {
 	return m.update(func(tx *bbolt.Tx) error {
+		if err := setGaps(tx, outbox, kept); err != nil {
+			return err
+		}
 		var gone []string
 		if err := eachCursor(tx, outbox, func(reader string, _ []byte) error {
 			if _, stays := all[reader]; !stays {
@@ -190,6 +199,23 @@ func (m *meta) setCursors(outbox string, all map[string]cursor) error {
 		}
 		return nil
 	})
+}
+
+// setGaps changes what is kept of an outbox beside its cursors. Stores that were made
+// before that was kept have no place for it yet.
+func setGaps(tx *bbolt.Tx, outbox string, kept []byte) error {
+	b := tx.Bucket(bucketGaps)
+	if kept == nil {
+		if b == nil {
+			return nil
+		}
+		return b.Delete([]byte(outbox))
+	}
+	b, err := tx.CreateBucketIfNotExists(bucketGaps)
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(outbox), kept)
 }
 
 func (m *meta) get(key string) (v []byte, err error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 )
@@ -39,31 +40,37 @@ type Outbox struct {
 
 	readers []*Reader // as configured, at least one; never changed
 
-	mu       sync.Mutex // guards what follows
-	ram      []entry    // the newest records, consecutive, from ram[head]
-	head     int
-	slab     []byte // where the next records are copied to
-	next     uint64 // next sequence number
-	acked    uint64 // the cursor of the slowest reader
-	settled  uint64 // the end of what needs no commit any more: committed or dropped
-	durable  uint64 // the end of what was ever written to disk
-	pending  int64  // bytes in ram above settled and acked
-	kept     int64  // bytes in ram
-	disk     int64  // bytes of the files
-	drainAt  uint64 // cursor at which a file can be unlinked
-	urgent   uint64 // last urgent record
-	flush    uint64 // last record that Flush waits for
-	urgentAt time.Duration
-	dirtyAt  time.Duration
-	retryAt  time.Duration
-	dropped  uint64
-	rejected uint64
-	failing  error         // why the last commit failed
-	degraded bool          // the event has been sent
-	shutErr  error         // set once nothing can be appended any more
-	changed  chan struct{} // closed by broadcast; nil while nobody waits
+	mu        sync.Mutex // guards what follows
+	ram       []entry    // the newest records, consecutive, from ram[head]
+	head      int
+	slab      []byte // where the next records are copied to
+	next      uint64 // next sequence number
+	acked     uint64 // the cursor of the slowest reader
+	settled   uint64 // the end of what needs no commit any more: committed or dropped
+	durable   uint64 // the end of what was ever written to disk
+	pending   int64  // bytes in ram above settled and acked
+	kept      int64  // bytes in ram
+	disk      int64  // bytes of the files
+	drainAt   uint64 // cursor at which a file can be unlinked
+	urgent    uint64 // last urgent record
+	flush     uint64 // last record that Flush waits for
+	urgentAt  time.Duration
+	dirtyAt   time.Duration
+	retryAt   time.Duration
+	saveAt    time.Duration // when saving the state is tried again
+	dropped   uint64
+	rejected  uint64
+	failing   error         // why the last commit failed
+	degraded  bool          // the event has been sent
+	shutErr   error         // set once nothing can be appended any more
+	gaps      []gap         // why records above the slowest cursor are missing, by from
+	loose     bool          // sampled records may be in memory alone: meta.db is to say so
+	loosened  bool          // it has been told
+	gapsSaved bool          // meta.db has gaps and loose as they are
+	changed   chan struct{} // closed by broadcast; nil while nobody waits
 
 	dropMu sync.Mutex // one drops the oldest segment at a time
+	saveMu sync.Mutex // one saves the state at a time
 
 	segMu sync.Mutex // guards segs, never held across I/O
 	segs  []*segment // oldest first
@@ -89,16 +96,33 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 	if err := s.disk.mkdir(o.dir); err != nil {
 		return nil, err
 	}
-	known, err := s.meta.cursors(name)
+	known, kept, err := s.meta.outbox(name)
 	if err != nil {
 		return nil, err
 	}
+	var loose bool
+	loose, o.gaps = unpackGaps(kept)
+	o.gapsSaved = true
 	if o.segs, err = listSegments(s.disk, o.dir); err != nil {
 		return nil, err
 	}
 	end := o.openNewest()
-	o.next = max(o.resume(known, end), end.last) + 1
-	o.settled, o.durable = o.next-1, end.last
+	changed := o.resume(known, end)
+	o.next = max(slices.Max(o.positions()), end.last) + 1
+	for _, g := range o.gaps {
+		o.next = max(o.next, g.to+1)
+	}
+	if loose {
+		// Nobody knows how many: one number stands for all.
+		o.note(gap{o.next, o.next, inCrash})
+		o.next++
+	}
+	o.settled, o.durable = o.next-1, o.next-1
+	if changed || !o.gapsSaved {
+		// A disk that does not take it now will later. Until then a restart finds the
+		// readers that were there before, and gaps without their cause.
+		_ = o.saveState()
+	}
 	for _, seg := range o.segs {
 		o.disk += seg.bytes.Load()
 	}
@@ -239,8 +263,9 @@ func (o *Outbox) AppendAll(ctx context.Context, records ...[]byte) (last uint64,
 // Enqueue adds a record, of which it keeps a copy, and returns its sequence
 // number without waiting for a commit; it only waits, until ctx ends, while too
 // much is uncommitted. An urgent record is committed within the linger time, any
-// other when it has not been acknowledged for the sample interval. ErrFull:
-// the record was refused.
+// other when it has not been acknowledged for the sample interval; what a crash has
+// cost of those, readers are told. Confirm and Flush tell when it is on disk.
+// ErrFull: the record was refused.
 func (o *Outbox) Enqueue(ctx context.Context, b []byte, urgent bool) (seq uint64, err error) {
 	return o.enqueue(ctx, b, urgent, nil)
 }
@@ -251,6 +276,9 @@ func (o *Outbox) enqueue(ctx context.Context, b []byte, urgent bool, done chan e
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if !urgent && !o.loosened && o.shutErr == nil {
+		o.loosen()
+	}
 	if err := o.room(ctx, int64(len(b))); err != nil {
 		return 0, err
 	}
@@ -276,6 +304,17 @@ func (o *Outbox) enqueue(ctx context.Context, b []byte, urgent bool, done chan e
 	return seq, nil
 }
 
+// loosen has it on disk, once in a run, that sampled records may be lost in a crash, so
+// that the next run can tell of it. It gives up mu meanwhile.
+func (o *Outbox) loosen() {
+	o.loose, o.gapsSaved = true, false
+	o.mu.Unlock()
+	// A disk that cannot be written must not hold the record up.
+	_ = o.saveState()
+	o.mu.Lock()
+	o.loosened = true
+}
+
 // room waits until n bytes may be added.
 func (o *Outbox) room(ctx context.Context, n int64) error {
 	for {
@@ -297,6 +336,7 @@ func (o *Outbox) room(ctx context.Context, n int64) error {
 		default:
 			if f := o.first(); f > max(o.settled, o.acked) && !o.at(f).gone {
 				o.lose(f, f)
+				o.note(gap{f, f, givenUp})
 			}
 			o.pop(o.failing)
 		}

@@ -15,8 +15,10 @@ import (
 //
 // With lost = 0, record is the record seq of epoch; it may be kept and must not
 // be changed. With lost > 0 there is no record: the lost records that end with
-// seq are gone (dropped at a bound, damaged on disk, or refused). Both are to be
-// acknowledged alike.
+// seq are gone, and record is the reason in a word or two: max_bytes, max_age, disk
+// full, damaged, crash (records that were not on disk yet; how many is not known),
+// not written (given up in memory while the disk failed), refused (by an error that
+// was returned for them), unknown. Both are to be acknowledged alike.
 func (r *Reader) Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error {
 	o := r.o
 	o.mu.Lock()
@@ -62,13 +64,13 @@ func (r *Reader) readRAM(after uint64, limit int, each func(epoch, seq uint64, r
 			continue
 		}
 		if gone > 0 {
-			each(o.epoch, seq-1, nil, gone)
+			each(o.epoch, seq-1, []byte(refusedOnce.String()), gone)
 			gone = 0
 		}
 		each(o.epoch, seq, e.data, 0)
 	}
 	if gone > 0 {
-		each(o.epoch, after+n, nil, gone)
+		each(o.epoch, after+n, []byte(refusedOnce.String()), gone)
 	}
 	return nil
 }
@@ -82,11 +84,11 @@ func (r *Reader) readDisk(after, first uint64, limit int, each func(epoch, seq u
 		return err
 	}
 	if c == nil || c.first >= end {
-		each(r.o.epoch, end-1, nil, end-1-after)
+		r.o.tellGap(r.o.epoch, after+1, end-1, each)
 		return nil
 	}
 	if c.first > after+1 {
-		each(c.epoch, c.first-1, nil, c.first-1-after)
+		r.o.tellGap(c.epoch, after+1, c.first-1, each)
 		after = c.first - 1
 	}
 	stop := min(c.last()+1, end, after+1+uint64(max(limit, 1)))
@@ -115,6 +117,7 @@ func (r *Reader) locate(after, first uint64) (c *chunk, end uint64, err error) {
 		r.open, r.cached = seg, nil
 		c, bad, err := seg.after(after)
 		if bad != nil {
+			o.noteDamage(after+1, end-1)
 			o.s.cfg.Events(Event{Kind: DamagedChunk, Outbox: o.name, File: seg.path, From: after + 1, To: end - 1, Err: bad})
 		}
 		switch {
@@ -154,6 +157,7 @@ func (o *Outbox) segmentFor(after, first uint64) (seg *segment, end uint64) {
 // saved. The segment is out of the list afterwards in any case.
 func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 	seg.abandon()
+	end := o.endOf(seg)
 	event := Event{Kind: DamagedFile, Outbox: o.name, File: seg.path, Err: cause}
 	aside, err := o.s.disk.setAside(seg.path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -180,8 +184,31 @@ func (o *Outbox) repair(seg *segment, cause error) (last uint64) {
 	if !o.replace(seg, heir) && heir != nil {
 		_ = heir.drop()
 	}
+	o.noteDamage(seg.first, max(end, last, seg.first))
 	o.s.cfg.Events(event)
 	return last
+}
+
+// endOf returns the last number that a segment can have, 0 where that is not known: in
+// the newest one of a store that is being opened.
+func (o *Outbox) endOf(seg *segment) uint64 {
+	segs := o.list()
+	if i := slices.Index(segs, seg); i >= 0 && i+1 < len(segs) {
+		return segs[i+1].first - 1
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.settled
+}
+
+// noteDamage remembers that what is missing among the records from..to fell to damage.
+func (o *Outbox) noteDamage(from, to uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if to > o.acked {
+		o.note(gap{from, to, inDamage})
+	}
+	o.poke()
 }
 
 // replace puts heir, nil for none, in the place of seg in the list. It reports

@@ -48,13 +48,12 @@ func (o *Outbox) Ack(ctx context.Context, seq uint64) error { return o.readers[0
 // Acked is that of the reader without a name.
 func (o *Outbox) Acked() uint64 { return o.readers[0].Acked() }
 
-// resume gives each reader its cursor and returns the highest. One that is new
-// begins where the slowest of those before stood: what is kept for anybody is there
+// resume gives each reader its cursor and reports whether there are others than before.
+// One that is new begins where the slowest of those before stood: what is kept for anybody is there
 // for it, too, so that a reader may also be renamed and loses nothing. What was kept
 // for a reader that is no more goes.
-func (o *Outbox) resume(known map[string]cursor, end segmentEnd) (highest uint64) {
+func (o *Outbox) resume(known map[string]cursor, end segmentEnd) (changed bool) {
 	lost := len(known) == 0 // with meta.db, or there never was any
-	changed := false
 	for name, acked := range end.cursors {
 		if c, ok := known[name]; ok || lost {
 			c.acked = max(c.acked, acked)
@@ -71,16 +70,10 @@ func (o *Outbox) resume(known map[string]cursor, end segmentEnd) (highest uint64
 		delete(known, name)
 		r := &Reader{o: o, name: name, acked: max(c.acked, end.head.acked), saved: c.acked, dropped: c.dropped}
 		o.readers = append(o.readers, r)
-		highest = max(highest, r.acked)
 		o.dropped = max(o.dropped, r.dropped)
 	}
 	o.acked = o.slowest()
-	if changed || len(known) > 0 {
-		// A disk that does not take it now will later; until then a restart finds the
-		// readers that were there before.
-		_ = o.saveCursors()
-	}
-	return highest
+	return changed || len(known) > 0
 }
 
 // slowestOf returns the least of some cursors, the zero one for none.
@@ -135,20 +128,26 @@ func (o *Outbox) settlePositions(at []uint64) {
 	}
 }
 
-// saveCursors writes the cursors to meta.db.
-func (o *Outbox) saveCursors() error {
+// saveState writes the cursors and the gaps to meta.db.
+func (o *Outbox) saveState() error {
+	o.saveMu.Lock()
+	defer o.saveMu.Unlock()
 	o.mu.Lock()
-	at := o.positions()
+	o.forgetGaps()
+	at, kept := o.positions(), packGaps(o.loose, o.gaps)
+	o.gapsSaved = true
 	all := make(map[string]cursor, len(at))
 	for _, r := range o.readers {
 		all[r.name] = cursor{acked: r.acked, dropped: r.dropped}
 	}
 	o.mu.Unlock()
-	if err := o.s.meta.setCursors(o.name, all); err != nil {
-		return fmt.Errorf("outbox %s: cursors: %w", o.name, err)
-	}
+	err := o.s.meta.setOutbox(o.name, all, kept)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if err != nil {
+		o.gapsSaved = false
+		return fmt.Errorf("outbox %s: cursors: %w", o.name, err)
+	}
 	o.settlePositions(at)
 	return nil
 }

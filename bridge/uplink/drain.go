@@ -308,8 +308,8 @@ func (u *Uplink) unpack(f *flow, it item) (r record, ok bool) {
 	}
 	// The receivers learn of the hole where it is.
 	u.lost.Add(it.lost)
-	u.log.Warn("events were lost from the queue", "alarm", f.gapName(), "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost)
-	gap := wamp.Dict{"from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost}
+	u.log.Warn("events were lost from the queue", "alarm", f.gapName(), "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost, "why", string(it.record))
+	gap := wamp.Dict{"from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost, "why": string(it.record)}
 	u.deps.Origin.Date(gap)
 	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, gap))
 	return record{topic: u.topic("alarm", f.gapName()), payload: p}, err == nil

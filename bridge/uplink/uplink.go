@@ -26,7 +26,8 @@ type Queue interface {
 	// acknowledged for a while.
 	Enqueue(ctx context.Context, record []byte, urgent bool) (seq uint64, err error)
 	// Read waits for records behind after and hands at most limit of them to each,
-	// in order. lost > 0 stands for that many records up to seq that are gone.
+	// in order. lost > 0 stands for that many records up to seq that are gone, and the
+	// record is a text that says why.
 	// The record may be kept and must not be changed.
 	Read(ctx context.Context, after uint64, limit int, each func(epoch, seq uint64, record []byte, lost uint64)) error
 	// Ack moves the cursor: records up to seq are done with.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -50,7 +51,8 @@ type offer struct {
 //	open EPOCH ID   the store is open
 //	offer N         record N is about to be appended
 //	ok N SEQ        it is acknowledged: on disk
-//	taken N SEQ     it is taken, and may be lost until it is flushed
+//	taken N SEQ     it is taken, and may be lost until it is flushed, which is told then
+//	urgent N SEQ    it is taken, will be on disk in a moment, and may be lost until then
 //	flushed SEQ     everything up to SEQ is on disk
 //	cursor SEQ NAME everything up to SEQ is about to be acknowledged by the reader NAME, "" where it has none
 //	dropped A B     the store says that it has dropped A to B
@@ -64,6 +66,7 @@ type Ledger struct {
 	offers  map[uint64]offer
 	durable map[uint64]uint64 // sequence number -> record that is on disk
 	taken   map[uint64]uint64 // sequence number -> record that is not, yet
+	urgent  map[uint64]bool   // those of them that were to be there in a moment
 	cursors map[string]uint64 // by reader
 	dropped []Range
 	entries map[uint64]entry // of the table
@@ -83,6 +86,7 @@ const Twin = 1 << 16
 func (l *Ledger) Clone() *Ledger {
 	c := *l
 	c.offers, c.durable, c.taken, c.cursors = maps.Clone(l.offers), maps.Clone(l.durable), maps.Clone(l.taken), maps.Clone(l.cursors)
+	c.urgent = maps.Clone(l.urgent)
 	c.dropped = append([]Range(nil), l.dropped...)
 	c.entries = map[uint64]entry{}
 	for k, e := range l.entries {
@@ -98,7 +102,7 @@ func (l *Ledger) Durable() int { return len(l.durable) }
 func (l *Ledger) Note(line string) error {
 	if l.offers == nil {
 		l.offers, l.durable, l.taken, l.entries = map[uint64]offer{}, map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]entry{}
-		l.cursors = map[string]uint64{}
+		l.cursors, l.urgent = map[string]uint64{}, map[uint64]bool{}
 	}
 	f := strings.Fields(line)
 	if len(f) < 2 || len(f) > 3 {
@@ -128,9 +132,9 @@ func (l *Ledger) Note(line string) error {
 	case "ok":
 		l.offers[a] = offer{l.offers[a].epoch, b}
 		l.durable[b] = a
-	case "taken":
+	case "taken", "urgent":
 		l.offers[a] = offer{l.offers[a].epoch, b}
-		l.taken[b] = a
+		l.taken[b], l.urgent[b] = a, f[0] == "urgent"
 	case "flushed":
 		for seq, n := range l.taken {
 			if seq <= a {
@@ -163,6 +167,7 @@ type Item struct {
 	N          uint64
 	Foreign    bool // not a record that a workload makes
 	Lost       uint64
+	Why        string // of what is lost
 }
 
 // Reading is what one of several readers found.
@@ -251,11 +256,35 @@ func (l *Ledger) reading(name string, r Reading, id string, mode Mode, fail func
 			continue
 		}
 		switch reported := within(lost, seq); {
-		case mode.Bounded && (reported || within(l.dropped, seq) || seq <= r.Acked):
+		case mode.Bounded && reported:
 		case mode.Honest:
 			fail("lost: record %d (number %d) was acknowledged, %q does not get it", n, seq, name)
 		case !reported && seq < last && id == l.id:
 			fail("gap: record %d (number %d) is missing among others, and nothing says so to %q", n, seq, name)
+		}
+	}
+	if mode.Honest {
+		l.unsafe(name, r, cursor, fail)
+	}
+}
+
+// unsafe checks that a reader is told of records that were taken, and were not on disk
+// yet: one number, of a gap of cause crash, stands for all behind it.
+func (l *Ledger) unsafe(name string, r Reading, cursor uint64, fail func(string, ...any)) {
+	there := map[uint64]uint64{}
+	for _, it := range r.Items {
+		if it.Lost == 0 {
+			there[it.Seq] = it.N
+		}
+	}
+	for seq, n := range l.taken {
+		if seq <= cursor || there[seq] == n || l.urgent[seq] {
+			continue
+		}
+		if !slices.ContainsFunc(r.Items, func(it Item) bool {
+			return it.Lost > 0 && it.Seq-it.Lost < seq && (seq <= it.Seq || it.Why == "crash")
+		}) {
+			fail("gap: record %d (number %d) was taken and is lost, and nothing says so to %q", n, seq, name)
 		}
 	}
 }

@@ -32,6 +32,11 @@ func TestLedgerCatches(t *testing.T) {
 	}{
 		{name: "all is there", found: Found{Items: whole}, mode: Mode{Honest: true}},
 		{name: "a taken record may be lost", found: Found{Items: []Item{item(1, 1), item(2, 2), {Epoch: 2, Seq: 3, Lost: 1}, item(4, 4)}}, mode: Mode{Honest: true}},
+		{name: "a taken record is lost in silence", more: []string{"cursor 2"}, found: Found{Acked: 2, Items: []Item{item(3, 9)}}, mode: Mode{Honest: true}, want: "gap"},
+		{name: "a crash is told of where it begins", more: []string{"offer 6", "taken 6 5", "offer 7", "taken 7 6"}, mode: Mode{Honest: true},
+			found: Found{Items: append(whole[:4:4], Item{Epoch: 2, Seq: 5, Lost: 1, Why: "crash"})}},
+		{name: "another gap does not stand for it", more: []string{"offer 6", "taken 6 5", "offer 7", "taken 7 6"}, mode: Mode{Honest: true}, want: "gap",
+			found: Found{Items: append(whole[:4:4], Item{Epoch: 2, Seq: 5, Lost: 1, Why: "max_bytes"})}},
 		{name: "but not once it is flushed", more: []string{"flushed 3"}, mode: Mode{Honest: true}, want: "lost",
 			found: Found{Items: []Item{item(1, 1), item(2, 2), {Epoch: 2, Seq: 3, Lost: 1}, item(4, 4)}}},
 		{name: "an acknowledged record is lost", found: Found{Items: whole[:3]}, mode: Mode{Honest: true}, want: "lost"},

@@ -115,9 +115,12 @@ func (w *writer) write(ctx context.Context, r *rand.Rand) {
 	for i := 0; w.s.records == 0 || i < w.s.records; i++ {
 		n := w.offer()
 		if w.s.sampled {
-			seq, err := w.box.Enqueue(ctx, Record(n), r.IntN(8) == 0)
-			if err == nil {
-				w.note("taken %d %d", n, seq)
+			line, urgent := "taken %d %d", r.IntN(8) == 0
+			if urgent {
+				line = "urgent %d %d"
+			}
+			if seq, err := w.box.Enqueue(ctx, Record(n), urgent); err == nil {
+				w.note(line, n, seq)
 			}
 			if last := w.box.Committed(); i%20 == 19 {
 				w.note("flushed %d", last)
@@ -271,6 +274,8 @@ func read(ctx context.Context, r *store.Reader, after, to uint64) (items []Item,
 			if lost == 0 {
 				n, ok := Number(b)
 				it.N, it.Foreign = n, !ok
+			} else {
+				it.Why = string(b)
 			}
 			items, after = append(items, it), seq
 		})
