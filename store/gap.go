@@ -92,18 +92,43 @@ func (o *Outbox) tellGap(epoch, from, to uint64, each func(epoch, seq uint64, re
 	o.eachGap(from, to, func(from, to uint64, why cause) { each(epoch, to, []byte(why.String()), to-from+1) })
 }
 
-// packGaps returns what meta.db keeps of an outbox beside its cursors: version 1; flags
-// (1: sampled records may be in memory alone); of each gap from and to as uint64,
-// big-endian, and the cause. Nil says that there is nothing to keep.
-func packGaps(loose bool, gaps []gap) []byte {
-	if !loose && len(gaps) == 0 {
+// crashesAfter returns how many numbers above a cursor stand for crashes. It is called
+// with mu held.
+func (o *Outbox) crashesAfter(acked uint64) (n uint64) {
+	for _, g := range o.gaps {
+		if g.why == inCrash && g.to > acked {
+			n += g.to - max(acked, g.from-1)
+		}
+	}
+	return n
+}
+
+// losses is what meta.db keeps of an outbox beside its cursors.
+type losses struct {
+	loose   bool   // sampled records may be in memory alone
+	crashes uint64 // numbers that were ever given to crashes
+	gaps    []gap  // by from
+}
+
+const (
+	lossesVersion = 1
+	lossesHead    = 10
+	lossesGap     = 17
+)
+
+// pack returns the losses in the form that is kept: version 1; flags (1: loose); the
+// crashes; of each gap from, to and the cause. Numbers are uint64, big-endian, the cause
+// is a byte. Nil says that there is nothing to keep.
+func (l losses) pack() []byte {
+	if !l.loose && l.crashes == 0 && len(l.gaps) == 0 {
 		return nil
 	}
-	b := []byte{1, 0}
-	if loose {
+	b := []byte{lossesVersion, 0}
+	if l.loose {
 		b[1] = 1
 	}
-	for _, g := range gaps {
+	b = binary.BigEndian.AppendUint64(b, l.crashes)
+	for _, g := range l.gaps {
 		b = binary.BigEndian.AppendUint64(b, g.from)
 		b = binary.BigEndian.AppendUint64(b, g.to)
 		b = append(b, byte(g.why))
@@ -111,18 +136,19 @@ func packGaps(loose bool, gaps []gap) []byte {
 	return b
 }
 
-// unpackGaps reads what packGaps has written; anything else is as nothing.
-func unpackGaps(b []byte) (loose bool, gaps []gap) {
-	if len(b) < 2 || b[0] != 1 || (len(b)-2)%17 != 0 {
-		return false, nil
+// unpackLosses reads what pack has written; anything else is as nothing.
+func unpackLosses(b []byte) (l losses) {
+	if len(b) < lossesHead || b[0] != lossesVersion || (len(b)-lossesHead)%lossesGap != 0 {
+		return losses{}
 	}
-	loose = b[1]&1 != 0
-	for b = b[2:]; len(b) > 0; b = b[17:] {
+	l.loose, l.crashes = b[1]&1 != 0, binary.BigEndian.Uint64(b[2:])
+	last := uint64(0)
+	for b = b[lossesHead:]; len(b) > 0; b = b[lossesGap:] {
 		g := gap{binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]), cause(b[16])}
-		if g.from == 0 || g.to < g.from || len(gaps) > 0 && g.from < gaps[len(gaps)-1].from {
-			return loose, nil
+		if g.from == 0 || g.to < g.from || g.from < last {
+			return losses{loose: l.loose, crashes: l.crashes}
 		}
-		gaps = append(gaps, g)
+		l.gaps, last = append(l.gaps, g), g.from
 	}
-	return loose, gaps
+	return l
 }

@@ -169,18 +169,15 @@ func TestCausesAreBounded(t *testing.T) {
 }
 
 func FuzzGaps(f *testing.F) {
-	f.Add(packGaps(true, []gap{{1, 2, overAge}, {5, 5, inCrash}}))
+	f.Add(losses{true, 7, []gap{{1, 2, overAge}, {5, 5, inCrash}}}.pack())
 	f.Add([]byte{1, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		loose, gaps := unpackGaps(b)
-		if len(gaps) == 0 {
-			return
+		l := unpackLosses(b)
+		again := unpackLosses(l.pack())
+		if again.loose != l.loose || again.crashes != l.crashes || !slices.Equal(again.gaps, l.gaps) {
+			t.Error(l, again)
 		}
-		again, same := unpackGaps(packGaps(loose, gaps))
-		if again != loose || !slices.Equal(gaps, same) {
-			t.Error(gaps, same)
-		}
-		o := &Outbox{gaps: gaps}
+		o := &Outbox{gaps: l.gaps}
 		at := uint64(1)
 		o.eachGap(1, 1000, func(from, to uint64, _ cause) {
 			if from != at || to < from {

@@ -132,8 +132,8 @@ func cursorKey(outbox, reader string) []byte {
 	return []byte(outbox + "/" + reader)
 }
 
-// outbox returns the cursors of an outbox by the names of its readers, and what
-// packGaps made of the rest.
+// outbox returns the cursors of an outbox by the names of its readers, and the losses as
+// they were packed.
 func (m *meta) outbox(name string) (all map[string]cursor, kept []byte, err error) {
 	all = map[string]cursor{}
 	err = guard(func() error {
@@ -169,8 +169,8 @@ func eachCursor(tx *bbolt.Tx, outbox string, fn func(reader string, v []byte) er
 	return nil
 }
 
-// setOutbox puts all in the place of the cursors of an outbox, and kept in that of what
-// packGaps made.
+// setOutbox puts all in the place of the cursors of an outbox, and kept in that of its
+// losses.
 func (m *meta) setOutbox(outbox string, all map[string]cursor, kept []byte) error {
 	return m.update(func(tx *bbolt.Tx) error {
 		if err := setGaps(tx, outbox, kept); err != nil {

@@ -65,6 +65,7 @@ type Outbox struct {
 	shutErr   error         // set once nothing can be appended any more
 	gaps      []gap         // why records above the slowest cursor are missing, by from
 	loose     bool          // sampled records may be in memory alone: meta.db is to say so
+	crashes   uint64        // numbers that were ever given to crashes
 	loosened  bool          // it has been told
 	gapsSaved bool          // meta.db has gaps and loose as they are
 	changed   chan struct{} // closed by broadcast; nil while nobody waits
@@ -100,9 +101,8 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	var loose bool
-	loose, o.gaps = unpackGaps(kept)
-	o.gapsSaved = true
+	before := unpackLosses(kept)
+	o.gaps, o.crashes, o.gapsSaved = before.gaps, before.crashes, true
 	if o.segs, err = listSegments(s.disk, o.dir); err != nil {
 		return nil, err
 	}
@@ -112,10 +112,11 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 	for _, g := range o.gaps {
 		o.next = max(o.next, g.to+1)
 	}
-	if loose {
+	if before.loose {
 		// Nobody knows how many: one number stands for all.
 		o.note(gap{o.next, o.next, inCrash})
 		o.next++
+		o.crashes++
 	}
 	o.settled, o.durable = o.next-1, o.next-1
 	if changed || !o.gapsSaved {
@@ -425,6 +426,7 @@ type Status struct {
 	Appended  uint64 // last sequence number given
 	Committed uint64 // every record up to here is on disk, acknowledged or dropped
 	Acked     uint64 // the cursor of the slowest reader
+	Crashes   uint64 // of the numbers given, those that stand for what crashes may have cost
 	Bytes     int64  // files on disk
 	Pending   int64  // bytes in memory that are not committed
 	Files     int    // segments
@@ -440,25 +442,19 @@ func (o *Outbox) Status() Status {
 	o.segMu.Unlock()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.status(files)
+}
+
+// status is Status with mu held.
+func (o *Outbox) status(files int) Status {
 	return Status{
-		Appended: o.next - 1, Committed: o.done(), Acked: o.acked, Bytes: o.disk, Pending: o.pending,
+		Appended: o.next - 1, Committed: o.done(), Acked: o.acked, Crashes: o.crashes, Bytes: o.disk, Pending: o.pending,
 		Files: files, Dropped: o.dropped, Rejected: o.rejected, Failing: o.failing,
 	}
 }
 
-// Counters returns the numbers of Status by name: appended, committed,
-// acknowledged, bytes, pending, files, dropped, rejected, and failing (0 or 1).
-func (o *Outbox) Counters() map[string]uint64 {
-	s := o.Status()
-	c := map[string]uint64{
-		"appended": s.Appended, "committed": s.Committed, "acknowledged": s.Acked, "bytes": uint64(s.Bytes),
-		"pending": uint64(s.Pending), "files": uint64(s.Files), "dropped": s.Dropped, "rejected": s.Rejected, "failing": 0,
-	}
-	if s.Failing != nil {
-		c["failing"] = 1
-	}
-	return c
-}
+// Counters returns the counters of the reader without a name.
+func (o *Outbox) Counters() map[string]uint64 { return o.readers[0].Counters() }
 
 // Committed returns the sequence number up to which every record is on disk,
 // acknowledged or dropped.

@@ -134,7 +134,7 @@ func (o *Outbox) saveState() error {
 	defer o.saveMu.Unlock()
 	o.mu.Lock()
 	o.forgetGaps()
-	at, kept := o.positions(), packGaps(o.loose, o.gaps)
+	at, kept := o.positions(), losses{o.loose, o.crashes, o.gaps}.pack()
 	o.gapsSaved = true
 	all := make(map[string]cursor, len(at))
 	for _, r := range o.readers {
@@ -202,13 +202,23 @@ func (r *Reader) Acked() uint64 {
 	return r.acked
 }
 
-// Counters returns the counters of the outbox as this reader has them: acknowledged
-// is its cursor, dropped what it has missed at a bound.
+// Counters returns the numbers of Status by name as this reader has them: appended,
+// committed, acknowledged (its cursor), crashes and crashes_waiting (numbers that stand
+// for what crashes may have cost, in all and above its cursor), bytes, pending, files,
+// dropped (what it has missed at a bound), rejected, and failing (0 or 1).
 func (r *Reader) Counters() map[string]uint64 {
-	c := r.o.Counters()
-	r.o.mu.Lock()
-	defer r.o.mu.Unlock()
-	c["acknowledged"], c["dropped"] = r.acked, r.dropped
+	o := r.o
+	files := len(o.list())
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s := o.status(files)
+	c := map[string]uint64{
+		"appended": s.Appended, "committed": s.Committed, "acknowledged": r.acked, "crashes": s.Crashes, "crashes_waiting": o.crashesAfter(r.acked),
+		"bytes": uint64(s.Bytes), "pending": uint64(s.Pending), "files": uint64(s.Files), "dropped": r.dropped, "rejected": s.Rejected, "failing": 0,
+	}
+	if s.Failing != nil {
+		c["failing"] = 1
+	}
 	return c
 }
 

@@ -156,7 +156,7 @@ func (f *Fleet) note(ctx context.Context, ev *wamp.Event) {
 			f.view.Queue(e.Gateway, depth, age)
 		}
 	case class == "alarm" && (name == "gap" || name == "gap_urgent") && strings.HasPrefix(device, "uplink_"):
-		news.Gap = f.view.Lost(e.Gateway, e.Topic, uint64(number("from")), uint64(number("to")), at)
+		news.Gap = f.view.Lost(e.Gateway, e.Topic, uint64(number("from")), uint64(number("to")), kwargs["why"] == "crash", at)
 	case class == "alarm" && len(args) > 0:
 		state, _ := args[0].(string)
 		f.view.Alarm(e.Gateway, Alarm{Topic: e.Topic, State: strings.Clone(state), At: at, Measured: e.Measured})

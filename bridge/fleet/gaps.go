@@ -17,14 +17,14 @@ type Gap struct {
 	Epoch     uint64 // 0 for kind Queue
 	From, To  uint64 // the first and the last that are missing
 	At        int64  // when that was noticed, microseconds UTC
-	Uncertain bool   // they may have come just before the hub was restarted
+	Uncertain bool   // nothing may be missing: they may have come just before the hub was restarted; or the gateway has crashed and cannot know
 }
 
 // Lost notes that a gateway says what it has lost from one of its queues, which topic
-// tells apart. It returns nil when that is known.
-func (v *View) Lost(gateway, topic string, from, to uint64, at int64) *Gap {
+// tells apart, or may have lost in a crash. It returns nil when that is known.
+func (v *View) Lost(gateway, topic string, from, to uint64, crash bool, at int64) *Gap {
 	g := v.gateways[gateway]
-	gap := Gap{Topic: topic, Kind: Queue, From: from, To: to, At: at}
+	gap := Gap{Topic: topic, Kind: Queue, From: from, To: to, At: at, Uncertain: crash}
 	if g == nil || from == 0 || from > to {
 		return nil
 	}

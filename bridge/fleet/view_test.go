@@ -163,14 +163,14 @@ func TestWhatAGatewaySaysItHasLost(t *testing.T) {
 	t.Parallel()
 	v := NewView()
 	const alarm = "gantry.barn.alarm.uplink_hq.gap"
-	if v.Lost("barn", alarm, 5, 9, 1) != nil {
+	if v.Lost("barn", alarm, 5, 9, false, 1) != nil {
 		t.Error("a gateway that nobody knows")
 	}
 	note(v, 1, 1)
-	if g := v.Lost("barn", alarm, 5, 9, 1); g == nil || g.Kind != Queue {
+	if g := v.Lost("barn", alarm, 5, 9, false, 1); g == nil || g.Kind != Queue {
 		t.Error(g)
 	}
-	if v.Lost("barn", alarm, 5, 9, 2) != nil || v.Lost("barn", alarm, 0, 9, 2) != nil || v.Lost("barn", alarm, 9, 8, 2) != nil {
+	if v.Lost("barn", alarm, 5, 9, false, 2) != nil || v.Lost("barn", alarm, 0, 9, false, 2) != nil || v.Lost("barn", alarm, 9, 8, false, 2) != nil {
 		t.Error("noted twice, or what is no range")
 	}
 	rows := v.Unsaved()
@@ -178,11 +178,11 @@ func TestWhatAGatewaySaysItHasLost(t *testing.T) {
 		t.Error(gapsOf(w))
 	}
 	// The urgent queue has numbers of its own.
-	if g := v.Lost("barn", alarm+"_urgent", 5, 7, 3); g == nil || gapsOf(v) != "0/5-9 0/5-7" {
+	if g := v.Lost("barn", alarm+"_urgent", 5, 7, false, 3); g == nil || gapsOf(v) != "0/5-9 0/5-7" {
 		t.Error(g, gapsOf(v))
 	}
 	// What was told when the connection was lost may be more over the next one.
-	if g := v.Lost("barn", alarm, 5, 20, 4); g == nil || g.To != 20 || gapsOf(v) != "0/5-7 0/5-20" {
+	if g := v.Lost("barn", alarm, 5, 20, false, 4); g == nil || g.To != 20 || gapsOf(v) != "0/5-7 0/5-20" {
 		t.Error(g, gapsOf(v))
 	}
 	for key, row := range v.Unsaved() {
@@ -190,6 +190,16 @@ func TestWhatAGatewaySaysItHasLost(t *testing.T) {
 	}
 	if w := reborn(t, rows); gapsOf(w) != "0/5-7 0/5-20" || w.Gateways()[0].Gaps != 2 {
 		t.Error(gapsOf(w))
+	}
+	// What a crash has cost the gateway cannot know.
+	if g := v.Lost("barn", alarm, 25, 25, true, 5); g == nil || !g.Uncertain {
+		t.Error(g)
+	}
+	for key, row := range v.Unsaved() {
+		rows[key] = row
+	}
+	if all := reborn(t, rows).Gaps(); len(all) != 3 || all[1].Uncertain || !all[2].Uncertain {
+		t.Error(all)
 	}
 }
 

@@ -69,11 +69,11 @@ func backlogTopic(topic wamp.URI) bool {
 
 // backlogNow returns what there is to tell of the queue.
 func (u *Uplink) backlogNow() (depth int64, kwargs wamp.Dict) {
-	c := u.deps.Queue.Counters()
-	depth = int64(c["appended"] - min(c["acknowledged"], c["appended"]))
+	c := events(u.deps.Queue)
+	depth = int64(c["appended"] - c["acknowledged"])
 	if u.deps.Urgent != nil {
-		more := u.deps.Urgent.Counters()
-		depth += int64(more["appended"] - min(more["acknowledged"], more["appended"]))
+		more := events(u.deps.Urgent)
+		depth += int64(more["appended"] - more["acknowledged"])
 	}
 	kwargs = wamp.Dict{"live": true}
 	if age, known := u.backlog.look(c["appended"], c["acknowledged"], time.Now()); known {

@@ -307,12 +307,27 @@ func (u *Uplink) unpack(f *flow, it item) (r record, ok bool) {
 		return u.parse(it.record)
 	}
 	// The receivers learn of the hole where it is.
-	u.lost.Add(it.lost)
-	u.log.Warn("events were lost from the queue", "alarm", f.gapName(), "from", it.seq-it.lost+1, "to", it.seq, "count", it.lost, "why", string(it.record))
-	gap := wamp.Dict{"from": it.seq - it.lost + 1, "to": it.seq, "count": it.lost, "why": string(it.record)}
-	u.deps.Origin.Date(gap)
-	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, gap))
+	p, err := serialize.Encode(wamp.CBOR, wamp.Values(wamp.List{"raised"}, u.gap(f, it)))
 	return record{topic: u.topic("alarm", f.gapName()), payload: p}, err == nil
+}
+
+// lostInCrash is the reason of a gap of which nobody knows how many events are missing,
+// if any.
+const lostInCrash = "crash"
+
+// gap returns what receivers are told where events are missing.
+func (u *Uplink) gap(f *flow, it item) wamp.Dict {
+	from, why := it.seq-it.lost+1, string(it.record)
+	gap := wamp.Dict{"from": from, "to": it.seq, "why": why}
+	u.deps.Origin.Date(gap)
+	if why == lostInCrash {
+		u.log.Warn("events may have been lost in a crash", "alarm", f.gapName(), "number", from)
+		return gap
+	}
+	u.lost.Add(it.lost)
+	gap["count"] = it.lost
+	u.log.Warn("events were lost from the queue", "alarm", f.gapName(), "from", from, "to", it.seq, "count", it.lost, "why", why)
+	return gap
 }
 
 // dispose moves the cursor past a record that has been dealt with. With an error

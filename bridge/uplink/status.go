@@ -15,7 +15,8 @@ func StatusProcedure(gateway string) wamp.URI {
 
 // Status returns the state of the uplink as the procedure reports it: what the
 // queue counts (appended, committed, acknowledged, bytes, dropped ...; the last two and
-// their like with those of the urgent queue) and
+// their like with those of the urgent queue; none of the numbers counts that stand for
+// what a crash may have cost) and
 //
 //	connected, since    state of the link, and when it changed (microseconds UTC)
 //	reason              why it is not connected
@@ -40,10 +41,10 @@ func (u *Uplink) Status() wamp.Dict {
 	if now.State != bridge.Online {
 		d["reason"] = now.Reason
 	}
-	c := u.deps.Queue.Counters()
+	c := events(u.deps.Queue)
 	depth, urgent := c["appended"]-c["acknowledged"], uint64(0)
 	if u.deps.Urgent != nil {
-		more := u.deps.Urgent.Counters()
+		more := events(u.deps.Urgent)
 		urgent = more["appended"] - more["acknowledged"]
 		for _, k := range []string{"bytes", "pending", "files", "dropped", "rejected"} {
 			c[k] += more[k]
@@ -57,6 +58,20 @@ func (u *Uplink) Status() wamp.Dict {
 	dead := u.deps.DeadLetters.Counters()
 	d["dead_letters"] = dead["appended"] - dead["acknowledged"]
 	return d
+}
+
+// events returns the counters of a queue without the numbers that stand for what crashes
+// may have cost; the cursor is not above the end.
+func events(q Queue) map[string]uint64 {
+	c := q.Counters()
+	all, waiting := c["crashes"], c["crashes_waiting"]
+	delete(c, "crashes")
+	delete(c, "crashes_waiting")
+	c["appended"] -= all
+	// Whatever a crash has cost is settled when the queue is opened.
+	c["committed"] -= all
+	c["acknowledged"] = min(c["acknowledged"]-min(all-waiting, c["acknowledged"]), c["appended"])
+	return c
 }
 
 // ServeStatus registers gantry.<gateway>.sys.queue.status, which tells what has

@@ -33,7 +33,8 @@ type Queue interface {
 	// Ack moves the cursor: records up to seq are done with.
 	Ack(ctx context.Context, seq uint64) error
 	// Counters returns at least appended (the last number given), committed and
-	// acknowledged (the cursor).
+	// acknowledged (the cursor); and crashes and crashes_waiting, where numbers stand for
+	// what crashes may have cost: all of them, and those above the cursor.
 	Counters() map[string]uint64
 }
 
