@@ -193,7 +193,11 @@ func (p *Publisher) discovery(d wamp.Dict) ([]byte, map[string]entity) {
 	for _, x := range points {
 		point, _ := x.(wamp.Dict)
 		c, e := component(point, p.topic(name, text(point, "point")))
-		if c == nil || len(components) >= maxComponents {
+		if c == nil {
+			continue
+		}
+		if len(components) >= maxComponents {
+			p.lose(&p.noEntity, "a point is not shown: the device has too many", "device", name, "point", text(point, "point"), "limit", maxComponents)
 			continue
 		}
 		c["unique_id"] = id + "_" + text(point, "point")
@@ -204,10 +208,14 @@ func (p *Publisher) discovery(d wamp.Dict) ([]byte, map[string]entity) {
 	for _, x := range actions {
 		action, _ := x.(wamp.Dict)
 		args, _ := action["args"].(wamp.List)
-		if len(args) > 0 || len(components) >= maxComponents {
+		if len(args) > 0 {
 			continue // Home Assistant's buttons have no arguments
 		}
 		verb := text(action, "action")
+		if len(components) >= maxComponents {
+			p.lose(&p.noEntity, "an action is not shown: the device has too many", "device", name, "action", verb, "limit", maxComponents)
+			continue
+		}
 		components["do_"+verb] = wamp.Dict{"platform": "button", "name": strings.ReplaceAll(verb, "_", " "), "unique_id": id + "_do_" + verb, "command_topic": p.topic(name, verb) + "/do"}
 		entities["do "+verb] = entity{platform: "button"}
 	}

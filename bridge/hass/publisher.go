@@ -60,7 +60,8 @@ type Publisher struct {
 	wake chan struct{} // capacity 1; rung when there is something for Run
 	work chan bridge.Message
 
-	published, dropped, made, failed, retained, busy, unknown atomic.Uint64
+	published, made, failed, retained, busy, unknown      atomic.Uint64
+	tooMany, undecodable, badTopic, old, unsent, noEntity atomic.Uint64
 
 	mu      sync.Mutex // guards what follows
 	carrier bridge.Carrier
@@ -103,18 +104,25 @@ func New(cfg Config, sess wamp.Session, log *slog.Logger) *Publisher {
 // Stats are a publisher's counters since it was made.
 type Stats struct {
 	Published uint64 // messages that the broker has taken
-	Dropped   uint64 // messages that were not sent
 	Made      uint64 // commands whose call returned
 	Failed    uint64 // commands that are malformed, or whose call failed
 	Retained  uint64 // commands that the broker kept, which are not carried out
 	Busy      uint64 // commands that found too many before them
 	Unknown   uint64 // commands for nothing that is published
+
+	TooMany     uint64 // messages that were not sent, as too many waited
+	Undecodable uint64 // readings and states that cannot be read
+	BadTopic    uint64 // events whose topic names no device
+	Old         uint64 // discovery messages from before that may stay at the broker, as there are too many
+	Unsent      uint64 // messages that the broker did not take; they are made again
+	NoEntity    uint64 // points and actions of a device beyond the limit
 }
 
 // Stats returns the counters.
 func (p *Publisher) Stats() Stats {
 	return Stats{
-		Published: p.published.Load(), Dropped: p.dropped.Load(), Made: p.made.Load(), Failed: p.failed.Load(),
+		TooMany: p.tooMany.Load(), Undecodable: p.undecodable.Load(), BadTopic: p.badTopic.Load(), Old: p.old.Load(), Unsent: p.unsent.Load(), NoEntity: p.noEntity.Load(),
+		Published: p.published.Load(), Made: p.made.Load(), Failed: p.failed.Load(),
 		Retained: p.retained.Load(), Busy: p.busy.Load(), Unknown: p.unknown.Load(),
 	}
 }
@@ -167,10 +175,7 @@ func (p *Publisher) Receive(m bridge.Message) {
 	if rest, ok := strings.CutPrefix(m.Topic, p.cfg.Prefix+"/device/"+p.base()+"_"); ok && strings.HasSuffix(rest, "/config") {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		if device := strings.TrimSuffix(rest, "/config"); m.Retained && len(m.Payload) > 0 && len(p.foreign) < maxStates && p.shown[device] == nil {
-			p.foreign[device] = true
-			p.ring()
-		}
+		p.before(strings.TrimSuffix(rest, "/config"), &m)
 		return
 	}
 	if !strings.HasPrefix(m.Topic, p.base()+"/") || !strings.HasSuffix(m.Topic, "/set") && !strings.HasSuffix(m.Topic, "/do") {
@@ -187,6 +192,25 @@ func (p *Publisher) Receive(m bridge.Message) {
 		p.busy.Add(1)
 		p.rare.Warn("too many commands wait, one is dropped", "topic", m.Topic)
 	}
+}
+
+// before notes a discovery message of the gateway's that the broker has from before; p.mu is
+// held.
+func (p *Publisher) before(device string, m *bridge.Message) {
+	switch {
+	case !m.Retained || len(m.Payload) == 0 || p.shown[device] != nil || p.foreign[device]:
+	case len(p.foreign) >= maxStates:
+		p.lose(&p.old, "a discovery message of a device that may be gone stays at the broker: there are too many", "topic", m.Topic, "limit", maxStates)
+	default:
+		p.foreign[device] = true
+		p.ring()
+	}
+}
+
+// lose counts something that Home Assistant does not get, and logs a sample.
+func (p *Publisher) lose(n *atomic.Uint64, text string, args ...any) {
+	n.Add(1)
+	p.rare.Warn(text, args...)
 }
 
 func (p *Publisher) ring() {
@@ -235,9 +259,8 @@ func parts(uri wamp.URI) (device, name string, ok bool) {
 
 // link takes the state of a device.
 func (p *Publisher) link(ev *wamp.Event) {
-	device, _, ok := parts(ev.Details.Topic)
-	args, _, err := serialize.Values(ev.Payload)
-	if !ok || err != nil || len(args) == 0 || !p.wanted(device) {
+	device, _, args, _, ok := p.read(ev)
+	if !ok || !p.wanted(device) {
 		return
 	}
 	online := args[0] == bridge.Online || args[0] == bridge.Degraded
@@ -249,6 +272,19 @@ func (p *Publisher) link(ev *wamp.Event) {
 		p.availability(device, d)
 	}
 	p.ring()
+}
+
+// read takes an event of a device apart. ok is false for one that cannot be read.
+func (p *Publisher) read(ev *wamp.Event) (device, name string, args wamp.List, kwargs wamp.Dict, ok bool) {
+	if device, name, ok = parts(ev.Details.Topic); !ok {
+		p.lose(&p.badTopic, "an event is not shown: its topic names no device", "topic", string(ev.Details.Topic))
+		return
+	}
+	args, kwargs, err := serialize.Values(ev.Payload)
+	if ok = err == nil && len(args) > 0; !ok {
+		p.lose(&p.undecodable, "an event is not shown: it cannot be read, or has no value", "topic", string(ev.Details.Topic), "error", err)
+	}
+	return device, name, args, kwargs, ok
 }
 
 func (p *Publisher) wanted(device string) bool {
@@ -270,8 +306,7 @@ func (p *Publisher) queue(topic string, payload []byte, retain bool) {
 		return // the next connection begins with everything
 	}
 	if _, waits := p.states[topic]; !waits && len(p.states) >= maxStates {
-		p.dropped.Add(1)
-		p.rare.Warn("a state is not sent: too many wait", "topic", topic, "limit", maxStates)
+		p.lose(&p.tooMany, "a state is not sent: too many wait", "topic", topic, "limit", maxStates)
 		return
 	}
 	p.states[topic] = message{payload, retain}
@@ -280,7 +315,7 @@ func (p *Publisher) queue(topic string, payload []byte, retain bool) {
 
 // point takes a reading.
 func (p *Publisher) point(ev *wamp.Event) {
-	device, point, ok := parts(ev.Details.Topic)
+	device, point, args, kwargs, ok := p.read(ev)
 	if !ok {
 		return
 	}
@@ -290,8 +325,7 @@ func (p *Publisher) point(ev *wamp.Event) {
 	if d == nil {
 		return // describe brings the last value
 	}
-	args, kwargs, err := serialize.Values(ev.Payload)
-	if _, has := d.entities[point]; err != nil || len(args) == 0 || !has {
+	if _, has := d.entities[point]; !has {
 		return
 	}
 	d.last[point] = state(args[0], text(kwargs, "q"))
@@ -324,8 +358,19 @@ func (p *Publisher) turn(ctx context.Context) time.Duration {
 	for _, name := range describe {
 		p.describe(ctx, name)
 	}
-	p.send(ctx, c)
+	if err := p.send(ctx, c); err != nil && p.again(c) {
+		wait = min(wait, callTime)
+	}
 	return wait
+}
+
+// again has everything sent anew where the broker has not taken a message, and reports
+// whether the connection is still there.
+func (p *Publisher) again(c bridge.Carrier) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fresh = p.fresh || p.carrier == c
+	return p.carrier == c
 }
 
 // all queues everything about a device; p.mu is held.
@@ -337,8 +382,9 @@ func (p *Publisher) all(name string, d *shown) {
 	}
 }
 
-// send sends what is queued, discovery messages first.
-func (p *Publisher) send(ctx context.Context, c bridge.Carrier) {
+// send sends what is queued, discovery messages first. What is left behind an error has to be
+// queued anew.
+func (p *Publisher) send(ctx context.Context, c bridge.Carrier) error {
 	p.mu.Lock()
 	for device := range p.foreign {
 		if p.shown[device] == nil && len(p.dirty) == 0 {
@@ -359,13 +405,18 @@ func (p *Publisher) send(ctx context.Context, c bridge.Carrier) {
 		}
 		return strings.Compare(a, b)
 	})
-	for _, t := range topics {
+	for i, t := range topics {
 		err := c.Send(ctx, bridge.Message{Topic: t, Payload: states[t].payload, Retained: states[t].retain, QoS: 1})
 		if err != nil {
-			return // the next connection begins with everything
+			p.unsent.Add(uint64(len(topics) - i))
+			if ctx.Err() == nil {
+				p.rare.Warn("messages to Home Assistant are not taken; all are sent again", "topic", t, "messages", len(topics)-i, "error", err)
+			}
+			return err
 		}
 		p.published.Add(1)
 	}
+	return nil
 }
 
 // call calls a procedure of the gateway.
@@ -451,6 +502,7 @@ func (p *Publisher) commands(ctx context.Context) {
 func (p *Publisher) command(ctx context.Context, m bridge.Message) {
 	levels := strings.Split(m.Topic, "/")
 	if len(levels) != 4 {
+		p.lose(&p.unknown, "a command for nothing that is published", "topic", m.Topic)
 		return
 	}
 	device, name, verb := levels[1], levels[2], levels[3]
@@ -467,8 +519,7 @@ func (p *Publisher) command(ctx context.Context, m bridge.Message) {
 	}
 	p.mu.Unlock()
 	if !known {
-		p.unknown.Add(1)
-		p.rare.Warn("a command for nothing that is published", "topic", m.Topic)
+		p.lose(&p.unknown, "a command for nothing that is published", "topic", m.Topic)
 		return
 	}
 	var args wamp.List
@@ -486,10 +537,10 @@ func (p *Publisher) command(ctx context.Context, m bridge.Message) {
 		p.made.Add(1)
 		return
 	case ctx.Err() != nil:
+		p.failed.Add(1)
 		return
 	}
-	p.failed.Add(1)
-	p.rare.Warn("command of Home Assistant failed", "topic", m.Topic, "error", err)
+	p.lose(&p.failed, "command of Home Assistant failed", "topic", m.Topic, "error", err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if s, ok := d.last[name]; ok {

@@ -77,6 +77,8 @@ func (s *session) respond(c *call, payload wamp.Payload, user [][2]string) {
 	props := &bridge.Properties{Correlation: c.correlation, User: user}
 	p, err := bridge.WithProperties(payload.Clone(), props)
 	if err != nil {
+		s.stats.unmappable.Add(1)
+		s.rare.Warn("the result of a call goes to an mqtt client without its values, for which MQTT has no form", "client", s.id, "topic", string(c.response), "error", err)
 		p, _ = bridge.WithProperties(wamp.Payload{}, props)
 	}
 	s.tell(&wamp.Publish{Topic: c.response, Payload: p, Options: wamp.PublishOptions{IncludeMe: true}})

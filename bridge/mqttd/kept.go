@@ -194,6 +194,7 @@ func (s *session) restore(st *stored) {
 	for i, r := range st.record.Filters {
 		f, err := parseFilter(r.Options.Text)
 		if err != nil {
+			g.codes[i] = s.refuse(r.Options.Text, packet.BadFilter)
 			continue
 		}
 		f.options, f.subID = r.Options, r.SubID

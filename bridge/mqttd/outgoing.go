@@ -89,7 +89,7 @@ func (s *session) event(ev *wamp.Event, now time.Time) error {
 			s.expired(name)
 			return nil
 		}
-		p.Properties = appendOwn(p.Properties, props)
+		p.Properties = s.appendOwn(p.Properties, props, name)
 	}
 	var err error
 	if s.payload, err = bridge.AppendMQTT(s.payload[:0], payload); err != nil {
@@ -104,20 +104,33 @@ func (s *session) event(ev *wamp.Event, now time.Time) error {
 	return s.enqueue(&p, expires, ev.Details.Retained, now)
 }
 
-// appendOwn appends the properties that travel with a message, but for its expiry.
-func appendOwn(list packet.Properties, p *bridge.Properties) packet.Properties {
+// appendOwn appends the properties that travel with a message on a topic, but for its expiry.
+// What WAMP sessions have written there may be more than MQTT takes.
+func (s *session) appendOwn(list packet.Properties, p *bridge.Properties, topic string) packet.Properties {
+	cut := 0
 	if p.Text {
 		list = append(list, packet.Property{ID: packet.PayloadFormat, Num: 1})
 	}
 	for id, text := range map[byte]string{packet.ContentType: p.ContentType, packet.ResponseTopic: p.Response, packet.CorrelationData: p.Correlation} {
-		if text != "" && len(text) <= bridge.MaxTopic && (id != packet.ResponseTopic || bridge.CheckTopic(text) == nil) {
+		switch {
+		case text == "":
+		case len(text) > bridge.MaxTopic, id == packet.ResponseTopic && bridge.CheckTopic(text) != nil:
+			cut++
+		default:
 			list = append(list, packet.Property{ID: id, Text: text})
 		}
 	}
 	for _, u := range p.User {
-		if len(u[0]) <= bridge.MaxTopic && len(u[1]) <= bridge.MaxTopic {
-			list = append(list, packet.Property{ID: packet.UserProperty, Name: u[0], Text: u[1]})
+		if len(u[0]) > bridge.MaxTopic || len(u[1]) > bridge.MaxTopic {
+			cut++
+			continue
 		}
+		list = append(list, packet.Property{ID: packet.UserProperty, Name: u[0], Text: u[1]})
+	}
+	if cut > 0 {
+		s.stats.cut.Add(uint64(cut))
+		s.rare.Often("mqtt message goes without some of its properties: they are too long, or the response topic is none",
+			func() []any { return []any{"client", s.id, "topic", topic, "properties", cut} })
 	}
 	return list
 }

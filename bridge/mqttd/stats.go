@@ -22,7 +22,7 @@ type counters struct {
 	expired, unmappable, away, abandoned           atomic.Uint64
 	filters, repeated, noSession, stalled          atomic.Uint64
 	unstoredEnd, sessionsExpired                   atomic.Uint64
-	held, exhausted                                atomic.Uint64
+	held, exhausted, cut                           atomic.Uint64
 	heldTime                                       atomic.Uint64 // nanoseconds
 }
 
@@ -98,6 +98,7 @@ type Stats struct {
 	Unmappable      uint64 // events that MQTT has no topic or payload for
 	Missed          uint64 // messages at QoS 0 while nobody was connected
 	Abandoned       uint64 // messages above QoS 0 unacknowledged at the end of their session
+	Cut             uint64 // properties that messages went without, as MQTT does not take them
 
 	Held      uint64 // times that publishers were made to wait for a client
 	HeldTime  time.Duration
@@ -115,6 +116,7 @@ func (s *Server) Stats() Stats {
 		Unstored: n.unstored.Load(), Full: n.full.Load(), Oversize: n.oversize.Load(), Expired: n.expired.Load(), Unmappable: n.unmappable.Load(),
 		Missed: n.away.Load(), Abandoned: n.abandoned.Load(),
 		Held: n.held.Load(), HeldTime: time.Duration(n.heldTime.Load()), Exhausted: n.exhausted.Load(),
+		Cut: n.cut.Load(),
 	}
 	s.mu.Lock()
 	all := slices.Collect(maps.Values(s.clients))

@@ -51,6 +51,13 @@ func TestEveryLossIsCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		m.quiet()
+		wild := wamp.Values(wamp.List{1}, wamp.Dict{"mqtt": wamp.Dict{"response_topic": "a/#", "content_type": "x"}})
+		if err := s.Publish(t.Context(), "odd.y", wamp.PublishOptions{Acknowledge: true}, wild); err != nil {
+			t.Fatal(err)
+		}
+		if got := m.message("odd/y", "1", 1).Properties; got.ResponseTopic != "" || got.ContentType != "x" {
+			t.Errorf("%v", got)
+		}
 		time.Sleep(10 * time.Second)
 		if st := w.server.Stats(); st.Away != 1 || st.AwayMessages != 2 || st.AwayBytes < 20 || st.LongestAway < 10*time.Second || st.LongestAway > 11*time.Second || st.Sessions != 3 {
 			t.Errorf("%+v", st)
@@ -62,7 +69,7 @@ func TestEveryLossIsCounted(t *testing.T) {
 		st := w.server.Stats()
 		for name, c := range map[string]struct{ got, want uint64 }{
 			"filters": {st.Filters, 3}, "no session": {st.NoSession, 1}, "expired": {st.Expired, 1}, "missed": {st.Missed, 1}, "repeated": {st.Repeated, 1},
-			"unmappable": {st.Unmappable, 1}, "abandoned": {st.Abandoned, 1}, "sessions expired": {st.SessionsExpired, 1}, "away": {uint64(st.Away), 0},
+			"unmappable": {st.Unmappable, 1}, "abandoned": {st.Abandoned, 1}, "sessions expired": {st.SessionsExpired, 1}, "away": {uint64(st.Away), 0}, "cut": {st.Cut, 1},
 		} {
 			if c.got != c.want {
 				t.Errorf("%s: %d, want %d", name, c.got, c.want)

@@ -83,6 +83,7 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 	}
 	for k, cand := range candidates {
 		if err := f.found.Appeared(ctx, cand); err != nil {
+			f.refused.add("not_taken", 1)
 			f.rare.Warn("device not taken", "device", cand.Key(), "error", err)
 			continue
 		}
@@ -95,8 +96,7 @@ func (f *finder) turn(ctx context.Context) time.Duration {
 	}
 	for i, m := range asks {
 		if err := c.Send(ctx, m); err != nil {
-			f.dropped.Add(uint64(len(asks) - i))
-			f.rare.Info("devices not asked", "topic", m.Topic, "questions", len(asks)-i, "error", err)
+			f.drop(dropNotSent, len(asks)-i, "topic", m.Topic, "questions", len(asks)-i, "error", err)
 			break // the connection is lost; another asks afresh
 		}
 	}

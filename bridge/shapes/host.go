@@ -64,7 +64,8 @@ type Host struct {
 	carrier bridge.Carrier
 	lost    string // why there is no carrier
 
-	devices, received, refused, dropped atomic.Uint64
+	devices, received, unknown atomic.Uint64
+	refused, dropped           counts
 }
 
 var (
@@ -162,6 +163,7 @@ func (h *Host) Connected(c bridge.Carrier) {
 func (h *Host) Lost(why string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.drop(dropNotConnected, len(h.asks), "questions", len(h.asks))
 	h.carrier, h.lost, h.asks = nil, why, nil
 	for _, t := range h.things {
 		t.fail(fmt.Errorf("the connection to the broker was lost: %w", drivers.ErrOffline))
@@ -174,8 +176,15 @@ func (h *Host) Receive(m bridge.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.received.Add(1)
+	known := false
 	for _, name := range slices.Sorted(maps.Keys(h.shapes)) {
-		h.apply(name, h.shapes[name].Receive(shape.Message{Topic: m.Topic, Payload: m.Payload, Retained: m.Retained}, h.now()))
+		out := h.shapes[name].Receive(shape.Message{Topic: m.Topic, Payload: m.Payload, Retained: m.Retained}, h.now())
+		known = known || out.Mine
+		h.apply(name, out)
+	}
+	if !known {
+		h.unknown.Add(1)
+		h.rare.Often("message of no device that is known", func() []any { return []any{"topic", m.Topic} })
 	}
 	if next := h.next(); !next.IsZero() && (h.alarm.IsZero() || next.Before(h.alarm)) {
 		h.ring()
@@ -235,13 +244,20 @@ func (h *Host) apply(name string, out shape.Output) {
 		}
 	}
 	for _, r := range out.Results {
+		claimed := false
 		for _, t := range h.things {
-			t.answer(r)
+			claimed = t.answer(r) || claimed
+		}
+		if !claimed {
+			h.drop(dropUnclaimed, 1, "shape", name, "answer", r.Token)
 		}
 	}
-	for _, r := range out.Refused {
-		h.refused.Add(1)
-		h.rare.Warn("message not understood", "shape", name, "device", r.Device, "why", r.Why, "sample", string(r.Sample))
+	for _, device := range out.Old {
+		h.drop(dropRetained, 1, "shape", name, "device", device)
+	}
+	for i := range out.Refused {
+		r := out.Refused[i]
+		h.refuse(name, &r)
 		if t := h.things[key{name, r.Device}]; t != nil {
 			t.garbage(r)
 		}
@@ -261,8 +277,7 @@ func (h *Host) ask(list []shape.Message) {
 	}
 	for _, m := range list {
 		if len(h.asks) >= maxAsks {
-			h.dropped.Add(1)
-			h.rare.Warn("device not asked: too many questions wait", "topic", m.Topic, "limit", maxAsks)
+			h.drop(dropTooMany, 1, "topic", m.Topic, "limit", maxAsks)
 			continue
 		}
 		h.asks = append(h.asks, command(m))
@@ -290,17 +305,4 @@ func (h *Host) ring() {
 	case h.wake <- struct{}{}:
 	default:
 	}
-}
-
-// Stats are a host's counters since it was made, and its devices.
-type Stats struct {
-	Devices  uint64 // that are there
-	Received uint64 // messages
-	Refused  uint64 // messages that were not understood, and parts of them
-	Dropped  uint64 // questions to devices that were not sent, and readings that were not taken in time
-}
-
-// Stats returns the counters.
-func (h *Host) Stats() Stats {
-	return Stats{h.devices.Load(), h.received.Load(), h.refused.Load(), h.dropped.Load()}
 }

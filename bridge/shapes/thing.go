@@ -82,11 +82,12 @@ func (t *thing) hear(r shape.Reading) {
 	if t.running {
 		if len(t.queue) >= maxQueue {
 			t.queue = append(t.queue[:0], t.queue[1:]...)
-			t.host.dropped.Add(1)
-			t.host.rare.Warn("reading dropped: the device sends faster than its readings are taken", "device", t.device.Name, "limit", maxQueue)
+			t.host.drop(dropTooFast, 1, "device", t.device.Name, "limit", maxQueue)
 		}
 		t.queue = append(t.queue, r.Reading)
 		t.ring()
+	} else if r.Moment {
+		t.host.drop(dropNotRunning, 1, "device", t.device.Name, "point", r.Point)
 	}
 	if r.Quality != drivers.Good { // what the broker kept confirms nothing
 		return
@@ -116,15 +117,20 @@ func (w *wait) hear(r drivers.Reading) {
 	}
 }
 
-func (t *thing) answer(r shape.Result) {
+// answer gives a result to who waits for it, and reports whether somebody does.
+func (t *thing) answer(r shape.Result) (claimed bool) {
 	for w := range t.waits {
+		if w.Token == "" || w.Token != r.Token {
+			continue
+		}
+		claimed = true
 		switch {
-		case w.Token == "" || w.Token != r.Token || w.done:
+		case w.done:
 			continue
 		case r.Progress != nil:
 			if len(w.progress) >= 16 { // the newest says most
 				w.progress = append(w.progress[:0], w.progress[1:]...)
-				t.host.dropped.Add(1)
+				t.host.drop(dropTooFast, 1, "device", t.device.Name, "answer", r.Token)
 			}
 			w.progress = append(w.progress, r.Progress)
 		case r.Err != nil:
@@ -134,6 +140,7 @@ func (t *thing) answer(r shape.Result) {
 		}
 		ring(w.news)
 	}
+	return claimed
 }
 
 // fail ends all requests.
@@ -177,6 +184,7 @@ func (a *appliance) Run(ctx context.Context, link drivers.Link) error {
 	defer shut()
 	defer func() {
 		a.host.mu.Lock()
+		a.host.drop(dropNotRunning, len(a.queue), "device", a.device.Name)
 		a.running, a.queue = false, nil
 		a.host.mu.Unlock()
 	}()

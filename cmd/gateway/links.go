@@ -121,7 +121,12 @@ func (r *run) mqttSink(q *queued, cfg uplink.Config, commands *uplink.Commands, 
 	if m.Format == uplink.FormatSparkplug {
 		c.Sparkplug = &mqttlink.Sparkplug{Group: m.Group, Node: m.Node, Start: r.store.Epoch(), Local: q.session}
 	}
-	return mqttlink.New(c, log.With("uplink", q.name))
+	s, err := mqttlink.New(c, log.With("uplink", q.name))
+	if err != nil {
+		return nil, err
+	}
+	q.unborn = s.Unborn
+	return s, nil
 }
 
 func (r *run) httpSink(q *queued, cfg uplink.Config, log *slog.Logger) (uplink.Sink, error) {
@@ -208,6 +213,12 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 	if kept := g.kept.Load(); kept != nil {
 		for _, q := range *kept {
 			m.value(float64(q.commands.Rejected()), "uplink", q.name)
+		}
+		m.family("gantry_uplink_unborn_total", counter, "Present values that birth certificates of Sparkplug lacked.")
+		for _, q := range *kept {
+			if q.unborn != nil {
+				m.value(float64(q.unborn()), "uplink", q.name)
+			}
 		}
 	}
 }

@@ -110,6 +110,7 @@ func (g *Gateway) mqttMetrics(m *metrics) {
 	m.one("gantry_mqtt_filters_refused_total", counter, "Topic filters that were refused.", float64(s.Filters))
 	m.one("gantry_mqtt_refused_total", counter, "MQTT messages that the router refused.", float64(s.Refused))
 	m.one("gantry_mqtt_repeated_total", counter, "MQTT messages at QoS 2 that had come before.", float64(s.Repeated))
+	m.one("gantry_mqtt_properties_cut_total", counter, "Properties that messages went without, as MQTT does not take them.", float64(s.Cut))
 	m.one("gantry_mqtt_unstored_total", counter, "MQTT messages that were refused because the disk failed.", float64(s.Unstored))
 	m.one("gantry_mqtt_held_total", counter, "Times that publishers waited for an MQTT client.", float64(s.Held))
 	m.one("gantry_mqtt_held_seconds_total", counter, "How long publishers waited for MQTT clients.", s.HeldTime.Seconds())

@@ -43,6 +43,7 @@ type queued struct {
 	session              *client.Session // nil until it has been started
 	commands             *uplink.Commands
 	uplink               *uplink.Uplink
+	unborn               func() uint64 // values that births of Sparkplug have lacked; nil: there are no births
 }
 
 // tap is an outbox as one of its readers has it.

@@ -125,7 +125,10 @@ func (g *Gateway) hassMetrics(m *metrics) {
 	}
 	m.family("gantry_hass_dropped_total", counter, "Messages to Home Assistant that were not sent.")
 	for _, p := range *shown {
-		m.value(float64(p.Stats().Dropped), "broker", p.Broker())
+		s := p.Stats()
+		for _, c := range []why{{"too_many", s.TooMany}, {"undecodable", s.Undecodable}, {"topic", s.BadTopic}, {"old", s.Old}, {"not_sent", s.Unsent}, {"no_entity", s.NoEntity}} {
+			m.value(float64(c.n), "broker", p.Broker(), "why", c.reason)
+		}
 	}
 	m.family("gantry_hass_commands_total", counter, "Commands of Home Assistant, by what has become of them.")
 	for _, p := range *shown {
@@ -152,8 +155,7 @@ func (g *Gateway) shapeMetrics(m *metrics) {
 	}{
 		{"gantry_shapes_devices", gauge, "Devices that announce themselves at the broker.", func(s shapes.Stats) uint64 { return s.Devices }},
 		{"gantry_shapes_received_total", counter, "Messages looked at for devices.", func(s shapes.Stats) uint64 { return s.Received }},
-		{"gantry_shapes_refused_total", counter, "Messages, or parts of them, that were not understood.", func(s shapes.Stats) uint64 { return s.Refused }},
-		{"gantry_shapes_dropped_total", counter, "Questions to devices and readings that were dropped.", func(s shapes.Stats) uint64 { return s.Dropped }},
+		{"gantry_shapes_unknown_total", counter, "Messages of no device that is known.", func(s shapes.Stats) uint64 { return s.Unknown }},
 	} {
 		if len(g.hosts) == 0 {
 			return
@@ -161,6 +163,21 @@ func (g *Gateway) shapeMetrics(m *metrics) {
 		m.family(f.name, f.kind, f.help)
 		for _, name := range slices.Sorted(maps.Keys(g.hosts)) {
 			m.value(float64(f.of(g.hosts[name].Stats())), "broker", name)
+		}
+	}
+	for _, f := range []struct {
+		name, help string
+		of         func(s shapes.Stats) map[string]uint64
+	}{
+		{"gantry_shapes_refused_total", "Messages, or parts of them, that were not understood.", func(s shapes.Stats) map[string]uint64 { return s.RefusedFor }},
+		{"gantry_shapes_dropped_total", "Questions to devices, and their readings, events and answers, that were dropped.", func(s shapes.Stats) map[string]uint64 { return s.DroppedFor }},
+	} {
+		m.family(f.name, counter, f.help)
+		for _, name := range slices.Sorted(maps.Keys(g.hosts)) {
+			by := f.of(g.hosts[name].Stats())
+			for _, why := range slices.Sorted(maps.Keys(by)) {
+				m.value(float64(by[why]), "broker", name, "why", why)
+			}
 		}
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"gantry/bridge/uplink"
 	"gantry/bridge/uplink/sparkplug"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 )
@@ -21,6 +23,8 @@ const maxCatalog = 8192
 // certificates.
 type catalog struct {
 	prefix wamp.URI // gantry.<gateway>.
+	rare   *ratelog.Log
+	unborn atomic.Uint64 // values that births lack
 
 	mu        sync.Mutex // guards what follows
 	following bool
@@ -36,8 +40,8 @@ type known struct {
 	sent uint64 // time of the newest value that was sent as the present one
 }
 
-func newCatalog(prefix wamp.URI) *catalog {
-	return &catalog{prefix: prefix, latest: map[wamp.URI]wamp.Payload{}, known: map[string]map[string]*known{}, renew: map[string]bool{}}
+func newCatalog(prefix wamp.URI, rare *ratelog.Log) *catalog {
+	return &catalog{prefix: prefix, rare: rare, latest: map[wamp.URI]wamp.Payload{}, known: map[string]map[string]*known{}, renew: map[string]bool{}}
 }
 
 // follow keeps the present values, from the first call on. It returns when those that
@@ -68,9 +72,19 @@ func (k *catalog) follow(ctx context.Context, local wamp.Session) error {
 func (k *catalog) note(ev *wamp.Event) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, there := k.latest[ev.Details.Topic]; there || len(k.latest) < maxCatalog {
-		k.latest[ev.Details.Topic] = ev.Payload.Clone()
+	if _, there := k.latest[ev.Details.Topic]; !there && len(k.latest) >= maxCatalog {
+		k.lack(ev.Details.Topic, errTooMany)
+		return
 	}
+	k.latest[ev.Details.Topic] = ev.Payload.Clone()
+}
+
+var errTooMany = fmt.Errorf("there are too many metrics, the limit is %d", maxCatalog)
+
+// lack counts a value that birth certificates do not tell, and logs a sample.
+func (k *catalog) lack(topic wamp.URI, why error) {
+	k.unborn.Add(1)
+	k.rare.Warn("a birth certificate lacks a value", "topic", string(topic), "error", why)
 }
 
 // split returns class, device and name of a topic.
@@ -107,8 +121,12 @@ func (k *catalog) learn() {
 		if err != nil || class != "point" {
 			continue
 		}
-		if m, err := envelope(p, name); err == nil {
-			k.enter(device, m)
+		m, err := envelope(p, name)
+		if err == nil && k.enter(device, m) == nil {
+			err = errTooMany
+		}
+		if err != nil {
+			k.lack(topic, err)
 		}
 	}
 }
@@ -173,7 +191,7 @@ func (k *catalog) metric(e *uplink.Event) (string, *sparkplug.Metric, error) {
 	defer k.mu.Unlock()
 	about := k.enter(device, m)
 	if about == nil {
-		return "", nil, fmt.Errorf("%s: there are too many metrics, the limit is %d", e.Topic, maxCatalog)
+		return "", nil, fmt.Errorf("%s: %w", e.Topic, errTooMany)
 	}
 	m.Value, m.Type = as(about.typ, m.Value), about.typ
 	m.Historical = e.Replay || m.Time < about.sent

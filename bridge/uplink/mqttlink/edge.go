@@ -14,6 +14,7 @@ import (
 	"gantry/bridge"
 	"gantry/bridge/uplink"
 	"gantry/bridge/uplink/sparkplug"
+	"gantry/internal/ratelog"
 	"gantry/wamp"
 )
 
@@ -38,7 +39,7 @@ type edge struct {
 	dead  map[string]bool // devices that have said so since they were born
 }
 
-func newEdge(cfg Config, reject func(text, topic string, more ...any)) *edge {
+func newEdge(cfg Config, rare *ratelog.Log, reject func(text, topic string, more ...any)) *edge {
 	sp, now := *cfg.Sparkplug, cfg.Now
 	if now == nil {
 		now = time.Now
@@ -46,7 +47,7 @@ func newEdge(cfg Config, reject func(text, topic string, more ...any)) *edge {
 	// A multiple of an odd number differs from that of the start before.
 	return &edge{
 		cfg: sp, clock: now, gateway: cfg.Gateway, commands: cfg.Commands, reject: reject,
-		catalog: newCatalog("gantry." + wamp.URI(cfg.Gateway) + "."), bdSeq: sp.Start * 37,
+		catalog: newCatalog("gantry."+wamp.URI(cfg.Gateway)+".", rare), bdSeq: sp.Start * 37,
 	}
 }
 

@@ -58,6 +58,8 @@ type Sink struct {
 	tls  broker.TLS
 	rare *ratelog.Log
 	form form
+
+	unborn func() uint64 // nil: there are no births
 }
 
 var _ uplink.Sink = (*Sink)(nil)
@@ -102,8 +104,18 @@ func New(cfg Config, log *slog.Logger) (*Sink, error) {
 	if cfg.Sparkplug.Local == nil || bridge.CheckTopic(cfg.Sparkplug.Group+cfg.Sparkplug.Node) != nil {
 		return nil, fmt.Errorf("mqttlink: %.80q and %.80q are no identifiers of a Sparkplug edge node", cfg.Sparkplug.Group, cfg.Sparkplug.Node)
 	}
-	s.form = newEdge(cfg, s.reject)
+	e := newEdge(cfg, s.rare, s.reject)
+	s.form, s.unborn = e, e.catalog.unborn.Load
 	return s, nil
+}
+
+// Unborn returns how many present values, devices' points and states, the birth certificates
+// of Sparkplug have lacked, because they cannot be metrics or there are too many.
+func (s *Sink) Unborn() uint64 {
+	if s.unborn == nil {
+		return 0
+	}
+	return s.unborn()
 }
 
 // reject counts a command that is not carried out, and logs a sample.

@@ -1,6 +1,7 @@
 package homeassistant
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -51,15 +52,22 @@ func (s *Shape) reached(out *shape.Output, m *shape.Message) {
 	if len(devices) == 0 {
 		return
 	}
+	out.Mine = true
 	if len(m.Payload) > shape.MaxText {
-		out.Refuse(devices[0].key, "too_large", m.Payload)
+		out.Refuse(devices[0].key, shape.TooLarge, m.Payload)
 		return
 	}
 	s.turn++
 	s.said[m.Topic] = said{string(m.Payload), s.turn}
 	for _, d := range devices {
+		refused := ""
 		for _, e := range d.all {
-			s.ask(e, m.Topic)
+			if why := s.ask(e, m.Topic); why != "" {
+				refused = why
+			}
+		}
+		if refused != "" {
+			out.Refuse(d.key, refused, m.Payload)
 		}
 		if p := presence(d); p != d.online {
 			d.online = p
@@ -69,26 +77,28 @@ func (s *Shape) reached(out *shape.Output, m *shape.Message) {
 	}
 }
 
-// ask has an entity know what a topic of its availability has said.
-func (s *Shape) ask(e *entity, topic string) {
+// ask has an entity know what a topic of its availability has said, and returns why that
+// cannot be understood.
+func (s *Shape) ask(e *entity, topic string) (refused string) {
 	word, ok := s.said[topic]
 	if !ok {
-		return
+		return ""
 	}
 	for i := range e.avail {
 		if a := &e.avail[i]; a.topic == topic {
-			a.hear(word)
+			refused = cmp.Or(a.hear(word), refused)
 		}
 	}
+	return refused
 }
 
 // hear takes a payload; one that is neither of the two words changes nothing.
-func (a *availability) hear(w said) {
+func (a *availability) hear(w said) (refused string) {
 	is := func(word string) bool { return w.payload == word }
 	if a.tmpl != nil {
 		v, err := a.tmpl.Render(variables([]byte(w.payload)))
 		if err != nil {
-			return
+			return shape.BadTemplate
 		}
 		text := word(v)
 		is = func(word string) bool { return text == word || shape.Word(scalar(v)) == word }
@@ -98,7 +108,10 @@ func (a *availability) hear(w said) {
 		a.is, a.turn = true, w.turn
 	case is(a.off):
 		a.is, a.turn = false, w.turn
+	default:
+		return shape.BadWord
 	}
+	return ""
 }
 
 // available combines the availability topics of an entity by its mode: all of them, any

@@ -55,7 +55,9 @@ func (s *Shape) settle(out *shape.Output, touched map[*device]bool) {
 			continue
 		}
 		before := d.Device
-		d.build()
+		if d.build(); d.left > 0 {
+			out.Refuse(d.key, shape.TooManyPoints, nil)
+		}
 		if before.ID == "" || !reflect.DeepEqual(before, d.Device) {
 			out.Appeared = append(out.Appeared, d.Device)
 		}
@@ -77,7 +79,7 @@ func (d *device) build() {
 		d.Name = d.key
 	}
 	d.Model = strings.TrimSpace(shape.Text(d.info["manufacturer"]) + " " + shape.Text(d.info["model"]))
-	d.points, d.actions, d.awaits = map[string]*source{}, map[string]*verb{}, map[string]string{}
+	d.left, d.points, d.actions, d.awaits = 0, map[string]*source{}, map[string]*verb{}, map[string]string{}
 	wanted := map[string]string{}
 	for _, e := range d.all {
 		wanted[e.unique+" "+e.id] = e.name
@@ -108,7 +110,11 @@ func (d *device) byKey(key string) *entity {
 func (d *device) entity(e *entity, name string, triggers map[string]bool) {
 	for i := range e.sources {
 		s := &e.sources[i]
-		if !s.Readable && !s.Writable || len(d.Points) >= shape.MaxPoints {
+		if !s.Readable && !s.Writable {
+			continue
+		}
+		if len(d.Points) >= shape.MaxPoints {
+			d.left++
 			continue
 		}
 		p := s.Point
@@ -135,7 +141,8 @@ func (d *device) entity(e *entity, name string, triggers map[string]bool) {
 			a.ID = shape.Suffixed(a.ID, e.unique)
 		}
 		if len(d.Actions) >= shape.MaxPoints {
-			return
+			d.left++
+			continue
 		}
 		d.actions[a.ID] = v
 		if v.await != "-" && d.points[join(name, v.await)] != nil {

@@ -73,6 +73,7 @@ type device struct {
 	points  map[string]*source // with what they are called
 	actions map[string]*verb
 	awaits  map[string]string // the point that an action changes, "" = none
+	left    int               // points and actions that there is no room for
 	online  shape.Presence
 }
 
@@ -107,6 +108,7 @@ func (s *Shape) Connected() []shape.Message { return nil }
 // Receive implements shape.Shape.
 func (s *Shape) Receive(m shape.Message, now time.Time) (out shape.Output) {
 	if rest, ok := strings.CutPrefix(m.Topic, Prefix+"/"); ok && strings.HasSuffix(rest, "/config") {
+		out.Mine = true
 		s.announced(&out, &m, strings.Split(rest, "/"))
 		return out
 	}
@@ -129,7 +131,7 @@ func (s *Shape) announced(out *shape.Output, m *shape.Message, level []string) {
 	}
 	msg, ok := shape.Object(m.Payload, shape.MaxAnnounce)
 	if !ok {
-		out.Refuse("", "malformed", m.Payload)
+		out.Refuse("", shape.Malformed, m.Payload)
 		return
 	}
 	c := newConfig(msg)
@@ -194,20 +196,20 @@ func (s *Shape) dropAll(topic string, kept map[string]bool, touched map[*device]
 func (s *Shape) add(out *shape.Output, c *config, old *entity, id, component, fallback, object string, touched map[*device]bool) {
 	build := components[component]
 	if build == nil {
-		out.Refuse("", "component", []byte(component+" "+id))
+		out.Refuse("", shape.BadComponent, []byte(component+" "+id))
 		return
 	}
 	e := &entity{id: id, component: component, unique: c.text("unique_id", fallback), parts: build(c)}
 	e.avail, e.mode = c.availability()
 	if c.err != nil {
-		out.Refuse("", clip(c.err.Error(), 200), []byte(id))
+		out.RefuseFor("", shape.BadConfig, clip(c.err.Error(), 200), []byte(id))
 		return
 	}
 	info := shape.Dict(c.keys["device"])
 	key := deviceKey(info, e.unique)
 	d := s.devices[key]
 	if d == nil && len(s.devices) >= shape.MaxDevices || len(s.entities) >= maxEntities {
-		out.Refuse("", "too_many_devices", []byte(id))
+		out.Refuse("", shape.TooManyDevices, []byte(id))
 		return
 	}
 	if d == nil {

@@ -68,8 +68,9 @@ func (s *Shape) report(out *shape.Output, m *shape.Message, now time.Time) {
 	if len(uses) == 0 {
 		return
 	}
+	out.Mine = true
 	if len(m.Payload) > shape.MaxState {
-		out.Refuse(uses[0].device.key, "too_large", m.Payload)
+		out.Refuse(uses[0].device.key, shape.TooLarge, m.Payload)
 		return
 	}
 	var vars map[string]any
@@ -81,6 +82,7 @@ func (s *Shape) report(out *shape.Output, m *shape.Message, now time.Time) {
 	}
 	for _, u := range uses {
 		if u.source.moment && m.Retained {
+			out.Skip(u.device.key)
 			continue
 		}
 		v, why, there := u.source.value(m.Payload, once)

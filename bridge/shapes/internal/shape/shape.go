@@ -61,12 +61,29 @@ type Result struct {
 	Err      error // wraps an error of package drivers where one fits
 }
 
-// Refusal is a message that could not be used.
+// Refusal is a message, or a part of one, that could not be used.
 type Refusal struct {
 	Device string // "" = none in particular
-	Why    string // such as "malformed", "template"
+	Why    string // one of the words below
+	Detail string // what exactly, for people; "" = nothing more
 	Sample []byte
 }
+
+// Why a message is refused; docs/metrics.md explains the words. There are no others, as they
+// are counted one by one.
+const (
+	Malformed      = "malformed"
+	TooLarge       = "too_large"
+	TooManyDevices = "too_many_devices"
+	TooManyPoints  = "too_many_points"
+	Incomplete     = "incomplete"
+	BadComponent   = "component"
+	BadConfig      = "config"
+	BadGroup       = "group"
+	BadTemplate    = "template"
+	BadWord        = "word"
+	Failed         = "error"
+)
 
 // Output is what follows from a message. The parts are to be taken in this order.
 type Output struct {
@@ -77,7 +94,9 @@ type Output struct {
 	Results  []Result
 	Send     []Message
 	Refused  []Refusal
-	Filters  bool // Shape.Filters has changed
+	Old      []string // the devices whose events, or answers, the broker has kept; "" = none in particular
+	Filters  bool     // Shape.Filters has changed
+	Mine     bool     // the message is from a device, or a bridge, that the shape knows
 }
 
 // Add appends what o has.
@@ -89,12 +108,24 @@ func (o *Output) Add(p Output) {
 	o.Results = append(o.Results, p.Results...)
 	o.Send = append(o.Send, p.Send...)
 	o.Refused = append(o.Refused, p.Refused...)
-	o.Filters = o.Filters || p.Filters
+	o.Old = append(o.Old, p.Old...)
+	o.Filters, o.Mine = o.Filters || p.Filters, o.Mine || p.Mine
 }
 
-// Refuse notes a message that could not be used.
-func (o *Output) Refuse(device, why string, sample []byte) {
-	o.Refused = append(o.Refused, Refusal{device, why, sample[:min(len(sample), 64)]})
+// Refuse notes a message that could not be used. why is one of the words of Refusal.
+func (o *Output) Refuse(device, why string, sample []byte) { o.RefuseFor(device, why, "", sample) }
+
+// RefuseFor is Refuse with what exactly is wrong.
+func (o *Output) RefuseFor(device, why, detail string, sample []byte) {
+	o.Mine = true
+	o.Refused = append(o.Refused, Refusal{device, why, detail, sample[:min(len(sample), 64)]})
+}
+
+// Skip notes that a message tells of an event, or answers, and has been kept by the broker:
+// nobody knows when that was.
+func (o *Output) Skip(device string) {
+	o.Mine = true
+	o.Old = append(o.Old, device)
 }
 
 // Emit appends a reading of a message. A retained message makes it uncertain.

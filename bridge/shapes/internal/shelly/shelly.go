@@ -90,7 +90,9 @@ func (s *Shape) request(prefix, method string, params map[string]any) (shape.Mes
 // Receive implements shape.Shape.
 func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 	if m.Topic == s.src+"/rpc" {
-		if !m.Retained {
+		if m.Retained {
+			out.Skip("")
+		} else {
 			s.answer(&out, &m)
 		}
 		return out
@@ -100,13 +102,24 @@ func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 	} else if prefix, ok := strings.CutSuffix(m.Topic, "/events/rpc"); ok {
 		s.notification(&out, &m, prefix)
 	} else if prefix, component, ok := strings.Cut(m.Topic, "/status/"); ok {
-		if d := s.devices[prefix]; d != nil && d.known {
-			if st, ok := shape.Object(m.Payload, shape.MaxState); ok {
-				s.merge(&out, &m, d, map[string]any{component: st})
-			}
+		if d := s.devices[prefix]; d != nil {
+			out.Mine = true
+			s.component(&out, &m, d, component)
 		}
 	}
 	return out
+}
+
+// component takes the status of one component. What comes before the device is known is
+// in the answer to Shelly.GetStatus.
+func (s *Shape) component(out *shape.Output, m *shape.Message, d *device, name string) {
+	st, ok := shape.Object(m.Payload, shape.MaxState)
+	switch {
+	case !ok:
+		out.Refuse(d.ID, shape.Malformed, m.Payload)
+	case d.known:
+		s.merge(out, m, d, map[string]any{name: st})
+	}
 }
 
 // meet returns the device of a prefix, a new one if need be; nil when there are too
@@ -116,7 +129,7 @@ func (s *Shape) meet(out *shape.Output, prefix string) *device {
 	switch {
 	case d != nil:
 	case len(s.devices) >= shape.MaxDevices || len(prefix) > 128:
-		out.Refuse(prefix, "too_many_devices", nil)
+		out.Refuse(prefix, shape.TooManyDevices, nil)
 	default:
 		d = &device{prefix: prefix, status: map[string]fields{}}
 		s.devices[prefix] = d
@@ -127,6 +140,7 @@ func (s *Shape) meet(out *shape.Output, prefix string) *device {
 func (s *Shape) online(out *shape.Output, m *shape.Message, prefix string) {
 	word := string(m.Payload)
 	d := s.devices[prefix]
+	out.Mine = d != nil || word == "true"
 	switch {
 	case word == "true":
 		if d = s.meet(out, prefix); d == nil {
@@ -140,7 +154,10 @@ func (s *Shape) online(out *shape.Output, m *shape.Message, prefix string) {
 			out.Vanished = append(out.Vanished, d.ID)
 		}
 		return
-	case d == nil || word != "false":
+	case d == nil:
+		return
+	case word != "false":
+		out.Refuse(d.ID, shape.BadWord, m.Payload)
 		return
 	default:
 		d.reached = false
@@ -164,9 +181,10 @@ func (s *Shape) answer(out *shape.Output, m *shape.Message) {
 	msg, ok := shape.Object(m.Payload, shape.MaxAnnounce)
 	id, _ := msg["id"].(float64)
 	if !ok || id < 1 || id > 1<<53 {
-		out.Refuse("", "malformed", m.Payload)
+		out.Refuse("", shape.Malformed, m.Payload)
 		return
 	}
+	out.Mine = true
 	token := strconv.FormatUint(uint64(id), 10)
 	result := shape.Dict(msg["result"])
 	if prefix, mine := s.asked[token]; mine {
@@ -174,11 +192,15 @@ func (s *Shape) answer(out *shape.Output, m *shape.Message) {
 		d := s.devices[prefix]
 		switch {
 		case d == nil:
+			out.Mine = false
 			return
 		case d.updateAsk != token && result != nil:
 			s.learn(out, d, result)
 			return
-		case d.updateAsk != token || msg["error"] == nil:
+		case d.updateAsk != token:
+			out.Refuse(d.ID, shape.Failed, m.Payload)
+			return
+		case msg["error"] == nil:
 			return
 		}
 		token, d.update = d.update, ""
@@ -210,14 +232,16 @@ func (s *Shape) learn(out *shape.Output, d *device, result map[string]any) {
 func (s *Shape) notification(out *shape.Output, m *shape.Message, prefix string) {
 	msg, ok := shape.Object(m.Payload, shape.MaxState)
 	if !ok {
-		out.Refuse(prefix, "malformed", m.Payload)
+		out.Refuse(prefix, shape.Malformed, m.Payload)
 		return
 	}
 	params := shape.Dict(msg["params"])
 	d := s.devices[prefix]
+	out.Mine = d != nil
 	switch msg["method"] {
 	case "NotifyFullStatus":
 		if d = s.meet(out, prefix); d != nil {
+			out.Mine = true
 			if !d.known && d.info == nil {
 				d.info = map[string]any{"id": msg["src"]}
 			}
@@ -226,13 +250,18 @@ func (s *Shape) notification(out *shape.Output, m *shape.Message, prefix string)
 	case "NotifyStatus":
 		if d == nil {
 			if d = s.meet(out, prefix); d != nil {
+				out.Mine = true
 				out.Send = append(out.Send, s.ask(prefix)...)
 			}
 		} else if d.known {
 			s.merge(out, m, d, params)
 		}
 	case "NotifyEvent":
-		if d != nil && d.known && !m.Retained {
+		switch {
+		case d == nil || !d.known:
+		case m.Retained:
+			out.Skip(d.ID)
+		default:
 			s.events(out, d, shape.List(params["events"]))
 		}
 	}
@@ -240,7 +269,10 @@ func (s *Shape) notification(out *shape.Output, m *shape.Message, prefix string)
 
 // merge takes a status, which may be a part of one, and reports it.
 func (s *Shape) merge(out *shape.Output, m *shape.Message, d *device, status map[string]any) {
-	grown := d.note(status)
+	grown, left := d.note(status)
+	if left > 0 {
+		out.Refuse(d.ID, shape.TooManyPoints, nil)
+	}
 	if grown || !d.known {
 		s.describe(out, d)
 	}
@@ -268,11 +300,15 @@ func (s *Shape) merge(out *shape.Output, m *shape.Message, d *device, status map
 	}
 }
 
+// maxEvents bounds the events of a message.
+const maxEvents = 32
+
 // maxComponents bounds the components of a device.
 const maxComponents = 128
 
-// note keeps which fields a status has, and reports whether there are new ones.
-func (d *device) note(status map[string]any) (grown bool) {
+// note keeps which fields a status has, and reports whether there are new ones, and how many
+// components are left out.
+func (d *device) note(status map[string]any) (grown bool, left int) {
 	for key, v := range status {
 		in := shape.Dict(v)
 		kind, _, _ := strings.Cut(key, ":")
@@ -284,6 +320,7 @@ func (d *device) note(status map[string]any) (grown bool) {
 		}
 		if d.status[key] == nil {
 			if len(d.status) >= maxComponents || len(key) > 64 {
+				left++
 				continue
 			}
 			d.status[key], grown = fields{}, true
@@ -296,7 +333,7 @@ func (d *device) note(status map[string]any) (grown bool) {
 			}
 		}
 	}
-	return grown
+	return grown, left
 }
 
 // describe makes a device of what is known, once there is enough.
@@ -378,7 +415,11 @@ func rgb() (args []drivers.Point) {
 
 // events takes the events of a NotifyEvent.
 func (s *Shape) events(out *shape.Output, d *device, list []any) {
-	for _, x := range list[:min(len(list), 32)] {
+	if len(list) > maxEvents {
+		out.Refuse(d.ID, shape.TooLarge, nil)
+		list = list[:maxEvents]
+	}
+	for _, x := range list {
 		e := shape.Dict(x)
 		event, component := shape.Text(e["event"]), shape.Text(e["component"])
 		if in := d.status[component]; in != nil && strings.HasSuffix(event, "_push") {

@@ -29,9 +29,14 @@ const (
 
 // Shape is a shape.Shape.
 type Shape struct {
-	devices map[string]*device // by MAC address
-	bases   map[string]*device // by what the topics that they publish to begin with
+	devices map[string]*device        // by MAC address
+	bases   map[string]*device        // by what the topics that they publish to begin with
+	early   map[string]map[string]any // sensors of devices whose configuration is yet to come, by MAC address
 }
+
+// maxEarly bounds the devices whose sensors are known before their configuration: a broker
+// may send what it keeps in any order.
+const maxEarly = 64
 
 var _ shape.Shape = (*Shape)(nil)
 
@@ -50,7 +55,9 @@ type device struct {
 }
 
 // New returns a shape without devices.
-func New() *Shape { return &Shape{devices: map[string]*device{}, bases: map[string]*device{}} }
+func New() *Shape {
+	return &Shape{devices: map[string]*device{}, bases: map[string]*device{}, early: map[string]map[string]any{}}
+}
 
 // Filters implements shape.Shape: the discovery messages, and what the known devices
 // publish.
@@ -84,12 +91,14 @@ func (d *device) send(command, payload string) shape.Message {
 // Receive implements shape.Shape.
 func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 	if rest, ok := strings.CutPrefix(m.Topic, discovery); ok {
+		out.Mine = true
 		mac, what, _ := strings.Cut(rest, "/")
 		s.discover(&out, &m, mac, what)
 		return out
 	}
 	at := strings.LastIndexByte(m.Topic, '/') + 1
 	if d := s.bases[m.Topic[:at]]; d != nil {
+		out.Mine = true
 		d.hear(&out, &m, m.Topic[at:])
 	}
 	return out
@@ -98,6 +107,7 @@ func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 func (s *Shape) discover(out *shape.Output, m *shape.Message, mac, what string) {
 	old := s.devices[mac]
 	if len(m.Payload) == 0 {
+		delete(s.early, mac)
 		if old != nil && what == "config" {
 			s.forget(old)
 			out.Vanished, out.Filters = append(out.Vanished, mac), true
@@ -106,29 +116,47 @@ func (s *Shape) discover(out *shape.Output, m *shape.Message, mac, what string) 
 	}
 	msg, ok := shape.Object(m.Payload, shape.MaxState)
 	if !ok || mac == "" || len(mac) > 32 {
-		out.Refuse(mac, "malformed", m.Payload)
+		out.Refuse(mac, shape.Malformed, m.Payload)
 		return
 	}
 	switch {
-	case what == "sensors" && old != nil:
-		sn := shape.Dict(msg["sn"])
-		s.change(out, old, newDevice(mac, old.config, sensors(sn)))
-		s.devices[mac].telemetry(out, &shape.Message{Retained: true}, sn)
-	case what == "config":
-		if old == nil && len(s.devices) >= shape.MaxDevices {
-			out.Refuse(mac, "too_many_devices", nil)
+	case what == "sensors" && old == nil:
+		if s.early[mac] == nil && len(s.early) >= maxEarly {
+			out.Refuse(mac, shape.TooManyDevices, nil)
 			return
 		}
-		var known map[string]sensor
+		s.early[mac] = shape.Dict(msg["sn"])
+	case what == "sensors":
+		s.sense(out, newDevice(mac, old.config, sensors(shape.Dict(msg["sn"]))), shape.Dict(msg["sn"]))
+	case what == "config":
+		if old == nil && len(s.devices) >= shape.MaxDevices {
+			out.Refuse(mac, shape.TooManyDevices, nil)
+			return
+		}
+		sn := s.early[mac]
+		known := sensors(sn)
 		if old != nil {
 			known = old.sensors
 		}
 		d := newDevice(mac, msg, known)
 		if d == nil {
-			out.Refuse(mac, "incomplete", m.Payload)
+			out.Refuse(mac, shape.Incomplete, m.Payload)
 			return
 		}
-		s.change(out, old, d)
+		delete(s.early, mac)
+		s.sense(out, d, sn)
+	}
+}
+
+// sense puts a device in the place of the one that was there, and takes what its discovery
+// message says of its sensors.
+func (s *Shape) sense(out *shape.Output, d *device, sn map[string]any) {
+	s.change(out, s.devices[d.ID], d)
+	if len(d.sensors) >= shape.MaxPoints {
+		out.Refuse(d.ID, shape.TooManyPoints, nil)
+	}
+	if sn != nil {
+		d.telemetry(out, &shape.Message{Retained: true}, sn)
 	}
 }
 
@@ -319,8 +347,12 @@ func (d *device) hear(out *shape.Output, m *shape.Message, last string) {
 		return
 	}
 	for key, inner := range map[string]string{"STATUS8": "StatusSNS", "STATUS10": "StatusSNS", "STATUS11": "StatusSTS"} {
-		if last == key {
-			msg = shape.Dict(msg[inner])
+		if last != key {
+			continue
+		}
+		if msg = shape.Dict(msg[inner]); msg == nil {
+			out.Refuse(d.ID, shape.Malformed, m.Payload)
+			return
 		}
 	}
 	switch last {
@@ -346,7 +378,7 @@ func (d *device) word(out *shape.Output, m *shape.Message, last string) {
 		}
 		out.Results = append(out.Results, r)
 	case last == "RESULT" || last == "STATE" || last == "SENSOR":
-		out.Refuse(d.ID, "malformed", m.Payload)
+		out.Refuse(d.ID, shape.Malformed, m.Payload)
 	}
 }
 

@@ -20,7 +20,7 @@ type group struct {
 func (s *Shape) groupList(out *shape.Output, m *shape.Message) {
 	entries, ok := array(m.Payload)
 	if !ok {
-		out.Refuse(BridgeID, "malformed", m.Payload)
+		out.Refuse(BridgeID, shape.Malformed, m.Payload)
 		return
 	}
 	s.groups = nil
@@ -28,7 +28,7 @@ func (s *Shape) groupList(out *shape.Output, m *shape.Message) {
 		e := shape.Dict(x)
 		id, name := shape.Number(e["id"]), shape.Text(e["friendly_name"])
 		if id == nil || *id < 0 || *id > 1<<16 || name == "" || len(name) > 256 || len(s.groups) >= shape.MaxDevices {
-			out.Refuse(BridgeID, "group", []byte(name))
+			out.Refuse(BridgeID, shape.BadGroup, []byte(name))
 			continue
 		}
 		g := group{id: "group/" + strconv.Itoa(int(*id)), friendly: name, scenes: map[string]float64{}}
@@ -39,9 +39,12 @@ func (s *Shape) groupList(out *shape.Output, m *shape.Message) {
 		}
 		for _, x := range shape.List(e["scenes"]) {
 			scene := shape.Dict(x)
-			if n, name := shape.Number(scene["id"]), shape.Text(scene["name"]); n != nil && name != "" && len(name) < shape.MaxText && len(g.scenes) < shape.MaxEnum {
-				g.scenes[name] = *n
+			n, name := shape.Number(scene["id"]), shape.Text(scene["name"])
+			if n == nil || name == "" || len(name) >= shape.MaxText || len(g.scenes) >= shape.MaxEnum {
+				out.Refuse(g.id, shape.BadGroup, []byte(name))
+				continue
 			}
+			g.scenes[name] = *n
 		}
 		s.groups = append(s.groups, g)
 	}

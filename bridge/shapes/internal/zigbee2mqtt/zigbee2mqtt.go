@@ -65,20 +65,36 @@ func (s *Shape) Receive(m shape.Message, _ time.Time) (out shape.Output) {
 		return out
 	}
 	if rest, ok := strings.CutPrefix(topic, "bridge/"); ok {
+		out.Mine = true
 		s.bridge(&out, &m, rest)
 		return out
 	}
 	if name, ok := strings.CutSuffix(topic, "/availability"); ok {
 		if d := s.names[name]; d != nil {
+			out.Mine = true
 			d.reached = stateOf(m.Payload) == "online"
 			s.presence(&out, d)
 		}
 		return out
 	}
 	if d := s.names[topic]; d != nil {
+		out.Mine = true
 		s.state(&out, &m, d)
+		return out
 	}
+	out.Mine = s.commanded(topic)
 	return out
+}
+
+// commanded reports whether a topic is that of commands to a known device: <name>/set, /get,
+// and below.
+func (s *Shape) commanded(topic string) bool {
+	for _, verb := range []string{"/set", "/get"} {
+		if name, rest, ok := strings.Cut(topic, verb); ok && (rest == "" || rest[0] == '/') && s.names[name] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // stateOf reads {"state": "online"} and plain online.
@@ -106,7 +122,7 @@ func (s *Shape) state(out *shape.Output, m *shape.Message, d *device) {
 	state, ok := shape.Object(m.Payload, shape.MaxState)
 	if !ok {
 		if len(m.Payload) > 0 {
-			out.Refuse(d.ID, "malformed", m.Payload)
+			out.Refuse(d.ID, shape.Malformed, m.Payload)
 		}
 		return
 	}
@@ -114,7 +130,11 @@ func (s *Shape) state(out *shape.Output, m *shape.Message, d *device) {
 		p := &d.properties[i]
 		raw, there := find(state, p.path)
 		// null is what has not been reported yet, "" an action that is over.
-		if !there || raw == nil || !p.Readable || p.moment && (m.Retained || raw == "") {
+		if !there || raw == nil || !p.Readable || p.moment && raw == "" {
+			continue
+		}
+		if p.moment && m.Retained {
+			out.Skip(d.ID)
 			continue
 		}
 		v, why := p.value(raw)
@@ -168,7 +188,9 @@ func (s *Shape) bridge(out *shape.Output, m *shape.Message, topic string) {
 		s.deviceList(out, m)
 	case topic == "groups":
 		s.groupList(out, m)
-	case strings.HasPrefix(topic, "response/") && !m.Retained:
+	case strings.HasPrefix(topic, "response/") && m.Retained:
+		out.Skip(BridgeID)
+	case strings.HasPrefix(topic, "response/"):
 		s.response(out, m)
 	}
 }
@@ -176,7 +198,7 @@ func (s *Shape) bridge(out *shape.Output, m *shape.Message, topic string) {
 func (s *Shape) info(out *shape.Output, m *shape.Message) {
 	info, ok := shape.Object(m.Payload, shape.MaxAnnounce)
 	if !ok {
-		out.Refuse(BridgeID, "malformed", m.Payload)
+		out.Refuse(BridgeID, shape.Malformed, m.Payload)
 		return
 	}
 	if open, ok := info["permit_join"].(bool); ok {
@@ -190,7 +212,11 @@ func (s *Shape) info(out *shape.Output, m *shape.Message) {
 func (s *Shape) response(out *shape.Output, m *shape.Message) {
 	r, ok := shape.Object(m.Payload, shape.MaxAnnounce)
 	token := shape.Text(r["transaction"])
-	if !ok || !strings.HasPrefix(token, s.tag+"-") {
+	switch {
+	case !ok:
+		out.Refuse(BridgeID, shape.Malformed, m.Payload)
+		return
+	case !strings.HasPrefix(token, s.tag+"-"): // others ask, too
 		return
 	}
 	res := shape.Result{Token: token, Value: r["data"]}
@@ -215,11 +241,20 @@ func array(b []byte) ([]any, bool) {
 func (s *Shape) deviceList(out *shape.Output, m *shape.Message) {
 	entries, ok := array(m.Payload)
 	if !ok {
-		out.Refuse("", "malformed", m.Payload)
+		out.Refuse("", shape.Malformed, m.Payload)
 		return
 	}
 	s.introduce(out)
 	s.settle(out, entries)
+	for _, x := range entries {
+		e := shape.Dict(x)
+		switch d := s.devices[shape.Text(e["ieee_address"])]; {
+		case lacks(e) && e["type"] != "Coordinator":
+			out.Refuse(BridgeID, shape.Incomplete, []byte(shape.Text(e["friendly_name"])))
+		case d != nil && len(d.properties) >= shape.MaxPoints:
+			out.Refuse(d.ID, shape.TooManyPoints, nil)
+		}
+	}
 }
 
 // settle makes all devices anew, of what the bridge has said of devices and groups.
@@ -245,10 +280,13 @@ func (s *Shape) settle(out *shape.Output, entries []any) {
 // add adds a device, unless it is none. before are those that there were.
 func (s *Shape) add(out *shape.Output, before map[string]*device, d *device) {
 	switch {
-	case d == nil || s.devices[d.ID] != nil:
+	case d == nil:
+		return
+	case s.devices[d.ID] != nil: // twice in a list
+		out.Refuse(d.ID, shape.Malformed, []byte(d.friendly))
 		return
 	case len(s.devices) >= shape.MaxDevices:
-		out.Refuse(d.ID, "too_many_devices", nil)
+		out.Refuse(d.ID, shape.TooManyDevices, nil)
 		return
 	}
 	s.devices[d.ID], s.names[d.friendly] = d, d
@@ -264,13 +302,20 @@ func (s *Shape) add(out *shape.Output, before map[string]*device, d *device) {
 	}
 }
 
+// lacks reports whether an entry of the list lacks what a device needs: its names, and what it
+// can do.
+func lacks(e map[string]any) bool {
+	id, name := shape.Text(e["ieee_address"]), shape.Text(e["friendly_name"])
+	return shape.Dict(e["definition"]) == nil || id == "" || len(id) > 32 || name == "" || len(name) > 256
+}
+
 // newDevice returns nil for what is no device that says what it can do.
 func newDevice(e map[string]any) *device {
-	def := shape.Dict(e["definition"])
-	id, name := shape.Text(e["ieee_address"]), shape.Text(e["friendly_name"])
-	if def == nil || id == "" || len(id) > 32 || name == "" || len(name) > 256 || e["type"] == "Coordinator" {
+	if lacks(e) || e["type"] == "Coordinator" {
 		return nil
 	}
+	def := shape.Dict(e["definition"])
+	id, name := shape.Text(e["ieee_address"]), shape.Text(e["friendly_name"])
 	d := &device{exposed: newExposed(shape.List(def["exposes"])), friendly: name, reached: true}
 	d.disabled, _ = e["disabled"].(bool)
 	d.ID, d.Name, d.Label = id, name, name
