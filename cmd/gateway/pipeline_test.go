@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -94,17 +93,8 @@ func (c *pipeliner) read(n int) {
 
 // paused is how often the program has read a message later than it could.
 func (p *program) paused() int {
-	for line := range strings.Lines(get(p.t, "http"+strings.TrimSuffix(strings.TrimPrefix(p.url, "ws"), "/ws")+"/metrics")) {
-		if v, ok := strings.CutPrefix(line, "gantry_router_paused_total "); ok {
-			n, err := strconv.Atoi(strings.TrimSpace(v))
-			if err != nil {
-				p.t.Fatal(err)
-			}
-			return n
-		}
-	}
-	p.t.Fatal("no gantry_router_paused_total")
-	return 0
+	p.t.Helper()
+	return int(p.metric("gantry_router_paused_total"))
 }
 
 // awaitPause waits until a session has been read late.

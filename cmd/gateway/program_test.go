@@ -156,6 +156,28 @@ func (p *program) status(key string) int64 {
 	return 0
 }
 
+// host is the address of its port.
+func (p *program) host() string {
+	return strings.TrimSuffix(strings.TrimPrefix(p.url, "ws://"), "/ws")
+}
+
+// metric reads the sum of all values of a metric.
+func (p *program) metric(name string) float64 {
+	p.t.Helper()
+	sum := 0.0
+	for line := range strings.Lines(get(p.t, "http://"+p.host()+"/metrics")) {
+		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
+			f := strings.Fields(line)
+			v, err := strconv.ParseFloat(f[len(f)-1], 64)
+			if err != nil {
+				p.t.Fatal(err)
+			}
+			sum += v
+		}
+	}
+	return sum
+}
+
 // join joins a program's realm; the session ends with the test at the latest.
 func (p *program) join() *client.Session {
 	p.t.Helper()

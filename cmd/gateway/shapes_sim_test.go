@@ -68,7 +68,7 @@ const zigbeePlug = `{"ieee_address": "0x00158d0001a2b3c4", "type": "Router", "fr
   {"type": "enum", "name": "action", "property": "action", "access": 1, "values": ["single", "double"]}]}}`
 
 func newZigbee(t *testing.T, addr string) *zigbee {
-	z := &zigbee{simulator: newSimulator(t, addr, "zigbee2mqtt/bridge/state", `{"state":"offline"}`), state: map[string]any{"state": "OFF", "power": 0.5}, ended: make(chan string, 2)}
+	z := &zigbee{simulator: newSimulator(t, addr, "zigbee2mqtt/bridge/state", `{"state":"offline"}`), state: map[string]any{"state": "OFF", "power": 0.5}, ended: make(chan string, 3)}
 	z.handle("zigbee2mqtt/Kitchen plug/set", z.set)
 	z.handle("zigbee2mqtt/Kitchen plug/get", func(string, []byte) { z.tell() })
 	z.handle("zigbee2mqtt/bridge/request/#", z.request)
@@ -125,6 +125,14 @@ func (z *zigbee) request(topic string, payload []byte) {
 		open := m["time"] != 0.0
 		z.publish("zigbee2mqtt/bridge/info", true, map[string]any{"version": "2.14.1", "permit_join": open})
 		answer(what, map[string]any{"time": m["time"]}, "")
+	case "device/rename":
+		to := fmt.Sprint(m["to"])
+		z.devices(strings.Replace(zigbeePlug, "Kitchen plug", to, 1))
+		z.publish("zigbee2mqtt/"+to+"/availability", true, `{"state":"online"}`)
+		answer(what, map[string]any{"from": m["from"], "to": to, "homeassistant_rename": false}, "")
+	case "device/remove":
+		z.devices()
+		answer(what, map[string]any{"id": m["id"], "block": m["block"], "force": m["force"]}, "")
 	case "device/ota_update/check":
 		if m["id"] != "Kitchen plug" {
 			answer(what, nil, fmt.Sprintf("Device '%v' does not exist", m["id"]))

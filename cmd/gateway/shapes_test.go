@@ -133,6 +133,11 @@ func TestZigbee2MQTTDevicesAppear(t *testing.T) {
 		x.reading("kitchen_plug", "action", "double")
 
 		x.must("do.zigbee2mqtt.permit_join", nil, wamp.Dict{"time": 60})
+		x.reading("zigbee2mqtt", "permit_join", true)
+		if v := x.must("set.zigbee2mqtt.permit_join", wamp.List{false}, nil); v != false {
+			x.t.Errorf("permit_join: %v", v)
+		}
+		x.refused("do.zigbee2mqtt.permit_join", nil, wamp.Dict{"time": 255}, wamp.ErrURIOutOfRange)
 		x.must("do.zigbee2mqtt.ota_check", nil, wamp.Dict{"id": "Kitchen plug"})
 		x.refused("do.zigbee2mqtt.ota_check", nil, wamp.Dict{"id": "nobody"}, "gantry.error.refused")
 		x.update(z)
@@ -140,47 +145,71 @@ func TestZigbee2MQTTDevicesAppear(t *testing.T) {
 		z.publish("zigbee2mqtt/Kitchen plug/availability", true, `{"state":"offline"}`)
 		x.link("kitchen_plug", "offline")
 		x.refused("set.kitchen_plug.state", wamp.List{true}, nil, wamp.ErrURIOffline)
-		z.devices()
+		x.must("do.zigbee2mqtt.rename", nil, wamp.Dict{"from": "Kitchen plug", "to": "Pantry plug"})
+		x.link("pantry_plug", "online")
 		x.gone("kitchen_plug", "state")
+		x.must("do.zigbee2mqtt.remove", nil, wamp.Dict{"id": "Pantry plug"})
+		x.gone("pantry_plug", "state")
 	})
 }
 
-// update runs a firmware update to its end, and aborts another.
+// update runs a firmware update to its end, and aborts two others: its caller gives up,
+// or somebody says so.
 func (x *shaped) update(z *zigbee) {
-	for _, end := range []string{"finish", "abort"} {
+	for _, end := range []string{"finish", "give up", "abort"} {
 		ctx, cancel := context.WithTimeout(x.t.Context(), patience)
+		done := x.begin(ctx)
+		want := "abort"
+		switch end {
+		case "finish":
+			want = end
+			z.end(end)
+			if err := <-done; err != nil {
+				x.t.Errorf("update: %v", err)
+			}
+		case "give up":
+			cancel()
+			<-done
+		case "abort":
+			x.must("do.zigbee2mqtt.ota_abort", nil, wamp.Dict{"id": "Kitchen plug"})
+			var e *wamp.Error
+			if err := <-done; !errors.As(err, &e) || e.URI != "gantry.error.refused" {
+				x.t.Errorf("an update that somebody aborts: %v", err)
+			}
+		}
+		cancel()
+		select {
+		case how := <-z.ended:
+			if how != want {
+				x.t.Errorf("%s: the update ended with %s, want %s", end, how, want)
+			}
+		case <-time.After(patience):
+			x.t.Fatalf("%s: the update goes on", end)
+		}
+	}
+}
+
+// begin starts a firmware update, once none runs any more, and returns when it has
+// reported progress. How it ends is sent to done.
+func (x *shaped) begin(ctx context.Context) (done chan error) {
+	x.t.Helper()
+	for {
 		progress := make(chan struct{}, 16)
-		done := make(chan error, 1)
+		done = make(chan error, 1)
 		go func() {
 			_, err := x.s.CallProgress(ctx, "gantry.barn.do.zigbee2mqtt.ota_update", wamp.CallOptions{}, wamp.Values(nil, wamp.Dict{"id": "Kitchen plug"}), func(wamp.Payload) { progress <- struct{}{} })
 			done <- err
 		}()
 		select {
 		case <-progress:
+			return done
 		case err := <-done:
-			x.t.Fatalf("the update ends before its first progress: %v", err)
+			var e *wamp.Error
+			if !errors.As(err, &e) || e.URI != wamp.ErrURIBusy { // the one before is being aborted
+				x.t.Fatalf("the update ends before its first progress: %v", err)
+			}
 		case <-ctx.Done():
 			x.t.Fatal("no progress")
-		}
-		if end == "abort" {
-			cancel() // the caller gives up: the update is aborted
-			<-done
-			continue
-		}
-		z.end("finish")
-		if err := <-done; err != nil {
-			x.t.Errorf("update: %v", err)
-		}
-		cancel()
-	}
-	for _, want := range []string{"finish", "abort"} {
-		select {
-		case how := <-z.ended:
-			if how != want {
-				x.t.Errorf("the update ended with %s, want %s", how, want)
-			}
-		case <-time.After(patience):
-			x.t.Fatalf("the update goes on although its caller has given up (%s)", want)
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -190,23 +189,12 @@ func (s *siege) resetPeak() {
 	}
 }
 
-// metric reads the sum of all values of a metric.
+// metric reads the sum of all values of a metric; "" = 0.
 func (s *siege) metric(name string) float64 {
-	sum := 0.0
 	if name == "" {
 		return 0
 	}
-	for line := range strings.Lines(get(s.t, "http://"+s.host+"/metrics")) {
-		if rest, ok := strings.CutPrefix(line, name); ok && (rest[0] == ' ' || rest[0] == '{') {
-			f := strings.Fields(line)
-			v, err := strconv.ParseFloat(f[len(f)-1], 64)
-			if err != nil {
-				s.t.Fatal(err)
-			}
-			sum += v
-		}
-	}
-	return sum
+	return s.p.metric(name)
 }
 
 // scale is the number of something, less of it in a short test and under the race
