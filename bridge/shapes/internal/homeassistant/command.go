@@ -1,6 +1,7 @@
 package homeassistant
 
 import (
+	"cmp"
 	"fmt"
 
 	"gantry/bridge/shapes/internal/shape"
@@ -50,7 +51,7 @@ func (s *Shape) Do(id, action string, args map[string]any) (shape.Command, error
 		if message, ok := args["message"]; ok {
 			given = message
 		}
-		out, err := v.tmpl.Render(map[string]any{"value": given})
+		out, err := v.tmpl.Render(map[string]any{cmp.Or(v.variable, "value"): given})
 		if err != nil {
 			return shape.Command{}, fmt.Errorf("its command template: %w: %w", err, drivers.ErrRefused)
 		}

@@ -2,6 +2,7 @@ package homeassistant
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"gantry/bridge/shapes/internal/shape"
@@ -20,7 +21,7 @@ type parts struct {
 // components are the kinds of entity that are understood. Source: the pages of
 // www.home-assistant.io/integrations named <component>.mqtt.
 var components = map[string]func(c *config) parts{
-	"sensor": sensor, "binary_sensor": binarySensor, "switch": onOff, "siren": onOff, "light": light, "number": number, "select": selection, "text": text,
+	"sensor": sensor, "binary_sensor": binarySensor, "switch": onOff, "siren": siren, "light": light, "number": number, "select": selection, "text": text, "date": text, "datetime": text, "time": text,
 	"button": button, "scene": scene, "cover": cover, "valve": valve, "climate": climate, "water_heater": climate, "fan": fan, "lock": lock, "humidifier": humidifier,
 	"event": event, "device_tracker": tracker, "update": update, "alarm_control_panel": alarm, "vacuum": vacuum, "lawn_mower": mower, "device_automation": trigger, "notify": notify,
 }
@@ -63,6 +64,18 @@ func (c *config) state() source {
 
 func onOff(c *config) parts { return only(c.state()) }
 
+// siren is a switch whose messages may be objects with a "state", which is how it is told
+// as well, where no template says otherwise.
+func siren(c *config) parts {
+	s := c.state()
+	s.within = "state"
+	if s.cmdTmpl == nil {
+		words := s.words
+		s.wrap = func(v drivers.Value) any { return map[string]any{"state": words[v]} }
+	}
+	return only(s)
+}
+
 // ranged gives a point a range.
 func (s *source) ranged(unit string, low, high *float64) {
 	s.Type, s.Unit, s.Min, s.Max = drivers.Float, unit, low, high
@@ -85,17 +98,18 @@ func selection(c *config) parts {
 
 func text(c *config) parts { return only(c.source("", drivers.Text, "", "value_template")) }
 
-// press returns an action that sends a fixed payload.
-func (c *config) press(suffix, topic, payload, await string) []verb {
-	t := c.topic(topic)
-	if t == "" || payload == "" {
+// press returns an action that sends a fixed payload: that of a key, or else the default. A
+// key that is null says that there is no such action.
+func (c *config) press(suffix, topic, key, otherwise, await string) []verb {
+	t, payload := c.topic(topic), c.text(key, otherwise)
+	if v, given := c.keys[key]; t == "" || payload == "" || given && v == nil {
 		return nil
 	}
 	return []verb{{suffix: suffix, topic: t, payload: payload, await: await}}
 }
 
 func button(c *config) parts {
-	v := c.press("", "command_topic", c.text("payload_press", "PRESS"), "-")
+	v := c.press("", "command_topic", "payload_press", "PRESS", "-")
 	for i := range v {
 		v[i].tmpl = c.template("command_template")
 	}
@@ -103,7 +117,7 @@ func button(c *config) parts {
 }
 
 func scene(c *config) parts {
-	return parts{verbs: c.press("", "command_topic", c.text("payload_on", "ON"), "-")}
+	return parts{verbs: c.press("", "command_topic", "payload_on", "ON", "-")}
 }
 
 func notify(c *config) parts {
@@ -128,19 +142,25 @@ func light(c *config) parts {
 	bri.ranged("", bound(0), c.number("brightness_scale", 255))
 	ct := c.source("color_temp", drivers.Float, "color_temp_", "color_temp_value_template")
 	c.mired(&ct)
-	rgb := c.source("rgb", drivers.Text, "rgb_", "rgb_value_template")
-	rgb.Description = "red,green,blue, each 0 to 255"
-	if rgb.cmdTmpl != nil { // wants red, green and blue by name
-		rgb.Writable, rgb.command = false, ""
-	}
+	rgb := c.channels("rgb")
 	hs := c.source("hs", drivers.Text, "hs_", "hs_value_template")
 	hs.Description = "hue,saturation: 0 to 360 degrees and 0 to 100 %"
 	xy := c.source("xy", drivers.Text, "xy_", "xy_value_template")
 	fx := c.source("effect", drivers.Text, "effect_", "effect_value_template")
 	fx.Enum = c.words("effect_list")
 	mode := c.source("color_mode", drivers.Text, "color_mode_", "color_mode_value_template")
-	p.sources = append(p.sources, bri, ct, rgb, hs, xy, fx, mode)
+	p.sources = append(p.sources, bri, ct, rgb, c.channels("rgbw"), c.channels("rgbww"), hs, xy, fx, mode)
 	return p
+}
+
+// channels is a color given as numbers with commas between, one for each letter of a name.
+func (c *config) channels(name string) source {
+	s := c.source(name, drivers.Text, name+"_", name+"_value_template")
+	s.Description = map[string]string{"rgb": "red,green,blue", "rgbw": "red,green,blue,white", "rgbww": "red,green,blue,cold white,warm white"}[name] + ", each 0 to 255"
+	if s.cmdTmpl != nil { // wants red, green and blue by name
+		s.Writable, s.command = false, ""
+	}
+	return s
 }
 
 // mired gives a color temperature its unit and range.
@@ -240,7 +260,10 @@ func lightTemplate(c *config) parts {
 	return p
 }
 
-func cover(c *config) parts {
+func cover(c *config) parts { return c.shutter("STOP") }
+
+// shutter is what opens and closes; halt is the payload that stops it, "" = nothing does.
+func (c *config) shutter(halt string) parts {
 	state := c.source("", drivers.Text, "", "value_template")
 	state.Writable, state.command = false, ""
 	state.values = map[string]drivers.Value{}
@@ -265,17 +288,21 @@ func cover(c *config) parts {
 	if state.Readable {
 		await = ""
 	}
-	p.verbs = append(p.verbs, c.press("open", "command_topic", c.text("payload_open", "OPEN"), await)...)
-	p.verbs = append(p.verbs, c.press("close", "command_topic", c.text("payload_close", "CLOSE"), await)...)
-	p.verbs = append(p.verbs, c.press("stop", "command_topic", c.text("payload_stop", "STOP"), "-")...)
+	p.verbs = append(p.verbs, c.press("open", "command_topic", "payload_open", "OPEN", await)...)
+	p.verbs = append(p.verbs, c.press("close", "command_topic", "payload_close", "CLOSE", await)...)
+	p.verbs = append(p.verbs, c.press("stop", "command_topic", "payload_stop", halt, "-")...)
 	return p
 }
 
 func valve(c *config) parts {
 	if !c.yes("reports_position") {
-		return cover(c)
+		p := c.shutter("")
+		p.sources[0].within = "state"
+		return p
 	}
 	s := c.source("position", drivers.Float, "", "value_template")
+	s.within = "position"
+	s.values = map[string]drivers.Value{c.text("state_opening", "opening"): nil, c.text("state_closing", "closing"): nil}
 	s.ranged("%", c.number("position_closed", 0), c.number("position_open", 100))
 	return only(s)
 }
@@ -342,7 +369,7 @@ func lock(c *config) parts {
 	if c.keys["code_format"] != nil { // a code that nobody here knows
 		s.Writable, s.command = false, ""
 	}
-	return parts{sources: []source{s}, verbs: c.press("open", "command_topic", c.text("payload_open", ""), "-")}
+	return parts{sources: []source{s}, verbs: c.press("open", "command_topic", "payload_open", "", "-")}
 }
 
 func humidifier(c *config) parts {
@@ -401,6 +428,9 @@ func update(c *config) parts {
 		return s
 	}
 	installed, latest := at("installed", drivers.Text, "installed_version"), at("latest", drivers.Text, "latest_version")
+	if installed.path != nil {
+		installed.path, installed.within = nil, "installed_version"
+	}
 	p := only(installed)
 	if c.topic("latest_version_topic") != "" {
 		c.reads(&latest, "latest_version_topic", "latest_version_template")
@@ -411,9 +441,12 @@ func update(c *config) parts {
 		percent.Unit = "%"
 		p.sources = append(p.sources, latest, busy, percent)
 	}
-	p.verbs = c.press("install", "command_topic", c.text("payload_install", ""), "-")
+	p.verbs = c.press("install", "command_topic", "payload_install", "", "-")
 	return p
 }
+
+// alarmFeatures are what an alarm panel can do, if it does not say so, besides disarm.
+var alarmFeatures = []string{"arm_home", "arm_away", "arm_night", "arm_vacation", "arm_custom_bypass", "trigger"}
 
 func alarm(c *config) parts {
 	s := c.source("", drivers.Text, "", "value_template")
@@ -422,25 +455,44 @@ func alarm(c *config) parts {
 	if c.keys["code"] != nil {
 		return p // a code that nobody here knows
 	}
-	for _, m := range []string{"arm_away", "arm_home", "arm_night", "arm_vacation", "disarm", "trigger"} {
-		p.verbs = append(p.verbs, c.press(m, "command_topic", c.text("payload_"+m, strings.ToUpper(m)), "")...)
+	features := c.words("supported_features", alarmFeatures...)
+	for _, m := range append([]string{"disarm"}, alarmFeatures...) {
+		if m == "disarm" || slices.Contains(features, m) {
+			p.verbs = append(p.verbs, c.press(m, "command_topic", "payload_"+m, strings.ToUpper(m), "")...)
+		}
+	}
+	for i := range p.verbs {
+		p.verbs[i].tmpl, p.verbs[i].variable = c.template("command_template"), "action"
 	}
 	return p
 }
 
+// vacuumFeatures are what a vacuum can do, if it does not say so. Source: home-assistant/core,
+// homeassistant/components/mqtt/vacuum.py, DEFAULT_SERVICES.
+var vacuumFeatures = []string{"start", "stop", "return_home", "battery", "status", "clean_spot"}
+
 func vacuum(c *config) parts {
+	features := c.words("supported_features", vacuumFeatures...)
 	at := func(suffix string, t drivers.Type, unit, key string) source {
 		s := source{suffix: suffix, Point: drivers.Point{Type: t, Unit: unit}, path: []string{key}}
 		s.topic = c.topic("state_topic")
 		s.Readable = s.topic != ""
 		return s
 	}
-	speed := at("fan_speed", drivers.Text, "", "fan_speed")
-	speed.Enum = c.words("fan_speed_list")
-	c.writes(&speed, "set_fan_speed_topic", "")
-	p := only(at("", drivers.Text, "", "state"), at("battery", drivers.Float, "%", "battery_level"), speed)
+	p := only(at("", drivers.Text, "", "state"))
+	if slices.Contains(features, "battery") {
+		p.sources = append(p.sources, at("battery", drivers.Float, "%", "battery_level"))
+	}
+	if slices.Contains(features, "fan_speed") {
+		speed := at("fan_speed", drivers.Text, "", "fan_speed")
+		speed.Enum = c.words("fan_speed_list")
+		c.writes(&speed, "set_fan_speed_topic", "")
+		p.sources = append(p.sources, speed)
+	}
 	for _, m := range []string{"start", "pause", "stop", "return_to_base", "locate", "clean_spot"} {
-		p.verbs = append(p.verbs, c.press(m, "command_topic", c.text("payload_"+m, m), "-")...)
+		if slices.Contains(features, strings.Replace(m, "to_base", "home", 1)) {
+			p.verbs = append(p.verbs, c.press(m, "command_topic", "payload_"+m, m, "-")...)
+		}
 	}
 	return p
 }
@@ -450,7 +502,7 @@ func mower(c *config) parts {
 	c.reads(&s, "activity_state_topic", "activity_value_template")
 	p := only(s)
 	for _, m := range []string{"start_mowing", "pause", "dock"} {
-		v := c.press(m, m+"_command_topic", m, "")
+		v := c.press(m, m+"_command_topic", "", m, "")
 		for i := range v {
 			v[i].tmpl = c.template(m + "_command_template")
 		}

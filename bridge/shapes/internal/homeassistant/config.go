@@ -185,7 +185,8 @@ type source struct {
 	topic  string
 	tmpl   *template.Template
 	path   []string                 // keys into a JSON payload, instead of tmpl
-	values map[string]drivers.Value // what payloads stand for; nil = what they say
+	within string                   // key of a JSON payload that has the value, if it is an object
+	values map[string]drivers.Value // what payloads stand for, nil = nothing; a nil map = what they say
 	moment bool                     // something that happens: what was kept does not count
 
 	command string
@@ -202,11 +203,12 @@ type source struct {
 // verb is one action.
 type verb struct {
 	drivers.Action
-	suffix  string
-	topic   string
-	payload string
-	tmpl    *template.Template
-	await   string // suffix of the point that it changes, "-" = none
+	suffix   string
+	topic    string
+	payload  string
+	tmpl     *template.Template
+	variable string // what tmpl calls the payload; "" = value
+	await    string // suffix of the point that it changes, "-" = none
 }
 
 // reads sets where the value of a point comes from.
@@ -259,12 +261,17 @@ func (s *source) value(payload []byte, vars func() map[string]any) (v drivers.Va
 			}
 		}
 	}
+	if in := s.object(raw); in != nil {
+		if raw, there = in[s.within]; !there {
+			return nil, "", false
+		}
+	}
 	if w := word(raw); raw == nil || s.Type != drivers.Text && (w == "None" || w == "unknown" || w == "unavailable") {
 		return nil, "null", true
 	} else if s.values != nil {
 		for _, k := range slices.Sorted(maps.Keys(s.values)) {
 			if k == w || strings.EqualFold(k, w) && strings.EqualFold(w, "true") || strings.EqualFold(k, w) && strings.EqualFold(w, "false") {
-				return s.values[k], "", true
+				return s.values[k], "", s.values[k] != nil
 			}
 		}
 		if s.Type == drivers.Bool {
@@ -273,6 +280,17 @@ func (s *source) value(payload []byte, vars func() map[string]any) (v drivers.Va
 	}
 	v, why = shape.Of(s.Type, raw)
 	return v, why, true
+}
+
+// object returns what a value may be within, nil if it is not an object.
+func (s *source) object(raw any) map[string]any {
+	if s.within == "" {
+		return nil
+	}
+	if text, ok := raw.(string); ok && strings.HasPrefix(strings.TrimSpace(text), "{") {
+		raw, _ = template.Decode([]byte(text))
+	}
+	return shape.Dict(raw)
 }
 
 // payload returns what sets the point.

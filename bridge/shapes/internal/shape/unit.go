@@ -12,7 +12,7 @@ var units = map[string]string{
 	"lx": "lx", "lux": "lx", "W/m²": "W/m2", "W/m2": "W/m2", "dB": "dB", "dBA": "dB{A}", "dBm": "dB{mW}",
 	"Pa": "Pa", "hPa": "hPa", "kPa": "kPa", "bar": "bar", "mbar": "mbar", "cbar": "cbar", "psi": "[psi]", "inHg": "[in_i'Hg]", "mmHg": "mm[Hg]",
 	"m": "m", "cm": "cm", "mm": "mm", "km": "km", "in": "[in_i]", "ft": "[ft_i]", "mi": "[mi_i]", "yd": "[yd_i]",
-	"m/s": "m/s", "km/h": "km/h", "kmh": "km/h", "mph": "[mi_i]/h", "kn": "[kn_i]", "ft/s": "[ft_i]/s", "m/s²": "m/s2",
+	"m/s": "m/s", "km/h": "km/h", "kmh": "km/h", "mph": "[mi_i]/h", "mi/h": "[mi_i]/h", "kn": "[kn_i]", "ft/s": "[ft_i]/s", "m/s²": "m/s2",
 	"mm/h": "mm/h", "mm/d": "mm/d", "in/h": "[in_i]/h", "in/d": "[in_i]/d",
 	"m³": "m3", "m3": "m3", "L": "L", "l": "L", "liter": "L", "mL": "mL", "gal": "[gal_us]", "ft³": "[cft_i]",
 	"m³/h": "m3/h", "m3/h": "m3/h", "L/min": "L/min", "L/h": "L/h", "gal/min": "[gal_us]/min", "ft³/min": "[cft_i]/min",

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -33,6 +35,7 @@ var tests = map[string]func(v any, args []any) bool{
 	"true":      func(v any, _ []any) bool { return v == true },
 	"false":     func(v any, _ []any) bool { return v == false },
 	"eq":        func(v any, args []any) bool { return same(v, arg(args, 0)) },
+	"match":     fits(true), "search": fits(false),
 }
 
 // filters are those after a |; what has a method of the same name is also there.
@@ -47,8 +50,13 @@ var filters = map[string]function{
 	"multiply": func(v any, args []any) (any, error) { return arithmetic("*", v, arg(args, 0)) },
 	"add":      func(v any, args []any) (any, error) { return arithmetic("+", v, arg(args, 0)) },
 	"tojson":   toJSON, "to_json": toJSON, "from_json": parseJSON,
-	"min": func(v any, _ []any) (any, error) { return extreme(v, nil, "<") },
-	"max": func(v any, _ []any) (any, error) { return extreme(v, nil, ">") },
+	"min":         func(v any, _ []any) (any, error) { return extreme(v, nil, "<") },
+	"max":         func(v any, _ []any) (any, error) { return extreme(v, nil, ">") },
+	"bitwise_and": bitwise(func(a, b int64) int64 { return a & b }), "bitwise_or": bitwise(func(a, b int64) int64 { return a | b }),
+	"bitwise_xor": bitwise(func(a, b int64) int64 { return a ^ b }),
+	"sum":         sum, "sqrt": squareRoot, "is_number": isNumber, "list": listed, "format": printf,
+	"regex_replace": regexReplace, "regex_match": matches(true), "regex_search": matches(false),
+	"timestamp_local": instant, "timestamp_utc": instant, "as_datetime": instant,
 }
 
 // methods are those of texts and dictionaries.
@@ -56,12 +64,102 @@ var methods = map[string]function{
 	"lower": textual(strings.ToLower), "upper": textual(strings.ToUpper), "strip": textual(strings.TrimSpace), "capitalize": textual(capital), "title": textual(title),
 	"replace": replace, "split": split, "get": get,
 	"startswith": affix(strings.HasPrefix), "endswith": affix(strings.HasSuffix),
+	"keys": keys, "values": values,
 }
 
 var globals = map[string]function{
-	"int": toInt, "float": toFloat, "bool": toBool, "iif": choose, "is_number": func(v any, _ []any) (any, error) { _, ok := parseNumber(v); return ok, nil },
+	"int": toInt, "float": toFloat, "bool": toBool, "iif": choose, "is_number": isNumber, "sqrt": squareRoot, "as_datetime": instant,
 	"min": func(v any, args []any) (any, error) { return extreme(v, args, "<") },
 	"max": func(v any, args []any) (any, error) { return extreme(v, args, ">") },
+}
+
+func isNumber(v any, _ []any) (any, error) {
+	_, ok := parseNumber(v)
+	return ok, nil
+}
+
+// bitwise combines two whole numbers.
+func bitwise(f func(a, b int64) int64) function {
+	return func(v any, args []any) (any, error) {
+		a, aok := parseNumber(v)
+		b, bok := parseNumber(arg(args, 0))
+		if !aok || !bok || math.Abs(a) >= 1<<62 || math.Abs(b) >= 1<<62 {
+			return nil, errArguments
+		}
+		return f(int64(a), int64(b)), nil
+	}
+}
+
+func squareRoot(v any, _ []any) (any, error) {
+	f, ok := parseNumber(v)
+	if !ok || f < 0 {
+		return nil, fmt.Errorf("%.40q has no square root", text(v))
+	}
+	return math.Sqrt(f), nil
+}
+
+func sum(v any, _ []any) (any, error) {
+	l, ok := v.([]any)
+	if !ok {
+		return nil, errArguments
+	}
+	total := any(int64(0))
+	for _, x := range l {
+		var err error
+		if total, err = arithmetic("+", total, x); err != nil {
+			return nil, err
+		}
+	}
+	return total, nil
+}
+
+// listed is a list as it is, and the letters of a text.
+func listed(v any, _ []any) (any, error) {
+	switch v := v.(type) {
+	case []any:
+		return v, nil
+	case map[string]any:
+		return keys(v, nil)
+	case string:
+		if len(v) > maxLetters {
+			return nil, fmt.Errorf("a list of more than %d letters", maxLetters)
+		}
+		out := []any{}
+		for _, c := range v {
+			out = append(out, string(c))
+		}
+		return out, nil
+	}
+	return nil, errArguments
+}
+
+// maxLetters bounds a text that becomes a list of letters.
+const maxLetters = 1024
+
+// keys are those of a dictionary, in the order of the alphabet.
+func keys(v any, _ []any) (any, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, errArguments
+	}
+	out := make([]any, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+// values are those of a dictionary, in the order of its keys.
+func values(v any, _ []any) (any, error) {
+	m, ok := v.(map[string]any)
+	if !ok {
+		return nil, errArguments
+	}
+	out := make([]any, 0, len(m))
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, m[k])
+	}
+	return out, nil
 }
 
 func textual(f func(string) string) function {
@@ -321,6 +419,38 @@ func index(of, key any) (any, error) {
 	return undefined{text(key)}, nil
 }
 
+// slice returns the items of a list or text from one place up to another; nil = the end.
+func slice(of, from, to any) (any, error) {
+	length := 0
+	s, isText := of.(string)
+	l, isList := of.([]any)
+	switch {
+	case isText:
+		length = len(s)
+	case isList:
+		length = len(l)
+	default:
+		return nil, fmt.Errorf("%.40q is neither a text nor a list", text(of))
+	}
+	at := func(v any, otherwise int) int {
+		f, _, ok := number(v)
+		if !ok {
+			return otherwise
+		}
+		i := int(max(min(f, 1<<30), -1<<30))
+		if i < 0 {
+			i += length
+		}
+		return max(min(i, length), 0)
+	}
+	i, j := at(from, 0), at(to, length)
+	j = max(i, j)
+	if isText {
+		return strings.ToValidUTF8(s[i:j], ""), nil
+	}
+	return l[i:j:j], nil
+}
+
 func compare(op string, a, b any) (any, error) {
 	switch op {
 	case "==":
@@ -384,6 +514,11 @@ func arithmetic(op string, a, b any) (any, error) {
 		if _, ok := b.(string); ok {
 			return arithmetic("~", s, b)
 		}
+	} else if ok && op == "%" {
+		if l, ok := b.([]any); ok {
+			return printf(s, l)
+		}
+		return printf(s, []any{b})
 	}
 	x, xi, xok := number(a)
 	y, yi, yok := number(b)

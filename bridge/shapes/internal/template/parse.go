@@ -300,16 +300,39 @@ func (p *parser) postfix() (node, error) {
 		case ".":
 			n, err = p.attribute(n)
 		case "[":
-			var key node
-			if key, err = p.expression(); err == nil {
-				n = both(n, key, index)
-				err = p.need("]")
-			}
+			n, err = p.item(n)
 		default:
 			n, err = p.filter(n)
 		}
 	}
 	return nil, err
+}
+
+// item: key], or [from]:[to]].
+func (p *parser) item(of node) (node, error) {
+	from, to := constant(nil), constant(nil)
+	_, open := p.take(":")
+	if !open {
+		key, err := p.expression()
+		if err != nil {
+			return nil, err
+		}
+		if _, open = p.take(":"); !open {
+			return both(of, key, index), p.need("]")
+		}
+		from = key
+	}
+	if _, ok := p.take("]"); !ok {
+		var err error
+		if to, err = p.expression(); err != nil {
+			return nil, err
+		}
+		if err := p.need("]"); err != nil {
+			return nil, err
+		}
+	}
+	ends := both(from, to, func(a, b any) (any, error) { return []any{a, b}, nil })
+	return both(of, ends, func(v, at any) (any, error) { return slice(v, at.([]any)[0], at.([]any)[1]) }), nil
 }
 
 func (p *parser) attribute(of node) (node, error) {

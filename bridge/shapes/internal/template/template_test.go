@@ -73,6 +73,27 @@ func TestTemplates(t *testing.T) {
 		{"{{ 1 < 2 and 2 <= 2 and not false }}", true},
 		{"{{ value_json.deep | tojson }}", `{"a b":{"c":true}}`},
 		{"{{ '}}' ~ \"{%\" }}", "}}{%"},
+		{"{{ value_json.n | bitwise_and(5) }}", int64(5)},
+		{"{{ (value_json.s | int | bitwise_or(1)) | bitwise_xor(2) }}", int64(41)},
+		{"{{ value_json.state[:1] }}{{ value_json.state[1:] }}", "ON"},
+		{"{{ value_json.list[-2:] | join }}", "23"},
+		{"{{ value_json.list[0:2] | sum }}", int64(3)},
+		{"{{ value_json.list[5:9] | length }}", int64(0)},
+		{"{{ '%05.1f|%d|%s' | format(value_json.temperature, value_json.s, value_json.state) }}", "021.5|42|ON"},
+		{"{{ '%.2f' % value_json.temperature }}", "21.53"},
+		{"{{ '%x%%' % [255] }}", "ff%"},
+		{"{{ value_json.state is match('O') and 'xON' is not match('O') and 'xON' is search('O') }}", true},
+		{"{{ 'a12b3' | regex_replace('[0-9]+', '_') }}", "a_b_"},
+		{`{{ 'key=val' | regex_replace('(\\w+)=(\\w+)', '\\2:\\1') }}`, "val:key"},
+		{"{{ 'a$1' | regex_replace('a', '$1') }}", "$1$1"},
+		{"{{ value_json.deep.keys() | first }}", "a b"},
+		{"{{ value_json.deep.values() | length }}", int64(1)},
+		{"{{ 1700000000 | timestamp_local }}", "2023-11-14T22:13:20Z"},
+		{"{{ '2023-11-14 22:13:20+01:00' | as_datetime }}", "2023-11-14T21:13:20Z"},
+		{"{{ 'never' | timestamp_utc('-') }}", "-"},
+		{"{{ value_json.s | is_number }}", true},
+		{"{{ sqrt(value_json.n + 2) }}", 3.0},
+		{"{{ value_json.state | list | last }}", "N"},
 	} {
 		got, err := render(t, c.source, payload)
 		if err != nil || got != c.want {
@@ -92,7 +113,8 @@ func TestWhatIsNotThereIsUndefined(t *testing.T) {
 
 func TestTemplatesThatFail(t *testing.T) {
 	t.Parallel()
-	for _, source := range []string{"{{ 1 / 0 }}", "{{ 'a' * 3 }}", "{{ value | float }}", "{{ 9 ** 9999 }}", "{{ 'a' < 1 }}", "{{ value_json | from_json }}"} {
+	for _, source := range []string{"{{ 1 / 0 }}", "{{ 'a' * 3 }}", "{{ value | float }}", "{{ 9 ** 9999 }}", "{{ 'a' | regex_replace('(', '') }}", "{{ '%d' % 'a' }}", "{{ '%d %d' % 1 }}", "{{ '%999d' % 1 }}", "{{ '%q' % 1 }}", "{{ 'soon' | as_datetime }}",
+		"{{ 1[0:1] }}", "{{ 1 | bitwise_and('x') }}", "{{ (0 - 1) | sqrt }}", "{{ 'a' < 1 }}", "{{ value_json | from_json }}"} {
 		if v, err := render(t, source, "text"); err == nil {
 			t.Errorf("%s: %v", source, v)
 		}
@@ -102,16 +124,16 @@ func TestTemplatesThatFail(t *testing.T) {
 func TestTemplatesThatAreNotKnown(t *testing.T) {
 	t.Parallel()
 	for source, want := range map[string]string{
-		"{% for x in y %}{{ x }}{% endfor %}":   "unknown statement",
-		"{{ value | regex_replace('a', 'b') }}": "unknown filter",
-		"{{ states('sensor.x') }}":              "unknown function",
-		"{{ value_json.x.items() }}":            "unknown method",
-		"{{ a is odd }}":                        "unknown test",
-		"{{ value":                              "missing",
-		"{% if a %}b":                           "endif",
-		"{% endif %}":                           "without an if",
-		"{{ 'open }}":                           "missing",
-		"{{ 1 + }}":                             "expected",
+		"{% for x in y %}{{ x }}{% endfor %}": "unknown statement",
+		"{{ value | urlencode }}":             "unknown filter",
+		"{{ states('sensor.x') }}":            "unknown function",
+		"{{ value_json.x.items() }}":          "unknown method",
+		"{{ a is odd }}":                      "unknown test",
+		"{{ value":                            "missing",
+		"{% if a %}b":                         "endif",
+		"{% endif %}":                         "without an if",
+		"{{ 'open }}":                         "missing",
+		"{{ 1 + }}":                           "expected",
 		"{{ " + strings.Repeat("(", 100) + "1" + strings.Repeat(")", 100) + " }}": "in each other",
 		strings.Repeat("x", 9000): "bytes",
 	} {
@@ -129,6 +151,9 @@ func TestTextsDoNotGrow(t *testing.T) {
 	}
 	if _, err := render(t, "{{ value | replace('x', value) | replace('x', value) }}", strings.Repeat("x", 1000)); err == nil {
 		t.Error("replaced without a bound")
+	}
+	if _, err := render(t, "{{ value | regex_replace('x', value) | regex_replace('x', value) }}", strings.Repeat("x", 1000)); err == nil {
+		t.Error("replaced by a pattern without a bound")
 	}
 }
 
