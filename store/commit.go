@@ -236,6 +236,7 @@ func (o *Outbox) settle(from uint64, acked []uint64, batch []entry, wrote bool, 
 	for i := range batch {
 		if batch[i].gone && err == nil && !o.noted(from+uint64(i)) {
 			o.note(gap{from + uint64(i), from + uint64(i), refusedOnce})
+			o.losses[refusedOnce]++
 		}
 		o.answer(from+uint64(i), &batch[i], err)
 	}
@@ -301,6 +302,7 @@ func (o *Outbox) dropOldest(why cause) bool {
 	o.lose(segs[0].first, end)
 	if lost {
 		o.note(gap{from, end, why})
+		o.losses[why] += end - from + 1
 	}
 	o.mu.Unlock()
 	if lost {

@@ -103,6 +103,20 @@ func (o *Outbox) crashesAfter(acked uint64) (n uint64) {
 	return n
 }
 
+// Losses returns how many records were lost since Open, by cause as readers get it, 0
+// included; rejected are those that the bound refused. For crash it is 1 when records may
+// have been lost before Open. What damage has cost is not known before it is read, and not
+// counted.
+func (o *Outbox) Losses() map[string]uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	all := map[string]uint64{"rejected": o.rejected}
+	for _, c := range []cause{overBytes, overAge, diskFull, inCrash, givenUp, refusedOnce} {
+		all[c.String()] = o.losses[c]
+	}
+	return all
+}
+
 // losses is what meta.db keeps of an outbox beside its cursors.
 type losses struct {
 	loose   bool   // sampled records may be in memory alone

@@ -43,6 +43,9 @@ func TestGapsSayWhy(t *testing.T) {
 	if len(want) != 1 || want[0] != fmt.Sprintf("1-%d max_bytes", r.o.Status().Dropped) {
 		t.Fatal(want)
 	}
+	if l := r.o.Losses(); l["max_bytes"] != r.o.Status().Dropped || l["disk full"] != 0 || l["rejected"] != 0 {
+		t.Error(l)
+	}
 	after := cut(t, r, cfg)
 	r.stop(t)
 	r = start(t, r.cfg.Dir, cfg)
@@ -121,6 +124,9 @@ func TestACrashIsAGap(t *testing.T) {
 			}
 			if gaps := gapsOf(readAll(t, after.o, 0)); !slices.Equal(gaps, c.want) {
 				t.Error(gaps)
+			}
+			if n := after.o.Losses()["crash"]; n != uint64(len(c.want)) {
+				t.Errorf("%d crashes are counted", n)
 			}
 			// The next cut costs nothing, and what was told stays until it is acknowledged.
 			again := cut(t, after, OutboxConfig{})

@@ -60,15 +60,16 @@ type Outbox struct {
 	saveAt    time.Duration // when saving the state is tried again
 	dropped   uint64
 	rejected  uint64
-	failing   error         // why the last commit failed
-	degraded  bool          // the event has been sent
-	shutErr   error         // set once nothing can be appended any more
-	gaps      []gap         // why records above the slowest cursor are missing, by from
-	loose     bool          // sampled records may be in memory alone: meta.db is to say so
-	crashes   uint64        // numbers that were ever given to crashes
-	loosened  bool          // it has been told
-	gapsSaved bool          // meta.db has gaps and loose as they are
-	changed   chan struct{} // closed by broadcast; nil while nobody waits
+	losses    [causes]uint64 // since the start
+	failing   error          // why the last commit failed
+	degraded  bool           // the event has been sent
+	shutErr   error          // set once nothing can be appended any more
+	gaps      []gap          // why records above the slowest cursor are missing, by from
+	loose     bool           // sampled records may be in memory alone: meta.db is to say so
+	crashes   uint64         // numbers that were ever given to crashes
+	loosened  bool           // it has been told
+	gapsSaved bool           // meta.db has gaps and loose as they are
+	changed   chan struct{}  // closed by broadcast; nil while nobody waits
 
 	dropMu sync.Mutex // one drops the oldest segment at a time
 	saveMu sync.Mutex // one saves the state at a time
@@ -117,6 +118,7 @@ func openOutbox(s *Store, name string, cfg OutboxConfig) (*Outbox, error) {
 		o.note(gap{o.next, o.next, inCrash})
 		o.next++
 		o.crashes++
+		o.losses[inCrash]++
 	}
 	o.settled, o.durable = o.next-1, o.next-1
 	if changed || !o.gapsSaved {
@@ -338,6 +340,7 @@ func (o *Outbox) room(ctx context.Context, n int64) error {
 			if f := o.first(); f > max(o.settled, o.acked) && !o.at(f).gone {
 				o.lose(f, f)
 				o.note(gap{f, f, givenUp})
+				o.losses[givenUp]++
 			}
 			o.pop(o.failing)
 		}

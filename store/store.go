@@ -32,6 +32,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -291,6 +292,20 @@ func (s *Store) Outbox(name string, cfg OutboxConfig) (*Outbox, error) {
 // to the kernel, syncs, and transactions.
 func (s *Store) Costs() (written, flushes, commits uint64) {
 	return s.disk.written.Load(), s.disk.flushes.Load(), s.disk.commits.Load()
+}
+
+// Outboxes returns the open outboxes by name, in a map of the caller's own.
+func (s *Store) Outboxes() map[string]*Outbox {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.outs)
+}
+
+// Tables returns the open tables by name, in a map of the caller's own.
+func (s *Store) Tables() map[string]*Table {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.tables)
 }
 
 func validName(name string) error {

@@ -82,6 +82,13 @@ func (u *Uplink) backlogNow() (depth int64, kwargs wamp.Dict) {
 	return depth, kwargs
 }
 
+// OldestAge returns how long the oldest event that waits has done so, to 10 s; 0 when none
+// waits. known is false when it has waited since before the start.
+func (u *Uplink) OldestAge() (age time.Duration, known bool) {
+	c := events(u.deps.Queue)
+	return u.backlog.look(c["appended"], c["acknowledged"], time.Now())
+}
+
 // tellBacklog tells how much waits, at once and after each change, until ctx ends or
 // tell reports false.
 func (u *Uplink) tellBacklog(ctx context.Context, tell func(wamp.Payload) bool) {

@@ -124,6 +124,7 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Uplink, error) 
 		filter: newFilter(cfg, wamp.URI("gantry."+deps.Origin.Gateway()+".")), limit: newLimiter(cfg.Rate), lane: newLane(),
 		rare: ratelog.New(log, time.Minute, deps.Now), link: bridge.NewLink(deps.Now),
 	}
+	u.OldestAge() // what waits already is older than what comes
 	source := u
 	if deps.Source != nil {
 		source = deps.Source

@@ -209,6 +209,12 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 			m.value(v, "uplink", u.Name())
 		}
 	}
+	m.family("gantry_uplink_oldest_seconds", gauge, "How long the oldest event that waits has done so; absent when that was before the start.")
+	for _, u := range *all {
+		if age, known := u.OldestAge(); known {
+			m.value(age.Seconds(), "uplink", u.Name())
+		}
+	}
 	m.family("gantry_uplink_commands_rejected_total", counter, "Commands from afar of which no call was made.")
 	if kept := g.kept.Load(); kept != nil {
 		for _, q := range *kept {
@@ -221,23 +227,6 @@ func (g *Gateway) uplinkMetrics(m *metrics) {
 			}
 		}
 	}
-}
-
-// storeMetrics writes what the store has cost the disk.
-func (g *Gateway) storeMetrics(m *metrics) {
-	st := g.stored.Load()
-	if st == nil {
-		return
-	}
-	degraded := 0.0
-	if g.health.degraded() {
-		degraded = 1
-	}
-	m.one("gantry_store_degraded", gauge, "1 while a part of the store cannot be written.", degraded)
-	written, flushes, commits := st.Costs()
-	m.one("gantry_store_written_bytes_total", counter, "Bytes of pages that the store has written.", float64(written))
-	m.one("gantry_store_flushes_total", counter, "Syncs of the store's files and directories.", float64(flushes))
-	m.one("gantry_store_commits_total", counter, "Transactions of the store.", float64(commits))
 }
 
 // startBrokers joins the external MQTT brokers to the realm.

@@ -6,7 +6,46 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"gantry/wamp"
 )
+
+// TestMetricsOfTheStore reads what outboxes and tables say of themselves while the far
+// side of an uplink is away.
+func TestMetricsOfTheStore(t *testing.T) {
+	t.Parallel()
+	p := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": `schema = 1
+gateway.name = "field"
+mqtt.listen = ""
+[uplink.hq]
+url = "rs+unix://` + filepath.Join(t.TempDir(), "gantry.sock") + `"
+forward = ["point"]
+`}), t.TempDir())
+	s := p.join()
+	for range 3 {
+		if err := s.Publish(t.Context(), "gantry.field.point.tank.level", wamp.PublishOptions{Acknowledge: true, Retain: true}, wamp.Args(int64(1))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := queuedEvents(t, p, 3); n != 3 {
+		t.Errorf("%d events are in the queue", n)
+	}
+	text := "\n" + get(t, "http"+strings.TrimSuffix(strings.TrimPrefix(p.url, "ws"), "/ws")+"/metrics")
+	for _, line := range []string{
+		`gantry_outbox_records_total{outbox="hq"} 3`, `gantry_outbox_records_total{outbox="hq-dead"} 0`, `gantry_outbox_pending_bytes{outbox="hq"} 0`,
+		`gantry_outbox_files{outbox="hq"} 1`, `gantry_outbox_lost_total{outbox="hq",reason="max_bytes"} 0`, `gantry_outbox_lost_total{outbox="hq",reason="crash"} 0`,
+		`gantry_uplink_depth{uplink="hq"} 3`, `gantry_table_failing{table="last"} 0`,
+	} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	for _, name := range []string{`gantry_outbox_bytes{outbox="hq"} `, `gantry_uplink_oldest_seconds{uplink="hq"} `, `gantry_table_entries{table="last"} `} {
+		if !strings.Contains(text, "\n"+name) {
+			t.Errorf("no line %s", name)
+		}
+	}
+}
 
 // TestMetricsAreDocumented compares the names in the sources with docs/metrics.md.
 func TestMetricsAreDocumented(t *testing.T) {
