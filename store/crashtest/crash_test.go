@@ -21,14 +21,15 @@ import (
 )
 
 var (
-	images = flag.Int("images", 1600, "how many images of honest disks to look at, over all scenarios")
-	lying  = flag.Int("lying", 200, "how many images of disks that do not write what they claim to")
-	broken = flag.Int("broken", 200, "how many images with damaged files")
-	kills  = flag.Int("kills", 20, "how many times to kill a program under load")
-	faults = flag.Int("faults", 2, "at how many writes, and syncs, the disk fails")
-	seed   = flag.Uint64("seed", 1, "the choice of images")
-	traces = flag.String("traces", "", "the directory of recorded runs; made if there is none")
-	only   = flag.String("image", "", "look at this image alone, as it was named by a failure")
+	images  = flag.Int("images", 1600, "how many images of honest disks to look at, over all scenarios")
+	lying   = flag.Int("lying", 200, "how many images of disks that do not write what they claim to")
+	broken  = flag.Int("broken", 200, "how many images with damaged files")
+	kills   = flag.Int("kills", 20, "how many times to kill a program under load")
+	faults  = flag.Int("faults", 2, "at how many writes, and syncs, the disk fails")
+	outages = flag.Int("outages", 40, "how many runs on a file system that fails and lies")
+	seed    = flag.Uint64("seed", 1, "the choice of images")
+	traces  = flag.String("traces", "", "the directory of recorded runs; made if there is none")
+	only    = flag.String("image", "", "look at this image alone, as it was named by a failure")
 )
 
 func TestMain(m *testing.M) {
@@ -46,7 +47,7 @@ func TestMain(m *testing.M) {
 	flag.Parse()
 	// The race detector makes each image eight times as dear.
 	if testing.Short() || underRace {
-		*images, *lying, *broken, *kills, *faults = *images/8, *lying/8, *broken/8, *kills/4, 1
+		*images, *lying, *broken, *kills, *outages, *faults = *images/8, *lying/8, *broken/8, *kills/4, *outages/4, 1
 	}
 	goleak.VerifyTestMain(m)
 }
