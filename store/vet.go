@@ -143,7 +143,7 @@ func writeSynced(path string, b []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(b)
+	_, err = f.WriteAt(b, 0)
 	return errors.Join(err, f.Sync(), f.Close())
 }
 

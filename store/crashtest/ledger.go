@@ -124,6 +124,9 @@ func (l *Ledger) Note(line string) error {
 	switch f[0] {
 	case "open":
 		l.epoch = a
+		// What an earlier run has taken and not flushed may be gone, and its numbers be
+		// given again.
+		clear(l.taken)
 		if name != "" {
 			l.id = name
 		}

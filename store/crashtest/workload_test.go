@@ -21,6 +21,7 @@ type scenario struct {
 	sampled bool // taken at once and flushed now and then, in place of acknowledged one by one
 	acks    bool // the reader follows
 	table   bool // entries of a table change beside
+	again   int  // how many more times the store is closed and opened, and all is done once more
 }
 
 // scenarios are the ways of using a store that are judged.
@@ -34,6 +35,12 @@ var scenarios = map[string]scenario{
 		writers: 2, records: 3000, sampled: true},
 	"shared": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Millisecond, SampleInterval: 5 * time.Millisecond,
 		Readers: []string{"slow"}}, writers: 4, records: 60, acks: true},
+	// Each commit takes pages of its own, and the files are packed as they fill.
+	"packing": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Microsecond}, writers: 1, records: 90},
+	"wear": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 256 << 10, WearSaver: true, SampleInterval: 40 * time.Millisecond}, writers: 2,
+		records: 1200, sampled: true, acks: true},
+	// Epochs, and the mark of an orderly end.
+	"restarts": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Millisecond}, writers: 2, records: 8, acks: true, again: 4},
 	"endless": {outbox: store.OutboxConfig{MaxBytes: 64 << 20, SegmentBytes: 256 << 10, Linger: time.Millisecond, Readers: []string{"slow"}},
 		writers: 8, acks: true},
 }
@@ -43,6 +50,17 @@ var scenarios = map[string]scenario{
 // store fails for good, or when all records are there.
 func workload(dir string, s scenario, base uint64, out *os.File) error {
 	w := &writer{out: out, next: base, s: s}
+	for range 1 + s.again {
+		if err := w.run(dir, base); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run is one run of a workload.
+func (w *writer) run(dir string, base uint64) error {
+	s := w.s
 	st, err := store.Open(store.Config{Dir: dir, Events: w.event})
 	if err != nil {
 		return err
