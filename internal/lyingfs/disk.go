@@ -9,6 +9,7 @@
 package lyingfs
 
 import (
+	"bytes"
 	"maps"
 	"math/rand/v2"
 	"slices"
@@ -33,6 +34,18 @@ type object struct {
 	names     map[string]*object // of a directory
 	safeNames map[string]*object
 	unsynced  bool // now and safe differ
+}
+
+// allocated returns the bytes that a file takes from the disk: pages of zeros are
+// holes, into which databases grow their files.
+func (o *object) allocated() (n int64) {
+	var zeros [page]byte
+	for p := range slices.Chunk(o.now, page) {
+		if !bytes.Equal(p, zeros[:len(p)]) {
+			n += page
+		}
+	}
+	return n
 }
 
 func (o *object) dir() bool { return o.names != nil }

@@ -65,7 +65,7 @@ var (
 func (n *node) attr(a *fuse.Attr) {
 	a.Ino, a.Nlink, a.Blksize, a.Mode = n.o.ino, 1, page, n.o.mode
 	a.Size = uint64(len(n.o.now))
-	a.Blocks = (a.Size + sector - 1) / sector
+	a.Blocks = uint64(n.o.allocated() / sector)
 	t := time.Unix(0, n.o.mtime)
 	a.SetTimes(&t, &t, &t)
 }
