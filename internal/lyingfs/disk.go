@@ -23,6 +23,8 @@ const (
 
 	// plenty is the size of a disk that is not full.
 	plenty = 16 << 30
+	// nearlyFull is what is left of a disk that others have filled but for a little.
+	nearlyFull = 16 << 20
 )
 
 // object is a file, a directory or a socket.
@@ -62,19 +64,22 @@ type renaming []struct {
 // use it; all methods are safe for concurrent use.
 type FS struct {
 	unmount func() error
+	forget  func() // has the kernel forget the content of files
 
-	mu       sync.Mutex // guards what follows
-	root     *object
-	nextIno  uint64
-	journal  []renaming
-	used     int64
-	full     int64 // bytes that there is room for; 0 = plenty
-	readOnly bool
-	lies     bool
-	eio      int // every how many writes fail; 0 = none
-	writes   int
-	cut      int // changes until the power fails; -1 = it does not
-	dark     bool
+	mu         sync.Mutex // guards what follows
+	root       *object
+	nextIno    uint64
+	journal    []renaming
+	used       int64
+	full       int64 // bytes that there is room for; 0 = plenty
+	readOnly   bool
+	lies       bool
+	eio        int // every how many writes fail; 0 = none
+	writes     int
+	cut        int // changes until the power fails; -1 = it does not
+	dark       bool
+	unreadable bool
+	low        bool
 }
 
 func newFS() *FS {
@@ -101,11 +106,24 @@ func (f *FS) ReadOnly(on bool) { f.set(func() { f.readOnly = on }) }
 // Full has writes refused with ENOSPC that need more than size bytes in all; 0 ends it.
 func (f *FS) Full(size int64) { f.set(func() { f.full = size }) }
 
+// Low has the file system say that 16 MiB are free at most, while writes succeed.
+func (f *FS) Low(on bool) { f.set(func() { f.low = on }) }
+
 // FailWrites has every nth write fail with EIO; 0 ends it.
 func (f *FS) FailWrites(n int) { f.set(func() { f.eio = n }) }
 
-// CutAfter has the power fail after n more changes: from then on everything fails with
-// EIO, until Restore.
+// Unreadable has every read fail with EIO, also of what the kernel has remembered until
+// now. A program that has the file mapped gets SIGBUS.
+func (f *FS) Unreadable(on bool) {
+	f.set(func() { f.unreadable = on })
+	if on {
+		f.forget()
+	}
+}
+
+// CutAfter has the power fail after n more changes: from then on every change fails with
+// EIO, until Restore. Reads go on: a program whose machine is off reads nothing, so what
+// it would do about pages that cannot be read is no part of a cut.
 func (f *FS) CutAfter(n int) { f.set(func() { f.cut = n }) }
 
 // Dark reports whether the power has failed.
@@ -228,7 +246,7 @@ func (f *FS) Restore(r *rand.Rand) {
 	defer f.mu.Unlock()
 	f.commit(r.IntN(len(f.journal) + 1))
 	f.journal, f.used = nil, 0
-	f.readOnly, f.lies, f.dark = false, false, false
+	f.readOnly, f.lies, f.dark, f.unreadable, f.low = false, false, false, false, false
 	f.full, f.eio, f.cut = 0, 0, -1
 	walk(f.root, func(o *object) {
 		if o.dir() {

@@ -111,3 +111,37 @@ func TestFaults(t *testing.T) {
 		t.Errorf("%d bytes are used", n)
 	}
 }
+
+// TestUnreadable reads what could be read before.
+func TestUnreadable(t *testing.T) {
+	f, dir := lyingfs.ForTest(t)
+	path := filepath.Join(dir, "a")
+	synced(t, path, "one")
+	if got := content(t, path); got != "one" {
+		t.Fatal(got)
+	}
+	f.Unreadable(true)
+	if b, err := os.ReadFile(path); !errors.Is(err, syscall.EIO) {
+		t.Errorf("%q, %v", b, err)
+	}
+	f.Unreadable(false)
+	if got := content(t, path); got != "one" {
+		t.Errorf("afterwards it is %q", got)
+	}
+}
+
+// TestLow has the file system say that it is nearly full.
+func TestLow(t *testing.T) {
+	f, dir := lyingfs.ForTest(t)
+	for _, low := range []bool{true, false} {
+		f.Low(low)
+		var fs syscall.Statfs_t
+		if err := syscall.Statfs(dir, &fs); err != nil {
+			t.Fatal(err)
+		}
+		if got := fs.Bavail < fs.Blocks/20; got != low {
+			t.Errorf("%d of %d blocks are free", fs.Bavail, fs.Blocks)
+		}
+		synced(t, filepath.Join(dir, "a"), "one")
+	}
+}

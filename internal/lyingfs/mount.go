@@ -16,7 +16,8 @@ import (
 func Mount(dir string) (*FS, error) {
 	f := newFS()
 	none := time.Duration(0)
-	server, err := fs.Mount(dir, &node{f: f, o: f.root}, &fs.Options{
+	root := &node{f: f, o: f.root}
+	server, err := fs.Mount(dir, root, &fs.Options{
 		// The kernel remembers no names: a cut changes them behind its back.
 		EntryTimeout: &none, AttrTimeout: &none, NegativeTimeout: &none,
 		MountOptions: fuse.MountOptions{DirectMount: os.Geteuid() == 0, FsName: "lyingfs", Name: "lyingfs"},
@@ -31,7 +32,18 @@ func Mount(dir string) (*FS, error) {
 		server.Wait()
 		return nil
 	}
+	f.forget = func() { forget(root.EmbeddedInode()) }
 	return f, nil
+}
+
+// forget has the kernel forget the content of all files below i, as far as nobody
+// needs it at the moment.
+func forget(i *fs.Inode) {
+	// It knows nothing of some of them.
+	_ = i.NotifyContent(0, 0)
+	for _, c := range i.Children() {
+		forget(c)
+	}
 }
 
 // Unmount ends the file system. It fails while a program uses it.
@@ -79,9 +91,6 @@ func (n *node) child(ctx context.Context, o *object, out *fuse.EntryOut) *fs.Ino
 func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs.Inode, syscall.Errno) {
 	n.f.mu.Lock()
 	defer n.f.mu.Unlock()
-	if n.f.dark {
-		return nil, syscall.EIO
-	}
 	o := n.o.names[name]
 	if o == nil {
 		return nil, syscall.ENOENT
@@ -92,9 +101,6 @@ func (n *node) Lookup(ctx context.Context, name string, out *fuse.EntryOut) (*fs
 func (n *node) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 	n.f.mu.Lock()
 	defer n.f.mu.Unlock()
-	if n.f.dark {
-		return nil, syscall.EIO
-	}
 	var list []fuse.DirEntry
 	for name, o := range n.o.names {
 		list = append(list, fuse.DirEntry{Name: name, Mode: o.mode & syscall.S_IFMT, Ino: o.ino})
@@ -105,9 +111,6 @@ func (n *node) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 func (n *node) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	n.f.mu.Lock()
 	defer n.f.mu.Unlock()
-	if n.f.dark {
-		return syscall.EIO
-	}
 	n.attr(&out.Attr)
 	return 0
 }
@@ -200,16 +203,13 @@ func (n *node) Rename(_ context.Context, name string, parent fs.InodeEmbedder, t
 }
 
 func (n *node) Open(context.Context, uint32) (fs.FileHandle, uint32, syscall.Errno) {
-	if n.f.Dark() {
-		return nil, 0, syscall.EIO
-	}
 	return nil, 0, 0
 }
 
 func (n *node) Read(_ context.Context, _ fs.FileHandle, b []byte, at int64) (fuse.ReadResult, syscall.Errno) {
 	n.f.mu.Lock()
 	defer n.f.mu.Unlock()
-	if n.f.dark {
+	if n.f.unreadable {
 		return nil, syscall.EIO
 	}
 	got := 0
@@ -246,6 +246,9 @@ func (n *node) Statfs(_ context.Context, out *fuse.StatfsOut) syscall.Errno {
 	out.Bsize, out.Frsize, out.NameLen = page, page, 255
 	out.Blocks = uint64(total / page)
 	out.Bfree = uint64(max(0, total-n.f.used) / page)
+	if n.f.low {
+		out.Bfree = min(out.Bfree, uint64(nearlyFull/page))
+	}
 	out.Bavail = out.Bfree
 	return 0
 }
