@@ -1,6 +1,10 @@
 package main
 
 import (
+	"errors"
+	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -8,14 +12,102 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"gantry/internal/lyingfs"
 	"gantry/wamp"
 )
 
-// TestUnwritableDisk takes the disk away from a running gateway and gives it back.
+// TestUnwritableDisk takes the disk away from a running gateway and gives it back, in
+// each way that disks have.
 // Events go on, what has to be kept is refused where somebody waits, everybody can see
 // the state, and what was published meanwhile arrives in the end.
 func TestUnwritableDisk(t *testing.T) {
 	t.Parallel()
+	for _, c := range []struct {
+		name string
+		disk func(t *testing.T) disk
+	}{
+		{"writes fail", limitedFiles},
+		{"ext4 is full", fullExt4},
+		{"file system is read-only", readOnlyFS},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			unwritable(t, c.disk(t))
+		})
+	}
+}
+
+// disk is one that can be made unwritable for a program whose state is there.
+type disk struct {
+	dir        string
+	fail, mend func(p *program)
+}
+
+func limitedFiles(t *testing.T) disk {
+	return disk{t.TempDir(), func(p *program) { limitFiles(t, p, 1) }, func(p *program) { limitFiles(t, p, unix.RLIM_INFINITY) }}
+}
+
+// fullExt4 is an ext4 of 64 MiB that somebody else fills.
+func fullExt4(t *testing.T) disk {
+	dir := mountExt4(t, 64<<20)
+	ballast := filepath.Join(dir, "ballast")
+	return disk{dir, func(*program) {
+		f, err := os.Create(ballast)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(f, zeros{})
+		if err = errors.Join(err, f.Sync(), f.Close()); !errors.Is(err, unix.ENOSPC) {
+			t.Fatal("the disk takes everything:", err)
+		}
+	}, func(*program) {
+		if err := os.Remove(ballast); err != nil {
+			t.Fatal(err)
+		}
+	}}
+}
+
+// readOnlyFS is a file system that refuses every change. One of the kernel's own
+// becomes so only by errors after which it has to be mounted anew.
+func readOnlyFS(t *testing.T) disk {
+	fs, dir := lyingfs.ForTest(t)
+	return disk{dir, func(*program) { fs.ReadOnly(true) }, func(*program) { fs.ReadOnly(false) }}
+}
+
+// zeros is a reader of zeros without an end.
+type zeros struct{}
+
+func (zeros) Read(b []byte) (int, error) {
+	clear(b)
+	return len(b), nil
+}
+
+// mountExt4 mounts an ext4 of its own and returns where. It skips where that is not
+// allowed.
+func mountExt4(t testing.TB, size int64) string {
+	t.Helper()
+	dir := t.TempDir()
+	image := filepath.Join(t.TempDir(), "image")
+	if err := os.WriteFile(image, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(image, size); err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
+		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("needs a disk of its own: %v: %v %s", words, err, out)
+		}
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
+		}
+	})
+	return dir
+}
+
+func unwritable(t *testing.T, d disk) {
 	hqState := t.TempDir()
 	config := `schema = 1
 gateway.name = "field"
@@ -27,7 +119,7 @@ forward = ["alarm", "point"]
 topic = "log."
 match = "prefix"
 `
-	field := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": config}), t.TempDir())
+	field := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": config}), filepath.Join(d.dir, "state"))
 	s := field.join()
 	seen := keep(t, s, "gantry.field.", wamp.SubscribeOptions{})
 	publish := func(topic wamp.URI, value int64, ack bool) error {
@@ -49,7 +141,7 @@ match = "prefix"
 	}
 	settled(t, field)
 
-	limitFiles(t, field, 1)
+	d.fail(field)
 	if err := publish(alarm, 2, false); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +170,7 @@ match = "prefix"
 	eventually(t, "refusal of what belongs to a history", refused)
 
 	before := len(seen.all())
-	limitFiles(t, field, unix.RLIM_INFINITY)
+	d.mend(field)
 	seen.awaitAfter(t, before, "recovery", is(state, "online"))
 	if err := publish(alarm, 6, true); err != nil {
 		t.Errorf("after the recovery: %v", err)
