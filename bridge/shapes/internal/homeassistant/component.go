@@ -1,6 +1,7 @@
 package homeassistant
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -240,23 +241,57 @@ func lightJSON(c *config) parts {
 	return p
 }
 
-// lightTemplate is the schema in which templates make whole commands.
+// lightTemplate is the schema in which templates make whole commands, out of what is to be
+// changed: state, which is true or false, and with it brightness, color_temp or effect.
 func lightTemplate(c *config) parts {
-	state := source{Point: drivers.Point{Type: drivers.Bool}}
-	c.reads(&state, "state_topic", "state_template")
+	on, off, topic := c.template("command_on_template"), c.template("command_off_template"), c.topic("command_topic")
+	able := on != nil && off != nil && topic != ""
+	at := func(suffix string, t drivers.Type) source {
+		s := source{suffix: suffix, Point: drivers.Point{Type: t, Writable: able}, command: topic}
+		c.reads(&s, "state_topic", cmp.Or(suffix, "state")+"_template")
+		s.Readable = s.topic != "" && s.tmpl != nil
+		s.render = func(v drivers.Value) (any, error) {
+			if f, ok := v.(float64); ok {
+				v = int64(f)
+			}
+			return on.Render(map[string]any{"state": true, suffix: v})
+		}
+		return s
+	}
+	state := at("", drivers.Bool)
+	state.Readable = state.topic != ""
 	state.binary("on", "off", "on", "off")
-	bri := source{suffix: "brightness", Point: drivers.Point{Type: drivers.Float}}
-	c.reads(&bri, "state_topic", "brightness_template")
-	bri.ranged("", bound(0), bound(255))
-	bri.Readable = bri.tmpl != nil
-	p := only(state, bri)
-	turn := func(suffix, key string) {
-		if t := c.template(key); t != nil && c.topic("command_topic") != "" {
-			p.verbs = append(p.verbs, verb{suffix: suffix, topic: c.topic("command_topic"), tmpl: t, await: ""})
+	state.render = func(v drivers.Value) (any, error) {
+		t := off
+		if v == true {
+			t = on
+		}
+		return t.Render(map[string]any{"state": v})
+	}
+	p := only(state)
+	if c.keys["brightness_template"] != nil {
+		s := at("brightness", drivers.Float)
+		s.ranged("", bound(0), bound(255))
+		p.sources = append(p.sources, s)
+	}
+	if c.keys["color_temp_template"] != nil {
+		s := at("color_temp", drivers.Float)
+		c.mired(&s)
+		p.sources = append(p.sources, s)
+	}
+	if c.keys["effect_list"] != nil {
+		s := at("effect", drivers.Text)
+		s.Enum = c.words("effect_list")
+		p.sources = append(p.sources, s)
+	}
+	for _, v := range []struct {
+		suffix string
+		tmpl   *template.Template
+	}{{"turn_on", on}, {"turn_off", off}} {
+		if v.tmpl != nil && topic != "" {
+			p.verbs = append(p.verbs, verb{suffix: v.suffix, topic: topic, tmpl: v.tmpl, variable: "state", payload: v.suffix[len("turn_"):], await: ""})
 		}
 	}
-	turn("turn_on", "command_on_template")
-	turn("turn_off", "command_off_template")
 	return p
 }
 

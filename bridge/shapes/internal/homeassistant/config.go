@@ -191,8 +191,9 @@ type source struct {
 
 	command string
 	cmdTmpl *template.Template
-	words   map[drivers.Value]string  // the way back
-	wrap    func(v drivers.Value) any // makes the JSON payload
+	words   map[drivers.Value]string           // the way back
+	wrap    func(v drivers.Value) any          // makes the JSON payload
+	render  func(v drivers.Value) (any, error) // makes the payload, in the place of all other ways
 
 	expireAfter, offDelay time.Duration // 0 = never
 
@@ -295,6 +296,13 @@ func (s *source) object(raw any) map[string]any {
 
 // payload returns what sets the point.
 func (s *source) payload(v drivers.Value) ([]byte, error) {
+	if s.render != nil {
+		out, err := s.render(v)
+		if err != nil {
+			return nil, fmt.Errorf("its command template: %w", err)
+		}
+		return []byte(shape.Word(scalar(out))), nil
+	}
 	if s.wrap != nil {
 		return shape.JSON(s.wrap(v)), nil
 	}
