@@ -96,7 +96,10 @@ func (c *client) terms(l *link, p *packet.Connect) packet.Properties {
 		list = append(list, packet.Property{ID: packet.ServerKeepAlive, Num: uint32(longest / time.Second)}) // MQTT-3.2.2-21
 	}
 	if p.Properties.Num(packet.RequestResponse, 0) == 1 { // MQTT-3.2.2-23
-		list = append(list, packet.Property{ID: packet.ResponseInfo, Text: "reply/" + c.session.id})
+		info := append(list[:len(list):len(list)], packet.Property{ID: packet.ResponseInfo, Text: "reply/" + c.session.id})
+		if n := packet.ConnackSize(info); c.session.maxPacket == 0 || uint32(n) <= c.session.maxPacket {
+			list = info
+		}
 	}
 	return list
 }
@@ -113,7 +116,7 @@ func (c *client) detach(l *link, why error) {
 	if !s.kept || c.expiry == 0 {
 		return
 	}
-	s.saved.Left = time.Now().UnixMicro()
+	s.saved.Gone = s.clock.Mark()
 	s.record()
 	c.delayWill()
 	c.ending = time.AfterFunc(c.expiry, func() { c.expire(l) })
@@ -156,7 +159,7 @@ func (c *client) sendWill() {
 	if c.will == nil || !c.joined {
 		return
 	}
-	c.session.tell(publication(c.will, time.Now()))
+	c.session.tell(c.session.publication(c.will))
 	c.will = nil
 	signal(c.changed)
 }

@@ -153,15 +153,14 @@ func (c *client) carryOut(l *link, f packet.Frame, p any) error {
 	s, now := c.session, time.Now()
 	switch p := p.(type) {
 	case *packet.Publish:
-		ack, err := s.published(p, now)
+		ack, err := s.published(p)
 		c.acknowledge(ack)
 		return err
 	case *packet.Subscribe:
 		if f.Type() == packet.TypeSubscribe {
 			return s.subscribe(p)
 		}
-		s.unsubscribe(p)
-		return nil
+		return s.unsubscribe(p)
 	case *packet.Ack:
 		defer c.makeRoom()
 		return c.acknowledged(l, p, now)
@@ -352,7 +351,7 @@ func (c *client) dropped(m *wamp.Event, err error) {
 		c.srv.stats.full.Add(1)
 	case errOversize:
 		c.srv.stats.oversize.Add(1)
-		hint = "the client's maximum packet size is too small for what it subscribes to"
+		hint = hintOversize
 	default:
 		c.srv.stats.unmappable.Add(1)
 		hint = "subscribe to URIs and values that MQTT has a form for (docs/topics.md)"

@@ -53,6 +53,9 @@ const (
 	minPacket = 128
 	maxPacket = 16 << 20
 	maxQueue  = 64 << 20
+	// leastMaxPacket is the least maximum packet size of a client of MQTT 5: what CONNACK has to
+	// tell fits.
+	leastMaxPacket = 48
 )
 
 // withDefaults returns c with every field set.

@@ -20,6 +20,9 @@ var (
 	errExpired    = errors.New("the session has expired")
 )
 
+// hintOversize is what to do about errOversize.
+const hintOversize = "the client's maximum packet size is too small for what it subscribes to"
+
 // leave ends the conversation: the router has said its last word. The connection ends
 // by Close.
 func (c *client) leave(code byte) {

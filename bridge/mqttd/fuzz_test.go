@@ -103,6 +103,9 @@ func (a *answers) judgeFive(f packet.Frame) error {
 	if err != nil || r.Len() > 0 {
 		return fmt.Errorf("%d bytes are left, %v", r.Len(), err)
 	}
+	if a.maxPacket > 0 && len(whole) > a.maxPacket { // MQTT-3.1.2-24
+		return fmt.Errorf("%d bytes", len(whole))
+	}
 	var codes []byte
 	switch p := p.Content.(type) {
 	case *v5.Connack:
@@ -111,7 +114,7 @@ func (a *answers) judgeFive(f packet.Frame) error {
 			return fmt.Errorf("a session with code %#x", p.ReasonCode)
 		}
 	case *v5.Publish:
-		return a.judgePublish(p, f, len(whole))
+		return a.judgePublish(p)
 	case *v5.Puback:
 		codes = []byte{p.ReasonCode}
 	case *v5.Pubrec:
@@ -145,14 +148,12 @@ func (a *answers) judgeFive(f packet.Frame) error {
 	return nil
 }
 
-func (a *answers) judgePublish(p *v5.Publish, f packet.Frame, size int) error {
+func (a *answers) judgePublish(p *v5.Publish) error {
 	switch alias := p.Properties.TopicAlias; {
 	case alias != nil && (*alias == 0 || *alias > a.aliases): // MQTT-3.3.2-11
 		return fmt.Errorf("topic alias %d", *alias)
 	case p.Topic == "" && alias == nil, strings.ContainsAny(p.Topic, "+#\x00"):
 		return fmt.Errorf("topic %q", p.Topic)
-	case a.maxPacket > 0 && size > a.maxPacket: // MQTT-3.1.2-24
-		return fmt.Errorf("%d bytes", size)
 	case (p.QoS > 0) != (p.PacketID != 0), p.QoS == 0 && p.Duplicate:
 		return fmt.Errorf("QoS %d, identifier %d, DUP %v", p.QoS, p.PacketID, p.Duplicate)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gantry/bridge/internal/packet"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -26,8 +27,8 @@ func receivedKey(id string, packetID uint16) []byte {
 type sessionRecord struct {
 	Who     wamp.Restored
 	Version byte
-	Expiry  time.Duration // after its connection has ended; negative = never
-	Left    int64         // when it ended, microseconds UTC; 0 = it has not
+	Expiry  time.Duration  // after its connection has ended; negative = never
+	Gone    wallclock.Mark // when it ended; zero = it has not
 	Filters []filterRecord
 }
 
@@ -44,13 +45,18 @@ type messageRecord struct {
 	Topic      string
 	Payload    []byte
 	Properties packet.Properties `json:",omitempty"`
-	Expires    int64             `json:",omitempty"`
+	Lasts      int64             `json:",omitempty"` // microseconds from At on until it expires; 0 = for ever
+	At         wallclock.Mark    `json:",omitzero"`
 }
 
-func (d *delivery) encode() []byte {
+func (d *delivery) encode(clock *wallclock.Clock) []byte {
 	m := &d.message
+	r := messageRecord{ID: m.ID, QoS: uint16(m.QoS), Retain: m.Retain, Released: d.released, Topic: m.Topic, Payload: m.Payload, Properties: textSafe(m.Properties)}
+	if !d.expires.IsZero() {
+		r.Lasts, r.At = max(time.Until(d.expires).Microseconds(), 1), clock.Mark()
+	}
 	// A structure of texts and numbers always has an encoding.
-	b, _ := json.Marshal(messageRecord{ID: m.ID, QoS: uint16(m.QoS), Retain: m.Retain, Released: d.released, Topic: m.Topic, Payload: m.Payload, Properties: textSafe(m.Properties), Expires: d.expires})
+	b, _ := json.Marshal(r)
 	return b
 }
 
@@ -127,7 +133,7 @@ type stored struct {
 }
 
 // load reads a table.
-func load(t Table) (map[string]*stored, error) {
+func load(t Table, clock *wallclock.Clock) (map[string]*stored, error) {
 	all := map[string]*stored{}
 	of := func(id string) *stored {
 		if all[id] == nil {
@@ -156,8 +162,11 @@ func load(t Table) (map[string]*stored, error) {
 					m.Properties[i].Text = unLatin1(p.Text)
 				}
 			}
-			d := &delivery{seq: binary.BigEndian.Uint64([]byte(number)), onDisk: true, released: m.Released, expires: m.Expires, sent: true,
+			d := &delivery{seq: binary.BigEndian.Uint64([]byte(number)), onDisk: true, released: m.Released, sent: true, perhaps: true,
 				message: packet.Publish{ID: m.ID, QoS: byte(m.QoS), Retain: m.Retain, Topic: m.Topic, Payload: m.Payload, Properties: m.Properties}}
+			if m.Lasts != 0 {
+				d.expires = time.Now().Add(lasting(m.Lasts) - clock.Since(m.At))
+			}
 			d.size = packet.PublishSize(packet.V5, &d.message)
 			st.messages = append(st.messages, d)
 		case kind == "r" && len(number) == 2:

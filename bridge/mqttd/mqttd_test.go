@@ -486,13 +486,13 @@ func TestConfig(t *testing.T) {
 		"connect_timeout": {ConnectTimeout: 1},
 		"write_timeout":   {WriteTimeout: time.Hour},
 	} {
-		_, err := mqttd.New(cfg, nil, nil, nil, nil)
+		_, err := mqttd.New(cfg, nil, nil, nil, nil, nil)
 		var bad *bridge.ConfigError
 		if !errors.As(err, &bad) || bad.Key != key || bad.Allowed == "" {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	if _, err := mqttd.New(mqttd.Config{}, nil, nil, nil, nil); err != nil {
+	if _, err := mqttd.New(mqttd.Config{}, nil, nil, nil, nil, nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package mqttd
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -34,9 +35,10 @@ type outgoing struct {
 type delivery struct {
 	seq      uint64
 	message  packet.Publish
-	expires  int64 // microseconds UTC; 0 = never
-	size     int   // bytes that it holds
+	expires  time.Time // with a monotonic reading, whatever the machine's clock does; zero = never
+	size     int       // bytes that it holds
 	sent     bool
+	perhaps  bool // only perhaps: before a restart
 	released bool // PUBREC has come
 	onDisk   bool
 }
@@ -83,11 +85,15 @@ func (s *session) event(ev *wamp.Event, now time.Time) error {
 		return &wamp.PayloadError{Text: "the URI has no MQTT topic: it " + err.Error()}
 	}
 	payload, props := bridge.CutProperties(ev.Payload)
-	var expires int64
+	var expires time.Time
 	if props != nil {
-		if expires = props.Expires; expires != 0 && now.UnixMicro() >= expires {
-			s.expired(name)
-			return nil
+		if props.Expires != 0 {
+			left := props.Expires - s.clock.Now().UnixMicro()
+			if left <= 0 {
+				s.expired(name)
+				return nil
+			}
+			expires = now.Add(lasting(left))
 		}
 		p.Properties = s.appendOwn(p.Properties, props, name)
 	}
@@ -102,6 +108,12 @@ func (s *session) event(ev *wamp.Event, now time.Time) error {
 	}()
 	p.Payload = s.payload
 	return s.enqueue(&p, expires, ev.Details.Retained, now)
+}
+
+// lasting is the time until a message expires, given in microseconds; it is no longer than MQTT
+// has a form for.
+func lasting(us int64) time.Duration {
+	return time.Duration(min(us, math.MaxUint32*1_000_000)) * time.Microsecond
 }
 
 // appendOwn appends the properties that travel with a message on a topic, but for its expiry.
@@ -138,13 +150,13 @@ func (s *session) appendOwn(list packet.Properties, p *bridge.Properties, topic 
 // enqueue sends a message or has it wait. initial tells of a last value. The router sends
 // those as there is room; half of the queue is left to live messages, so that the client is
 // not behind for them.
-func (s *session) enqueue(p *packet.Publish, expires int64, initial bool, now time.Time) error {
+func (s *session) enqueue(p *packet.Publish, expires time.Time, initial bool, now time.Time) error {
 	if p.QoS == 0 && !s.online {
 		s.stats.away.Add(1)
 		return nil // 3.1.2.5: not part of the session
 	}
 	size := packet.PublishSize(s.version, p)
-	if s.maxPacket != 0 && uint32(size) > s.maxPacket { // MQTT-3.1.2-25
+	if s.online && !s.fits(p, expires) {
 		return errOversize
 	}
 	room := s.cfg.QueueBytes
@@ -176,7 +188,7 @@ func (s *session) enqueue(p *packet.Publish, expires int64, initial bool, now ti
 		s.waitSize += size
 	}
 	if s.kept {
-		s.journal.add(Change{Key: messageKey(s.id, d.seq), Value: d.encode()})
+		s.journal.add(Change{Key: messageKey(s.id, d.seq), Value: d.encode(s.clock)})
 	} else {
 		d.onDisk = true
 	}
@@ -197,9 +209,13 @@ func (s *session) pump(now time.Time) {
 			break
 		}
 		n++
-		if d.expires != 0 && now.UnixMicro() >= d.expires {
+		switch {
+		case !d.expires.IsZero() && !now.Before(d.expires):
 			s.expired(d.message.Topic)
 			s.forget(d)
+			continue
+		case !s.fits(&d.message, d.expires):
+			s.oversize(d)
 			continue
 		}
 		d.sent = true
@@ -213,6 +229,27 @@ func (s *session) pump(now time.Time) {
 	if s.waiting = slices.Delete(s.waiting, 0, n); len(s.waiting) == 0 {
 		s.waiting = nil
 	}
+}
+
+// fits reports whether the client takes a message with all that it is sent with, but a topic
+// alias.
+func (s *session) fits(p *packet.Publish, expires time.Time) bool {
+	if s.maxPacket == 0 {
+		return true
+	}
+	m := *p
+	if !expires.IsZero() {
+		m.Properties = append(slices.Clip(m.Properties), packet.Property{ID: packet.MessageExpiry})
+	}
+	return uint32(packet.PublishSize(s.version, &m)) <= s.maxPacket
+}
+
+// oversize gives up a message that has become too large for the client, which has connected
+// with another maximum: for the sender it has been delivered (MQTT-3.1.2-25).
+func (s *session) oversize(d *delivery) {
+	s.stats.oversize.Add(1)
+	s.rare.Warn("mqtt message dropped", "client", s.id, "topic", d.message.Topic, "error", errOversize, "hint", hintOversize)
+	s.forget(d)
 }
 
 // expired counts a message that is not sent any more (MQTT-3.3.2-5).
@@ -232,33 +269,47 @@ func (s *session) abandon() {
 }
 
 // emit writes a PUBLISH.
-func (s *session) emit(p *packet.Publish, expires int64, now time.Time) {
+func (s *session) emit(p *packet.Publish, expires, now time.Time) {
 	if s.version != packet.V5 {
 		s.out, _ = packet.AppendPublish(s.out, s.version, p)
 		return
 	}
 	m := *p
-	if expires != 0 {
-		left := max(1, (expires-now.UnixMicro())/1e6) // MQTT-3.3.2-6
+	if !expires.IsZero() {
+		left := max(1, int64(expires.Sub(now)/time.Second)) // MQTT-3.3.2-6
 		m.Properties = append(slices.Clip(m.Properties), packet.Property{ID: packet.MessageExpiry, Num: uint32(min(left, 1<<32-1))})
 	}
 	if s.aliasRoom > 0 {
-		alias, known := s.sentAs[m.Topic]
-		if !known && len(s.sentAs) < s.aliasRoom {
-			if s.sentAs == nil {
-				s.sentAs = map[string]uint16{}
-			}
-			alias = uint16(len(s.sentAs) + 1)
-			s.sentAs[m.Topic] = alias
-		}
-		if alias != 0 {
-			m.Properties = append(slices.Clip(m.Properties), packet.Property{ID: packet.TopicAlias, Num: uint32(alias)})
-		}
-		if known {
-			m.Topic = ""
-		}
+		s.alias(&m)
 	}
 	s.out, _ = packet.AppendPublish(s.out, s.version, &m)
+}
+
+// alias puts an alias in the place of the topic, or beside it the first time, where there is one
+// left and the packet does not become too large by it.
+func (s *session) alias(m *packet.Publish) {
+	alias, known := s.sentAs[m.Topic]
+	if !known && len(s.sentAs) >= s.aliasRoom {
+		return
+	}
+	if !known {
+		alias = uint16(len(s.sentAs) + 1)
+	}
+	short := *m
+	short.Properties = append(slices.Clip(m.Properties), packet.Property{ID: packet.TopicAlias, Num: uint32(alias)})
+	if known {
+		short.Topic = ""
+	}
+	if !s.fits(&short, time.Time{}) {
+		return
+	}
+	if !known {
+		if s.sentAs == nil {
+			s.sentAs = map[string]uint16{}
+		}
+		s.sentAs[m.Topic] = alias
+	}
+	*m = short
 }
 
 // identifier returns a packet identifier that is not in use.
@@ -304,7 +355,7 @@ func (s *session) received(id uint16) (d *delivery) {
 		s.waitSize -= d.size
 		d.size, d.message = 0, packet.Publish{ID: id, QoS: 2}
 		if s.kept {
-			s.journal.add(Change{Key: messageKey(s.id, d.seq), Value: d.encode()})
+			s.journal.add(Change{Key: messageKey(s.id, d.seq), Value: d.encode(s.clock)})
 		}
 	}
 	return d
@@ -318,6 +369,11 @@ func (s *session) resume(now time.Time) {
 		case !d.sent:
 		case d.released:
 			s.out = packet.AppendAck(s.out, s.version, packet.TypePubrel, d.message.ID, packet.Success)
+		case !s.fits(&d.message, d.expires):
+			s.oversize(d)
+		case d.perhaps && d.message.QoS == 1 && !d.expires.IsZero() && !now.Before(d.expires):
+			s.expired(d.message.Topic)
+			s.forget(d)
 		default:
 			m := d.message
 			m.Dup = true // MQTT-3.3.1-1

@@ -19,6 +19,7 @@ import (
 	"gantry/internal/budget"
 	"gantry/internal/ratelog"
 	"gantry/internal/receipts"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -33,6 +34,7 @@ type Server struct {
 
 	anteroom *anteroom.Room // those who have not been welcomed
 	memory   *budget.Budget
+	clock    *wallclock.Clock
 
 	journal  *journal
 	receipts *receipts.Queue // nil: nothing keeps events
@@ -48,11 +50,12 @@ type Server struct {
 // peer through its login and returns what serves it, as the router's Admit does; that
 // must close the peer or leave it open, not keep it. memory bounds what is on its
 // way for all clients together, besides 16 KiB of each, and may be shared; nil is
-// one of the server's own. keep returns once everything that the realm has taken
+// one of the server's own. clock says when messages and sessions expire; nil is one that is
+// never set, and knows nothing of what was before. keep returns once everything that the realm has taken
 // before is where it is kept: only then messages at QoS 1 and 2 are acknowledged; after an
 // error it is asked again. nil: nothing keeps events. A nil log discards. The error is a
 // *bridge.ConfigError.
-func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wamp.Peer) (serve func()), keep func(ctx context.Context) error, log *slog.Logger) (*Server, error) {
+func New(cfg Config, memory *budget.Budget, clock *wallclock.Clock, admit func(ctx context.Context, p wamp.Peer) (serve func()), keep func(ctx context.Context) error, log *slog.Logger) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -63,10 +66,14 @@ func New(cfg Config, memory *budget.Budget, admit func(ctx context.Context, p wa
 	if memory == nil {
 		memory = budget.New(0)
 	}
+	if clock == nil {
+		began := time.Now()
+		clock = wallclock.New(wallclock.Config{Synced: func() bool { return false }, Up: func() time.Duration { return time.Since(began) }, Boot: rand.Text()})
+	}
 	rare := ratelog.New(log, 0, nil)
 	s := &Server{
 		cfg: cfg, admit: admit, log: log, rare: rare, journal: newJournal(nil, rare), shares: newShares(), holds: newHolds(),
-		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory,
+		anteroom: anteroom.New(cfg.MaxHalfOpen), memory: memory, clock: clock,
 		slots: make(chan struct{}, cfg.MaxConnections), clients: map[string]*client{},
 	}
 	if keep != nil {
@@ -384,6 +391,12 @@ func (s *Server) connect(l *link) (p *packet.Connect, code byte, err error) {
 	case extended:
 		return nil, packet.BadAuthMethod, nil
 	}
+	switch n := p.Properties.Num(packet.MaximumPacket, leastMaxPacket); {
+	case n < packet.BareConnackSize:
+		return nil, 0, errors.New("the client takes no packet that could tell it anything")
+	case n < leastMaxPacket:
+		return nil, packet.ImplementationSpecific, nil
+	}
 	return p, 0, nil
 }
 
@@ -439,7 +452,7 @@ func (s *Server) release(id string, c *client) {
 // before Run and Serve, while the router runs; the end of ctx ends them. Without it no session survives a restart.
 // Sessions that cannot be restored are dropped, and told in the log.
 func (s *Server) Restore(ctx context.Context, table Table) error {
-	all, err := load(table)
+	all, err := load(table, s.clock)
 	if err != nil {
 		return fmt.Errorf("mqtt sessions: %w", err)
 	}
@@ -476,12 +489,10 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 		return
 	}
 	c.who = who
-	left := c.expiry
-	if st.record.Left != 0 {
-		left = max(time.Second, left-time.Since(time.UnixMicro(st.record.Left)))
-	} else {
-		c.session.saved.Left = time.Now().UnixMicro() // it was connected when the gateway ended
+	if (st.record.Gone == wallclock.Mark{}) {
+		c.session.saved.Gone = s.clock.Mark() // it was connected when the gateway ended
 	}
+	left := max(time.Second, c.expiry-s.clock.Since(c.session.saved.Gone))
 	c.mu.Lock()
 	c.ending = time.AfterFunc(left, func() { c.expire(nil) })
 	c.mu.Unlock()

@@ -9,6 +9,7 @@ import (
 	"gantry/bridge/internal/packet"
 	"gantry/internal/budget"
 	"gantry/internal/ratelog"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 )
 
@@ -22,6 +23,7 @@ type session struct {
 	memory  *budget.Budget
 	shares  *shares
 	journal *journal
+	clock   *wallclock.Clock
 	settles bool // acknowledgements wait for more than the journal
 	owed    int  // acknowledgements that wait until something is kept
 	booked  int  // bytes of memory taken for what waits
@@ -118,7 +120,7 @@ const maxAliases = 32
 
 func (s *Server) newSession(id string, version byte) *session {
 	return &session{
-		cfg: &s.cfg, stats: &s.stats, rare: s.rare, memory: s.memory, shares: s.shares, journal: s.journal, settles: s.receipts != nil,
+		cfg: &s.cfg, stats: &s.stats, rare: s.rare, memory: s.memory, shares: s.shares, journal: s.journal, clock: s.clock, settles: s.receipts != nil,
 		id: id, version: version, online: true,
 		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{}, unsafe: map[uint16]arrival{},
 		outgoing: outgoing{window: s.cfg.InFlight, unacked: map[uint16]*delivery{}},
@@ -146,7 +148,7 @@ func (s *session) tell(m *wamp.Publish) {
 }
 
 // publication returns what a PUBLISH of the client, or its will, is in the realm.
-func publication(p *packet.Publish, now time.Time) *wamp.Publish {
+func (s *session) publication(p *packet.Publish) *wamp.Publish {
 	payload := bridge.PayloadFromMQTT(p.Payload)
 	m := &wamp.Publish{Topic: bridge.URIFromTopic(p.Topic), Payload: payload}
 	m.Options.Passthru = bridge.Foreign(payload)
@@ -155,13 +157,13 @@ func publication(p *packet.Publish, now time.Time) *wamp.Publish {
 	m.Options.Unretain = p.Retain && len(p.Payload) == 0 // MQTT-3.3.1-6
 	if len(p.Properties) > 0 {
 		// Properties that cannot be carried are no reason to lose the message.
-		m.Payload, _ = bridge.WithProperties(payload, propertiesOf(p.Properties, now))
+		m.Payload, _ = bridge.WithProperties(payload, propertiesOf(p.Properties, s.clock))
 	}
 	return m
 }
 
 // propertiesOf returns those of MQTT's properties that travel with a message.
-func propertiesOf(list packet.Properties, now time.Time) *bridge.Properties {
+func propertiesOf(list packet.Properties, clock *wallclock.Clock) *bridge.Properties {
 	out := &bridge.Properties{}
 	for _, p := range list {
 		switch p.ID {
@@ -174,7 +176,7 @@ func propertiesOf(list packet.Properties, now time.Time) *bridge.Properties {
 		case packet.CorrelationData:
 			out.Correlation = p.Text
 		case packet.MessageExpiry:
-			out.Expires = now.Add(time.Duration(p.Num) * time.Second).UnixMicro()
+			out.Expires = clock.Now().Add(time.Duration(p.Num) * time.Second).UnixMicro()
 		case packet.UserProperty:
 			out.User = append(out.User, [2]string{p.Name, p.Text})
 		}
@@ -212,7 +214,7 @@ func (s *session) resolve(p *packet.Publish) error {
 
 // published turns a PUBLISH of the client into a request to the router, unless it has
 // come before: then it returns the acknowledgement of what the first one said.
-func (s *session) published(p *packet.Publish, now time.Time) (ack pending, err error) {
+func (s *session) published(p *packet.Publish) (ack pending, err error) {
 	if err := s.resolve(p); err != nil {
 		return ack, err
 	}
@@ -223,7 +225,7 @@ func (s *session) published(p *packet.Publish, now time.Time) (ack pending, err 
 	if p.QoS == 2 {
 		s.unsafe[p.ID] = arrival{mark: r.mark}
 	}
-	m := publication(p, now)
+	m := s.publication(p)
 	if response, ok := p.Properties.Text(packet.ResponseTopic); ok && !strings.HasPrefix(p.Topic, "$") && !p.Retain {
 		s.call(r, m, p, response)
 		return ack, nil

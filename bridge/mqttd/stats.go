@@ -123,13 +123,13 @@ func (s *Server) Stats() Stats {
 	s.mu.Unlock()
 	out.Sessions = len(all)
 	for _, c := range all {
-		c.waiting(&out, time.Now())
+		c.waiting(&out)
 	}
 	return out
 }
 
 // waiting adds a session that has no connection.
-func (c *client) waiting(out *Stats, now time.Time) {
+func (c *client) waiting(out *Stats) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.session
@@ -139,9 +139,7 @@ func (c *client) waiting(out *Stats, now time.Time) {
 	out.Away++
 	out.AwayMessages += len(s.unacked)
 	out.AwayBytes += s.waitSize
-	if s.saved.Left != 0 {
-		out.LongestAway = max(out.LongestAway, now.Sub(time.UnixMicro(s.saved.Left)))
-	}
+	out.LongestAway = max(out.LongestAway, s.clock.Since(s.saved.Gone))
 }
 
 // meter is a connection that counts its bytes.

@@ -65,8 +65,20 @@ func (s *session) refuse(filter string, code byte) byte {
 	return 0x80
 }
 
+// answerable refuses a packet whose answer, with n codes, the client would not take
+// (MQTT-3.1.2-24).
+func (s *session) answerable(n int) error {
+	if s.maxPacket != 0 && uint32(packet.CodesSize(s.version, n)) > s.maxPacket {
+		return &reasonError{packet.PacketTooLarge, "the answer to so many filters is larger than the client takes"}
+	}
+	return nil
+}
+
 // subscribe asks for the patterns of a SUBSCRIBE packet.
 func (s *session) subscribe(p *packet.Subscribe) error {
+	if err := s.answerable(len(p.Filters)); err != nil {
+		return err
+	}
 	g := &group{ack: packet.TypeSuback, id: p.ID, codes: make([]byte, len(p.Filters))}
 	fresh := map[string]*filter{}
 	subID := p.Properties.Num(packet.SubscriptionID, 0)
@@ -147,7 +159,10 @@ func (s *session) close(g *group) {
 const silentAck = 0xff
 
 // unsubscribe gives up the filters of an UNSUBSCRIBE packet.
-func (s *session) unsubscribe(p *packet.Subscribe) {
+func (s *session) unsubscribe(p *packet.Subscribe) error {
+	if err := s.answerable(len(p.Filters)); err != nil {
+		return err
+	}
 	g := &group{ack: packet.TypeUnsuback, id: p.ID, codes: make([]byte, len(p.Filters))}
 	for i, o := range p.Filters {
 		if f := s.filters[o.Text]; f != nil {
@@ -157,6 +172,7 @@ func (s *session) unsubscribe(p *packet.Subscribe) {
 		}
 	}
 	s.open(g)
+	return nil
 }
 
 // drop takes a filter off its topics and unsubscribes from those that no other

@@ -14,6 +14,7 @@ import (
 
 	"gantry/bridge/mqttd"
 	"gantry/internal/budget"
+	"gantry/internal/wallclock"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
@@ -69,6 +70,12 @@ func newWorldOn(t testing.TB, cfg mqttd.Config, disk mqttd.Table) *world {
 // newWorldWith is newWorld where the packets on their way have a budget.
 func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemory bool, disk mqttd.Table, settle func(context.Context) error) *world {
 	t.Helper()
+	return newWorldAt(t, cfg, memory, nil, inMemory, disk, settle)
+}
+
+// newWorldAt is newWorldWith by a clock.
+func newWorldAt(t testing.TB, cfg mqttd.Config, memory *budget.Budget, clock *wallclock.Clock, inMemory bool, disk mqttd.Table, settle func(context.Context) error) *world {
+	t.Helper()
 	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: true})
 	if err != nil {
 		t.Fatal(err)
@@ -83,7 +90,7 @@ func newWorldWith(t testing.TB, cfg mqttd.Config, memory *budget.Budget, inMemor
 	if !inMemory && cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = patience
 	}
-	s, err := mqttd.New(cfg, memory, r.Admit, settle, nil)
+	s, err := mqttd.New(cfg, memory, clock, r.Admit, settle, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

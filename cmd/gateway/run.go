@@ -137,7 +137,7 @@ func NewGateway(o Options) (*Gateway, error) {
 	}
 	var err error
 	if g.speaksMQTT() {
-		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.router.Admit, g.settleMQTT(), g.log.With("room", "mqttd"))
+		g.mqttd, err = mqttd.New(g.cfg.MQTT.Config, g.memory, g.clock, g.router.Admit, g.settleMQTT(), g.log.With("room", "mqttd"))
 		if err != nil {
 			return nil, err
 		}

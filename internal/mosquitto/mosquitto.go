@@ -4,7 +4,9 @@ package mosquitto
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -44,16 +46,16 @@ type Broker struct {
 	proc daemon.Daemon
 }
 
-// NewBroker starts a broker on a free port of 127.0.0.1. config has more lines for
+// NewBroker starts a broker on a loopback address of its own. config has more lines for
 // its configuration file. It is killed at the end of the test.
 func NewBroker(t testing.TB, config ...string) *Broker {
 	t.Helper()
-	b := &Broker{t: t, Addr: FreeAddr(t), file: filepath.Join(t.TempDir(), "mosquitto.conf")}
-	_, port, _ := net.SplitHostPort(b.Addr)
+	b := &Broker{t: t, Addr: ownAddr(t), file: filepath.Join(t.TempDir(), "mosquitto.conf")}
+	host, port, _ := net.SplitHostPort(b.Addr)
 	lines := append([]string{
 		"log_dest stderr", "log_type information", "log_type error", "allow_anonymous true",
 		"user root", // as root it would become a user who cannot read the test's files
-		"listener " + port + " 127.0.0.1",
+		"listener " + port + " " + host,
 	}, config...)
 	if err := os.WriteFile(b.file, []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -62,6 +64,19 @@ func NewBroker(t testing.TB, config ...string) *Broker {
 	b.Start()
 	t.Cleanup(b.Kill)
 	return b
+}
+
+// ownAddr returns an address that nobody listens to, and that nobody will take before the broker
+// does: a port of 127.0.0.1 may go to any connection of the machine meanwhile.
+func ownAddr(t testing.TB) string {
+	t.Helper()
+	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
+	ln, err := net.Listen("tcp", host+":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	return ln.Addr().String()
 }
 
 // FreeAddr returns an address of 127.0.0.1 that nobody listens to.

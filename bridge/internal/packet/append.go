@@ -66,6 +66,11 @@ func AppendAck(dst []byte, version, packetType byte, id uint16, code byte) []byt
 	return binary.BigEndian.AppendUint16(append(dst, first, 2), id)
 }
 
+// CodesSize returns the bytes of what AppendCodes appends for n codes.
+func CodesSize(version byte, n int) int {
+	return len(AppendCodes(nil, version, TypeSuback, 0, make([]byte, n)))
+}
+
 // AppendCodes appends a SUBACK or UNSUBACK. The codes are left out in the UNSUBACK of
 // MQTT 3.1.1, which has none.
 func AppendCodes(dst []byte, version, packetType byte, id uint16, codes []byte) []byte {
@@ -82,6 +87,12 @@ func AppendCodes(dst []byte, version, packetType byte, id uint16, codes []byte) 
 	}
 	return append(dst, codes...)
 }
+
+// BareConnackSize is the bytes of a CONNACK of MQTT 5 without properties.
+const BareConnackSize = 5
+
+// ConnackSize returns the bytes of a CONNACK of MQTT 5.
+func ConnackSize(list Properties) int { return len(AppendConnack(nil, V5, false, 0, list)) }
 
 // AppendConnack appends a CONNACK. list is for MQTT 5 alone.
 func AppendConnack(dst []byte, version byte, present bool, code byte, list Properties) []byte {
