@@ -29,7 +29,7 @@ func (t diskTable) Apply(ctx context.Context, changes []mqttd.Change) error {
 }
 
 // onDisk returns a world whose sessions are in a store.
-func onDisk(t *testing.T) *world {
+func onDisk(t testing.TB) *world {
 	t.Helper()
 	st, err := store.Open(store.Config{Dir: filepath.Join(t.TempDir(), "store")})
 	if err != nil {
