@@ -72,7 +72,7 @@ func Clone(m Message) Message {
 		c.Options.RKey = strings.Clone(m.Options.RKey)
 		c.Options.Passthru = m.Options.Passthru.own()
 		if o := m.Options.Once; o != nil {
-			c.Options.Once = &Once{strings.Clone(o.Stream), o.Epoch, o.Seq}
+			c.Options.Once = &Once{strings.Clone(o.Stream), o.Epoch, o.Seq, o.Again}
 		}
 		return &c
 	case *Published:

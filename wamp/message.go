@@ -132,11 +132,15 @@ type PublishFilter struct {
 
 // Once makes a publication idempotent: a router that understands it (Gantry)
 // keeps the highest (Epoch, Seq) of every stream and acknowledges a publication
-// that is not above it without routing it again. Attribute "_once":
-// [stream, epoch, seq].
+// that is not above it without routing it again. One that it has refused is judged
+// anew, and refused if later ones of its topic have been routed since. Attribute
+// "_once": [stream, epoch, seq], and true behind them for Again.
 type Once struct {
 	Stream     string
 	Epoch, Seq uint64
+	// Again: the publisher knows that it comes out of order, behind others of its
+	// stream, since it or one before it was refused.
+	Again bool
 }
 
 // PublishOptions are the options of PUBLISH.

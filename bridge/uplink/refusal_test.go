@@ -113,6 +113,51 @@ func TestAnOvertakenEventIsSetAside(t *testing.T) {
 	})
 }
 
+// TestALostRefusalIsNoRepetition cuts the line while a refusal is on its way: the event
+// comes again behind its successors' mark, and is delivered in order or set aside.
+func TestALostRefusalIsNoRepetition(t *testing.T) {
+	for n := range int64(10) {
+		synctest.Test(t, func(t *testing.T) {
+			var asked atomic.Int64
+			var line *fuse
+			far := moody(t, func() bool {
+				if asked.Add(1) != n+1 {
+					return false
+				}
+				time.Sleep(100 * time.Millisecond) // until its successors are on their way
+				line.blow()
+				return true
+			})
+			defer far.stop()
+			got := far.collect(far.join(), "gantry.g1.point.", wamp.SubscribeOptions{})
+			line = newFuse(always(far))
+			s := newSetup(t, t.TempDir(), uplink.Config{}, line.dial)
+			defer s.stop()
+			s.publish("bad", 1, 10)
+			time.Sleep(time.Minute)
+			st := s.up.Status()
+			aside, _ := st["dead_letters"].(uint64)
+			if st["depth"] != uint64(0) || aside > 1 {
+				t.Error(st)
+			}
+			values, next := split(t, got.wait(t, 10-int(aside))), int64(1)
+			for _, v := range values {
+				if next == n+1 && aside == 1 {
+					next++
+				}
+				if v != next {
+					t.Errorf("event %d refused, %d set aside: %v", n+1, aside, values)
+					break
+				}
+				next++
+			}
+			if len(values)+int(aside) != 10 {
+				t.Errorf("event %d refused: %v, %d set aside", n+1, values, aside)
+			}
+		})
+	}
+}
+
 // TestWhatIsRefusedSurvivesTheEnd stops a gateway while events are refused: they are
 // sent after the restart.
 func TestWhatIsRefusedSurvivesTheEnd(t *testing.T) {

@@ -2,6 +2,7 @@ package router
 
 import (
 	"errors"
+	"hash/maphash"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -113,7 +114,7 @@ func newBroker(cfg *RealmConfig, m *meta) *broker {
 		byID:          map[wamp.ID]*subscription{},
 		room:          cfg.room(cfg.MaxTableBytes),
 		retained:      retained{maxCount: cfg.MaxRetained, maxBytes: cfg.MaxRetainedBytes, ttl: cfg.RetainedTTL},
-		marks:         marks{max: cfg.MaxStreams},
+		marks:         marks{max: cfg.MaxStreams, seed: maphash.MakeSeed()},
 		scratch:       sync.Pool{New: func() any { return new(publication) }},
 	}
 	for _, h := range cfg.History {
@@ -276,11 +277,7 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 	}
 	ack := m.Options.Acknowledge
 	if !m.Topic.Valid(b.cfg.StrictURIs, wamp.MatchExact) || m.Topic.Reserved() {
-		if ack {
-			s.refuse(wamp.TypePublish, m.Request, wamp.ErrURIInvalidURI, "the topic is no URI that one may publish to: "+string(m.Topic))
-		} else {
-			s.refused(wamp.ErrURIInvalidURI, "")
-		}
+		s.refuseOrCount(m, wamp.ErrURIInvalidURI, "the topic is no URI that one may publish to: "+string(m.Topic))
 		return
 	}
 	request := m.Request
@@ -288,34 +285,42 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 		request = 0
 	}
 	if o := m.Options.Once; o != nil && len(o.Stream) > maxStream {
-		if ack {
-			s.refuse(wamp.TypePublish, m.Request, wamp.ErrURIInvalidArgument, "the name of a stream in _once has at most "+strconv.Itoa(maxStream)+" bytes")
-		} else {
-			s.refused(wamp.ErrURIInvalidArgument, "")
-		}
+		s.refuseOrCount(m, wamp.ErrURIInvalidArgument, "the name of a stream in _once has at most "+strconv.Itoa(maxStream)+" bytes")
 		return
 	}
+	// Before the mark of wamp.Once moves: whoever is refused may try again.
 	disclose, ok := s.permitted(ActionPublish, m.Topic, m.Options.DiscloseMe, wamp.TypePublish, request)
-	if !ok {
-		return
-	}
-	if ack && b.cfg.Keep != nil {
-		// Before the mark of wamp.Once moves: whoever is refused may try again.
-		if err := b.cfg.Keep(m.Topic); err != nil {
-			s.refuseWith(wamp.TypePublish, m.Request, err)
-			return
+	if !ok || ack && !b.keeps(s, m) {
+		if ack && m.Options.Once != nil {
+			b.marks.refuse(s.identity, m.Options.Once, m.Topic)
 		}
-	}
-	if ack && m.Options.Retain && m.Options.KeepOrRefuse && !b.retained.canKeep(m) {
-		s.refuse(wamp.TypePublish, m.Request, wamp.ErrURILimit, "the realm keeps the most last values that it may keep (limits.retained, limits.retained_bytes)")
 		return
 	}
 	m.Options.DiscloseMe = disclose
 	id := newPublicationID()
-	b.route(s, id, m)
+	if !b.route(s, id, m) {
+		s.refuseOrCount(m, wamp.ErrURIInvalidArgument, "it has been refused before, and later ones of its topic have been taken since")
+		return
+	}
 	if ack {
 		b.acknowledge(s, request, m.Topic, id)
 	}
+}
+
+// keeps reports whether an acknowledged publication can be kept where it has to be, and
+// answers if not.
+func (b *broker) keeps(s *session, m *wamp.Publish) bool {
+	if b.cfg.Keep != nil {
+		if err := b.cfg.Keep(m.Topic); err != nil {
+			s.refuseWith(wamp.TypePublish, m.Request, err)
+			return false
+		}
+	}
+	if m.Options.Retain && m.Options.KeepOrRefuse && !b.retained.canKeep(m) {
+		s.refuse(wamp.TypePublish, m.Request, wamp.ErrURILimit, "the realm keeps the most last values that it may keep (limits.retained, limits.retained_bytes)")
+		return false
+	}
+	return true
 }
 
 // acknowledge answers a publication, as soon as it is where it has to be kept.
@@ -335,8 +340,9 @@ func (b *broker) emit(topic wamp.URI, p wamp.Payload) {
 }
 
 // route queues one event at every subscriber, unless it has been routed before
-// (wamp.Once). s, the publisher, is nil for events of the router itself.
-func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
+// (wamp.Once). It returns false for one that comes too late for its topic's order. s,
+// the publisher, is nil for events of the router itself.
+func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) bool {
 	details := wamp.EventDetails{Passthru: m.Options.Passthru}
 	if s != nil {
 		details.Trustlevel = s.identity.TrustLevel
@@ -352,10 +358,12 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	b.mu.RLock()
 	// Under the lock, so that nobody who holds it for writing sees a mark that is
 	// ahead of what has been routed.
-	if m.Options.Once != nil && s != nil && !b.marks.advance(s.identity, m.Options.Once) {
-		b.mu.RUnlock()
-		b.scratch.Put(p)
-		return
+	if m.Options.Once != nil && s != nil {
+		if at := b.marks.advance(s.identity, m.Options.Once, m.Topic); at != fresh {
+			b.mu.RUnlock()
+			b.scratch.Put(p)
+			return at == repeated
+		}
 	}
 	b.published.Add(1)
 	if m.Options.Unretain {
@@ -398,6 +406,7 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) {
 	clear(p.hits)
 	p.event = wamp.Event{}
 	b.scratch.Put(p)
+	return true
 }
 
 // count books one delivery. An event that a slow or unable receiver cannot take

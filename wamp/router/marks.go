@@ -2,6 +2,7 @@ package router
 
 import (
 	"container/list"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"sync"
@@ -25,39 +26,151 @@ type marks struct {
 	gone    []string                 // keys of those that were handed out, and are forgotten since
 	key     []byte
 	skipped uint64
+	strays  int          // of all streams
+	seed    maphash.Seed // of the hashes of topics
 }
 
 type mark struct {
 	key        string
 	epoch, seq uint64
-	moved      bool // since it was handed out
-	known      bool // it has been handed out
+	moved      bool    // since it was handed out
+	known      bool    // it has been handed out
+	strays     []stray // oldest first
 }
 
-// advance reports whether o lies above its stream's mark, and moves the mark.
-func (k *marks) advance(who Identity, o *wamp.Once) bool {
+const (
+	// maxStrays bounds the strays known of a stream; the oldest goes. The length of its
+	// window is how many an uplink can have at a time.
+	maxStrays = 64
+	// maxAllStrays bounds those of all streams together, in memory about 600 KiB. Over it
+	// there are no new ones: a refusal whose answer is lost is then taken for a repetition.
+	maxAllStrays = 16384
+)
+
+// stray is a publication out of its stream's order: refused, though the publisher may
+// not know, as the answer can be lost with the connection, or routed behind later ones
+// because of such a one. The mark says nothing about it.
+type stray struct {
+	epoch, seq uint64
+	topic      uint64 // its hash
+	state      strayState
+}
+
+type strayState uint8
+
+const (
+	strayRefused   strayState = iota
+	strayOvertaken            // refused, and a later one of its topic has been routed
+	strayRouted
+)
+
+// standing is what to make of a publication by the mark of its stream.
+type standing uint8
+
+const (
+	fresh     standing = iota // route it
+	repeated                  // it has been routed
+	overtaken                 // it has been refused, and to route it now would break the topic's order
+)
+
+// refuse notes that a publication has been refused.
+func (k *marks) refuse(who Identity, o *wamp.Once, topic wamp.URI) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m := k.find(who, o.Stream)
+	if m == nil {
+		m = &mark{key: string(k.key)}
+		k.add(m)
+	}
+	if m.stray(o) < 0 {
+		k.enter(m, o, topic, strayRefused)
+	}
+}
+
+// advance tells where o stands by the mark of its stream, and moves the mark.
+func (k *marks) advance(who Identity, o *wamp.Once, topic wamp.URI) standing {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	m := k.find(who, o.Stream)
+	if m == nil {
+		k.add(&mark{key: string(k.key), epoch: o.Epoch, seq: o.Seq})
+		return fresh
+	}
+	i := m.stray(o)
+	if o.Epoch > m.epoch || o.Epoch == m.epoch && o.Seq > m.seq {
+		m.epoch, m.seq = o.Epoch, o.Seq
+		k.note(m, true)
+		if i >= 0 {
+			k.forget(m, i)
+		}
+		if len(m.strays) > 0 {
+			m.overtake(k.hash(topic))
+		}
+		return fresh
+	}
+	switch {
+	case i < 0 && o.Again:
+		k.enter(m, o, topic, strayRouted)
+	case i < 0 || m.strays[i].state == strayRouted:
+		k.skipped++
+		return repeated
+	case m.strays[i].state == strayOvertaken && !o.Again:
+		return overtaken
+	default:
+		m.strays[i].state = strayRouted
+	}
+	return fresh
+}
+
+// stray returns the index of a publication among the strays, or -1.
+func (m *mark) stray(o *wamp.Once) int {
+	return slices.IndexFunc(m.strays, func(s stray) bool { return s.epoch == o.Epoch && s.seq == o.Seq })
+}
+
+// overtake notes that a publication to topic has been routed.
+func (m *mark) overtake(topic uint64) {
+	for i := range m.strays {
+		if s := &m.strays[i]; s.topic == topic && s.state == strayRefused {
+			s.state = strayOvertaken
+		}
+	}
+}
+
+// enter adds a stray.
+func (k *marks) enter(m *mark, o *wamp.Once, topic wamp.URI, state strayState) {
+	if len(m.strays) == maxStrays {
+		k.forget(m, 0)
+	}
+	if k.strays < maxAllStrays {
+		m.strays = append(m.strays, stray{o.Epoch, o.Seq, k.hash(topic), state})
+		k.strays++
+	}
+}
+
+// forget removes a stray.
+func (k *marks) forget(m *mark, i int) {
+	m.strays = slices.Delete(m.strays, i, i+1)
+	k.strays--
+}
+
+func (k *marks) hash(topic wamp.URI) uint64 { return maphash.String(k.seed, string(topic)) }
+
+// find returns the mark of a stream, from then on the one used most recently, or nil;
+// its key is in k.key.
+func (k *marks) find(who Identity, stream string) *mark {
 	authID := who.AuthID
 	if who.AuthMethod == methodAnonymous {
 		// An anonymous authid is new with each session; the stream's name is all
 		// there is to know the publisher by.
 		authID = ""
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.key = append(append(append(k.key[:0], authID...), 0), o.Stream...)
-	if e, ok := k.streams[string(k.key)]; ok {
-		k.recent.MoveToFront(e)
-		m := e.Value.(*mark)
-		if o.Epoch < m.epoch || o.Epoch == m.epoch && o.Seq <= m.seq {
-			k.skipped++
-			return false
-		}
-		m.epoch, m.seq = o.Epoch, o.Seq
-		k.note(m, true)
-		return true
+	k.key = append(append(append(k.key[:0], authID...), 0), stream...)
+	e, ok := k.streams[string(k.key)]
+	if !ok {
+		return nil
 	}
-	k.add(&mark{key: string(k.key), epoch: o.Epoch, seq: o.Seq})
-	return true
+	k.recent.MoveToFront(e)
+	return e.Value.(*mark)
 }
 
 // add adds a mark as the most recent one.
@@ -70,6 +183,7 @@ func (k *marks) add(m *mark) {
 		old := oldest.Value.(*mark)
 		delete(k.streams, old.key)
 		k.recent.Remove(oldest)
+		k.strays -= len(old.strays)
 		k.note(old, false)
 		if old.known {
 			k.gone = append(k.gone, old.key)

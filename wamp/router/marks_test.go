@@ -26,6 +26,91 @@ func told(marks []router.Mark) string {
 	return strings.Join(out, ", ")
 }
 
+// TestWhatWasRefusedIsJudgedAnew has publications refused whose publisher does not learn
+// of it and sends them once more, when the mark of their stream has gone past them.
+func TestWhatWasRefusedIsJudgedAnew(t *testing.T) {
+	shut := true
+	may := func(_ router.Identity, a router.Action, uri wamp.URI, _ wamp.Match) (bool, error) {
+		return a != router.ActionPublish || uri != "bad" || !shut, nil
+	}
+	within(t, router.RealmConfig{Authorize: may}, func(w *world) {
+		pub, _ := w.join("pub")
+		sub, _ := w.join("sub")
+		for i, topic := range []wamp.URI{"bad", "good"} {
+			sub.say(&wamp.Subscribe{Request: wamp.ID(i + 1), Topic: topic})
+		}
+		sub.heard()
+		for _, c := range []struct {
+			shut, again bool
+			topic       wamp.URI
+			seq         uint64
+			error       wamp.URI
+			routed      bool
+		}{
+			{shut: true, topic: "good", seq: 1, routed: true},
+			{shut: true, topic: "bad", seq: 2, error: wamp.ErrURINotAuthorized},
+			{shut: true, topic: "bad", seq: 3, error: wamp.ErrURINotAuthorized},
+			{shut: true, topic: "good", seq: 4, routed: true},
+			{shut: true, topic: "bad", seq: 2, error: wamp.ErrURINotAuthorized},
+			{topic: "bad", seq: 2, routed: true},
+			{topic: "bad", seq: 2},
+			{topic: "bad", seq: 5, routed: true}, // overtakes 3
+			{topic: "bad", seq: 3, error: wamp.ErrURIInvalidArgument},
+			{topic: "bad", seq: 3, error: wamp.ErrURIInvalidArgument},
+			{topic: "bad", seq: 2},
+			{topic: "bad", seq: 3, again: true, routed: true}, // its publisher has an order of its own
+			{topic: "bad", seq: 3, again: true},
+			{topic: "bad", seq: 3},
+			{topic: "good", seq: 9, routed: true},
+			{topic: "good", seq: 8, again: true, routed: true},
+			{topic: "good", seq: 8},
+			{shut: true, topic: "bad", seq: 10, error: wamp.ErrURINotAuthorized},
+			{topic: "bad", seq: 10, routed: true},
+			{topic: "bad", seq: 10},
+		} {
+			shut = c.shut
+			pub.request++
+			pub.say(&wamp.Publish{Request: pub.request, Topic: c.topic, Options: wamp.PublishOptions{
+				Acknowledge: true, Once: &wamp.Once{Stream: "s", Epoch: 1, Seq: c.seq, Again: c.again}}})
+			if c.error != "" {
+				pub.hears(refusal(wamp.TypePublish, pub.request, c.error))
+			} else {
+				pub.hears(&wamp.Published{Request: pub.request})
+			}
+			if got := len(sub.heard()) == 1; got != c.routed {
+				t.Errorf("%+v: routed %v", c, got)
+			}
+		}
+	})
+}
+
+// TestStraysAreBounded has more publications refused than are known of: those above the
+// bound are taken for repetitions, and what has been routed never twice.
+func TestStraysAreBounded(t *testing.T) {
+	shut := true
+	may := func(_ router.Identity, a router.Action, _ wamp.URI, _ wamp.Match) (bool, error) {
+		return a != router.ActionPublish || !shut, nil
+	}
+	within(t, router.RealmConfig{Authorize: may, MaxStreams: 1000}, func(w *world) {
+		pub, _ := w.join("pub")
+		for i := range 2000 {
+			for seq := range uint64(100) {
+				pub.sayOnce(fmt.Sprint(i%1500), 1, seq+1)
+			}
+			pub.heard()
+		}
+		shut = false
+		sub, _ := w.join("sub")
+		sub.say(&wamp.Subscribe{Request: 1, Topic: "x"})
+		sub.heard()
+		pub.sayOnce("new", 1, 1)
+		pub.sayOnce("new", 1, 1)
+		if n := len(sub.heard()); n != 1 {
+			t.Errorf("routed %d times", n)
+		}
+	})
+}
+
 func TestMarksAreTakenAndRestored(t *testing.T) {
 	var taken []router.Mark
 	within(t, router.RealmConfig{MaxStreams: 3}, func(w *world) {

@@ -148,6 +148,15 @@ func (s *session) refuse(t wamp.MessageType, request wamp.ID, uri wamp.URI, text
 	s.refuseWith(t, request, wamp.NewError(uri, text, nil))
 }
 
+// refuseOrCount is refuse for a publication, which asks for an answer or only counts.
+func (s *session) refuseOrCount(m *wamp.Publish, uri wamp.URI, text string) {
+	if m.Options.Acknowledge {
+		s.refuse(wamp.TypePublish, m.Request, uri, text)
+	} else {
+		s.refused(uri, "")
+	}
+}
+
 // refuseWith is refuse with the arguments of an error.
 func (s *session) refuseWith(t wamp.MessageType, request wamp.ID, e *wamp.Error) {
 	s.refused(e.URI, e.Text)

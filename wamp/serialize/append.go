@@ -374,10 +374,17 @@ func (w *messageWriter) publishOptions(o *wamp.PublishOptions) {
 	a.passthru(o.Passthru)
 	if o.Once != nil {
 		a.key("_once")
-		w.open(kindList, 3)
+		n := uint64(3)
+		if o.Once.Again {
+			n = 4
+		}
+		w.open(kindList, n)
 		w.str(o.Once.Stream)
 		w.uint(o.Once.Epoch)
 		w.uint(o.Once.Seq)
+		if o.Once.Again {
+			w.bool(true)
+		}
 		w.writer.close(kindList)
 	}
 	a.close()

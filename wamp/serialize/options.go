@@ -233,11 +233,12 @@ func (a *attributes) texts() []string {
 	return texts
 }
 
-// once reads [stream, epoch, seq].
+// once reads [stream, epoch, seq] or [stream, epoch, seq, again].
 func (a *attributes) once() *wamp.Once {
+	const want = "[text, integer, integer] or [text, integer, integer, boolean]"
 	once, n := new(wamp.Once), 0
-	a.list("[text, integer, integer]", func(v []byte) bool {
-		ok := n < 3
+	a.list(want, func(v []byte) bool {
+		ok := n < 4
 		switch n {
 		case 0:
 			once.Stream, ok = a.r.d.text(v)
@@ -245,12 +246,15 @@ func (a *attributes) once() *wamp.Once {
 			once.Epoch, ok = a.r.d.uint(v)
 		case 2:
 			once.Seq, ok = a.r.d.uint(v)
+		case 3:
+			k, _, _ := a.r.d.peek(v)
+			once.Again, ok = k == kindTrue, k == kindTrue || k == kindFalse
 		}
 		n++
 		return ok
 	})
-	if a.r.err == nil && n != 3 {
-		a.fail("[text, integer, integer]")
+	if a.r.err == nil && n < 3 {
+		a.fail(want)
 	}
 	return once
 }

@@ -55,6 +55,10 @@ var wireMessages = map[string]wamp.Message{
 		},
 		Payload: wamp.Args([]byte{0, 0xff, 0xfe}),
 	},
+	"PUBLISH out of its stream's order": &wamp.Publish{
+		Request: 1, Topic: "a.b",
+		Options: wamp.PublishOptions{Acknowledge: true, Once: &wamp.Once{Stream: "s", Epoch: 1, Seq: 2, Again: true}},
+	},
 	"PUBLISHED": &wamp.Published{Request: 1<<32 - 1, Publication: 1 << 32},
 	"SUBSCRIBE": &wamp.Subscribe{Request: 1, Topic: "a.b"},
 	"SUBSCRIBE with every option": &wamp.Subscribe{Request: 255, Topic: "a..b", Options: wamp.SubscribeOptions{

@@ -110,8 +110,8 @@ func (c *conn) Send(ctx context.Context, events []uplink.Event, answered func(i 
 	for i := range events {
 		e := &events[i]
 		opts := wamp.PublishOptions{Acknowledge: true, Retain: e.Retain, Passthru: e.Passthru}
-		if !e.Live && !e.Again {
-			opts.Once = &wamp.Once{Stream: c.sink.cfg.Stream + e.Lane, Epoch: e.Epoch, Seq: e.Seq}
+		if !e.Live {
+			opts.Once = &wamp.Once{Stream: c.sink.cfg.Stream + e.Lane, Epoch: e.Epoch, Seq: e.Seq, Again: e.Again}
 		}
 		err := c.session.PublishLater(ctx, e.Topic, opts, e.Payload, func(err error) { answered(i, refusal(err)) })
 		var unfit *wamp.PayloadError
