@@ -146,12 +146,17 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	active.Go(func() {
-		if err := w.Run(ctx); err != nil {
+	shown, hide := context.WithCancel(ctx)
+	ran := make(chan error, 1)
+	go func() { ran <- w.Run(shown) }()
+	synctest.Wait()
+	t.Cleanup(func() {
+		hide() // before its session ends
+		if err := <-ran; err != nil {
 			t.Error(err)
 		}
+		cancel()
+		active.Wait()
 	})
-	synctest.Wait()
-	t.Cleanup(func() { cancel(); active.Wait() })
 	return w
 }
