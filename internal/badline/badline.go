@@ -3,6 +3,7 @@
 package badline
 
 import (
+	"bytes"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -17,12 +18,16 @@ type Line struct {
 	Hole atomic.Bool
 	// Down ends new connections at once.
 	Down atomic.Bool
+	// Budget ends a connection that has carried so many bytes, in both directions
+	// together; 0 = never.
+	Budget atomic.Int64
 	// Made counts the connections, and Carried the bytes towards the other end.
 	Made, Carried atomic.Uint64
 
 	ln    net.Listener
 	to    atomic.Pointer[string]
 	rate  int
+	delay time.Duration
 	tasks sync.WaitGroup
 
 	mu    sync.Mutex
@@ -33,11 +38,17 @@ type Line struct {
 // direction; 0 = no limit. It ends with the test.
 func New(t testing.TB, to string, rate int) *Line {
 	t.Helper()
+	return NewLong(t, to, rate, 0)
+}
+
+// NewLong is New for a line on which everything is under way for delay.
+func NewLong(t testing.TB, to string, rate int, delay time.Duration) *Line {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &Line{ln: ln, rate: rate, conns: map[net.Conn]struct{}{}}
+	l := &Line{ln: ln, rate: rate, delay: delay, conns: map[net.Conn]struct{}{}}
 	l.Lead(to)
 	l.tasks.Go(func() {
 		for {
@@ -100,13 +111,35 @@ func (l *Line) serve(c net.Conn) {
 		_ = c.(*net.TCPConn).SetReadBuffer(4096)
 		_ = b.(*net.TCPConn).SetWriteBuffer(4096)
 	}
-	l.tasks.Go(func() { l.carry(c, b, new(atomic.Uint64)) })
-	l.carry(b, c, &l.Carried)
+	used := new(atomic.Int64)
+	l.tasks.Go(func() { l.carry(c, b, new(atomic.Uint64), used) })
+	l.carry(b, c, &l.Carried, used)
 }
 
-// carry copies until an end closes.
-func (l *Line) carry(to, from net.Conn, carried *atomic.Uint64) {
+// late is what arrives later than it was sent.
+type late struct {
+	at    time.Time
+	bytes []byte
+}
+
+// carry copies until an end closes. used counts for both directions.
+func (l *Line) carry(to, from net.Conn, carried *atomic.Uint64, used *atomic.Int64) {
 	defer to.Close()
+	deliver := to.Write
+	if l.delay > 0 {
+		far := make(chan late, 1<<16) // of this goroutine; more than a connection holds
+		defer close(far)
+		l.tasks.Go(func() {
+			for b := range far {
+				time.Sleep(time.Until(b.at))
+				_, _ = to.Write(b.bytes) // a line that is cut is seen by the reader
+			}
+		})
+		deliver = func(b []byte) (int, error) {
+			far <- late{time.Now().Add(l.delay), bytes.Clone(b)}
+			return len(b), nil
+		}
+	}
 	buf := make([]byte, 64<<10)
 	if l.rate > 0 {
 		buf = buf[:max(l.rate/50, 1)]
@@ -119,10 +152,13 @@ func (l *Line) carry(to, from net.Conn, carried *atomic.Uint64) {
 				time.Sleep(time.Until(next))
 				next = time.Now().Add(time.Duration(n) * time.Second / time.Duration(l.rate))
 			}
-			if _, err := to.Write(buf[:n]); err != nil {
+			if _, err := deliver(buf[:n]); err != nil {
 				return
 			}
 			carried.Add(uint64(n))
+			if budget := l.Budget.Load(); used.Add(int64(n)) >= budget && budget > 0 {
+				return
+			}
 		}
 		if err != nil {
 			return
