@@ -59,18 +59,24 @@ func newDisk(dir string, step func(Op, string) error, minFree int64) *disk {
 	return &disk{dir: dir, step: step, minFree: minFree, vetting: vetting{files: map[string]standing{}}}
 }
 
-// room returns ErrFull when size more bytes at path would leave the system less
-// than minFree, 0 for the default, or a twentieth of a small file system.
+// room returns ErrFull when size more bytes at path would leave the system too little.
 func (d *disk) room(path string, size int64) error {
 	if d.minFree < 0 {
 		return nil
 	}
+	return Room(path, size, d.minFree)
+}
+
+// Room returns ErrFull when size more bytes at path would leave the system less than
+// minFree, 0 for the default of 64 MiB, or a twentieth of a small file system. It is for
+// whoever else fills the disk that a store is on.
+func Room(path string, size, minFree int64) error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err != nil {
 		return nil // then the write itself says what is wrong
 	}
 	unit := uint64(fs.Bsize)
-	keep := uint64(d.minFree)
+	keep := uint64(minFree)
 	if keep == 0 {
 		keep = min(defaultMinFree, fs.Blocks*unit/20)
 	}

@@ -3,6 +3,7 @@
 package files
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -12,8 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
+	"time"
 
 	"gantry/wamp"
 )
@@ -24,6 +29,11 @@ const (
 	MaxFile  = 64 << 20  // bytes of one file
 	maxBytes = 256 << 20 // of all files, those under way counted as whole
 	maxFiles = 64        // those under way included
+	maxOwn   = 8         // under way, of one user
+
+	// abandoned is how long a file under way has not grown when it gives its place to
+	// another one.
+	abandoned = 24 * time.Hour
 )
 
 const (
@@ -39,12 +49,27 @@ var (
 // Dir is a directory of files. Nothing outside it is ever touched: names are a single
 // component, and the system call resolves them below it. It is safe for concurrent use.
 type Dir struct {
-	mu   sync.Mutex // one operation at a time
-	root *os.Root
+	room func(size int64) error
+	now  func() time.Time
+
+	mu     sync.Mutex // one operation at a time
+	root   *os.Root
+	owners map[string]string // of the files under way, since the start, by name
 }
 
-// Open opens a directory, made if it is missing. Close it.
-func Open(path string) (*Dir, error) {
+// Config says where files are kept.
+type Config struct {
+	// Path is the directory, made if it is missing.
+	Path string
+	// Room returns an error when the disk has no room for so many bytes more. Required.
+	Room func(size int64) error
+	// Now is the clock that the disk's times are of; nil = time.Now.
+	Now func() time.Time
+}
+
+// Open opens a directory. Close it.
+func Open(cfg Config) (*Dir, error) {
+	path := cfg.Path
 	for _, d := range []string{whole, parts} {
 		if err := os.MkdirAll(filepath.Join(path, d), 0o750); err != nil {
 			return nil, fmt.Errorf("directory of files: %w", err)
@@ -54,7 +79,11 @@ func Open(path string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory of files: %w", err)
 	}
-	return &Dir{root: root}, nil
+	d := &Dir{root: root, room: cfg.Room, now: cfg.Now, owners: map[string]string{}}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	return d, nil
 }
 
 // Close gives the directory back.
@@ -67,6 +96,8 @@ type Info struct {
 	Offset  int64 // bytes that are there
 	SHA256  string
 	Partial bool
+
+	changed time.Time // when it grew last
 }
 
 func badName(name string) error {
@@ -74,8 +105,8 @@ func badName(name string) error {
 		wamp.Dict{"argument": "name", "allowed": "1 to 100 of A-Z a-z 0-9 . _ -, a letter or digit first"})
 }
 
-// begin announces a file and returns how much of it is there.
-func (d *Dir) begin(name string, size int64, sum string) (int64, error) {
+// begin announces a file of a user and returns how much of it is there.
+func (d *Dir) begin(owner, name string, size int64, sum string) (int64, error) {
 	switch {
 	case !validName.MatchString(name):
 		return 0, badName(name)
@@ -90,27 +121,89 @@ func (d *Dir) begin(name string, size int64, sum string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	total := size
-	for _, i := range all {
-		switch {
-		case !i.Partial || i.Name != name:
-			total += i.Size
-		case i.Size == size && i.SHA256 == sum:
-			return i.Offset, nil
-		default: // another file is to have the name
-			if err := d.root.Remove(part(i)); err != nil {
-				return 0, err
-			}
+	if i := slices.IndexFunc(all, func(i Info) bool { return i.Partial && i.Name == name }); i >= 0 {
+		old := all[i]
+		if old.Size == size && old.SHA256 == sum {
+			d.owners[name] = owner
+			return old.Offset, nil
 		}
+		if of, known := d.owners[name]; known && of != owner && !d.abandoned(old) {
+			return 0, wamp.NewError(wamp.ErrURIBusy, "somebody else is sending another file of that name", wamp.Dict{"name": name})
+		}
+		if err := d.give(old); err != nil {
+			return 0, err
+		}
+		all = slices.Delete(all, i, i+1)
 	}
-	if len(all) >= maxFiles || total > maxBytes {
-		return 0, wamp.NewError(wamp.ErrURILimit, "no room: remove files first", wamp.Dict{"max_files": int64(maxFiles), "max_bytes": int64(maxBytes)})
+	if err := d.admit(owner, name, size, all); err != nil {
+		return 0, err
 	}
 	f, err := d.root.OpenFile(part(Info{Name: name, Size: size, SHA256: sum}), os.O_CREATE|os.O_WRONLY, 0o640)
 	if err != nil {
-		return 0, err
+		return 0, full(err)
 	}
+	d.owners[name] = owner
 	return 0, f.Close()
+}
+
+// admit returns an error when there is no place for one more file beside all others.
+// Abandoned ones give theirs.
+func (d *Dir) admit(owner, name string, size int64, all []Info) error {
+	own := 0
+	for _, i := range all {
+		if of, known := d.owners[i.Name]; known && of == owner && i.Partial {
+			own++
+		}
+	}
+	if own >= maxOwn {
+		return wamp.NewError(wamp.ErrURILimit, "you have as many files under way as you may: finish or remove one", wamp.Dict{"max_under_way": int64(maxOwn)})
+	}
+	crowded := func() bool {
+		total := size
+		for _, i := range all {
+			if i.Partial || i.Name != name { // the file of that name is replaced
+				total += i.Size
+			}
+		}
+		return len(all) >= maxFiles || total > maxBytes
+	}
+	for crowded() {
+		i := slices.IndexFunc(all, d.abandoned)
+		if i < 0 {
+			return wamp.NewError(wamp.ErrURILimit, "no room: remove files first", wamp.Dict{"max_files": int64(maxFiles), "max_bytes": int64(maxBytes)})
+		}
+		if err := d.give(all[i]); err != nil {
+			return err
+		}
+		all = slices.Delete(all, i, i+1)
+	}
+	return d.fits(size)
+}
+
+// fits returns an error when the disk has no room for so many bytes.
+func (d *Dir) fits(size int64) error {
+	if err := d.room(size); err != nil {
+		return wamp.NewError(wamp.ErrURIStorageFull, err.Error(), wamp.Dict{"bytes": size})
+	}
+	return nil
+}
+
+// abandoned reports whether a file is under way and does not grow. A clock that was set
+// back does not make it so.
+func (d *Dir) abandoned(i Info) bool { return i.Partial && d.now().Sub(i.changed) > abandoned }
+
+// give removes a file under way.
+func (d *Dir) give(i Info) error {
+	delete(d.owners, i.Name)
+	return d.root.Remove(part(i))
+}
+
+// full makes an error of a disk that takes no more one that a sender understands.
+func full(err error) error {
+	if err == nil || !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	return wamp.NewError(wamp.ErrURIStorageFull, "the disk is full: remove files, and go on with begin", nil)
 }
 
 func part(i Info) string { return fmt.Sprintf("%s/%s,%d,%s", parts, i.Name, i.Size, i.SHA256) }
@@ -127,10 +220,14 @@ func (d *Dir) all() (list []Info, err error) {
 			if err != nil {
 				return nil, err
 			}
-			i := Info{Name: e.Name(), Size: stat.Size(), Offset: stat.Size(), Partial: dir == parts}
-			if f := strings.Split(e.Name(), ","); i.Partial && len(f) == 3 {
+			i := Info{Name: e.Name(), Size: stat.Size(), Offset: stat.Size(), Partial: dir == parts, changed: stat.ModTime()}
+			if i.Partial {
+				f := strings.Split(e.Name(), ",")
+				if len(f) != 3 {
+					continue // of Put, or not ours
+				}
 				i.Name, i.SHA256 = f[0], f[2]
-				if _, err := fmt.Sscan(f[1], &i.Size); err != nil {
+				if i.Size, err = strconv.ParseInt(f[1], 10, 64); err != nil {
 					continue
 				}
 			}
@@ -176,7 +273,7 @@ func (d *Dir) chunk(name string, offset int64, data []byte) (int64, error) {
 		return 0, err
 	}
 	n, err := f.WriteAt(data, offset)
-	return offset + int64(n), errors.Join(err, f.Close())
+	return offset + int64(n), full(errors.Join(err, f.Close()))
 }
 
 // end makes a file that has come whole one of those that can be read, once it is on
@@ -197,14 +294,20 @@ func (d *Dir) end(name string) error {
 	}
 	sum, err := sumOf(f)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
+		return full(err)
 	}
 	if sum != i.SHA256 {
 		return errors.Join(wamp.NewError(wamp.ErrURINotVerified, "the SHA-256 is another one; send the file again", wamp.Dict{"sha256": sum, "expected": i.SHA256}),
-			d.root.Remove(part(i)))
+			d.give(i))
 	}
-	if err := d.root.Rename(part(i), whole+"/"+name); err != nil {
-		return err
+	delete(d.owners, name)
+	return d.finish(part(i), name)
+}
+
+// finish makes a file on disk one of those that can be read.
+func (d *Dir) finish(path, name string) error {
+	if err := d.root.Rename(path, whole+"/"+name); err != nil {
+		return full(err)
 	}
 	dir, err := d.root.Open(whole)
 	if err != nil {
@@ -213,25 +316,72 @@ func (d *Dir) end(name string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
+// Put keeps a file of the gateway's own, whose name begins with mark, in place of all but
+// the newest of that mark, so that there are keep. Their names grow with time. They do not
+// take the room of what users send.
+func (d *Dir) Put(name, mark string, keep int, content []byte) (Info, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.fits(int64(len(content))); err != nil {
+		return Info{}, err
+	}
+	const path = parts + "/own"
+	f, err := d.root.Create(path)
+	if err != nil {
+		return Info{}, full(err)
+	}
+	_, err = f.Write(content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = d.finish(path, name)
+	}
+	if err != nil {
+		return Info{}, errors.Join(full(err), d.root.Remove(path))
+	}
+	all, err := d.all()
+	if err != nil {
+		return Info{}, err
+	}
+	for i := len(all) - 1; i >= 0; i-- { // a directory is in order
+		if all[i].Partial || !strings.HasPrefix(all[i].Name, mark) {
+			continue
+		}
+		if keep--; keep < 0 {
+			if err := d.root.Remove(whole + "/" + all[i].Name); err != nil {
+				return Info{}, err
+			}
+		}
+	}
+	sum, err := sumOf(bytes.NewReader(content))
+	return Info{Name: name, Size: int64(len(content)), Offset: int64(len(content)), SHA256: sum}, err
+}
+
 func sumOf(r io.Reader) (string, error) {
 	h := sha256.New()
 	_, err := io.Copy(h, r)
 	return hex.EncodeToString(h.Sum(nil)), err
 }
 
-// stat describes a complete file, with its sum.
-func (d *Dir) stat(name string) (Info, error) {
+// stat describes a complete file, with its sum and that of its first bytes, by which a
+// receiver that has so many finds out whether they are of this file; "" if it is shorter.
+func (d *Dir) stat(name string, first int64) (i Info, start string, err error) {
 	f, err := d.open(name)
 	if err != nil {
-		return Info{}, err
+		return i, "", err
 	}
 	defer f.Close()
 	info, err := f.Stat()
 	if err != nil {
-		return Info{}, err
+		return i, "", err
 	}
-	sum, err := sumOf(f)
-	return Info{Name: name, Size: info.Size(), Offset: info.Size(), SHA256: sum}, err
+	h := sha256.New()
+	if first > 0 && first <= info.Size() {
+		_, err = io.CopyN(h, f, first)
+		start = hex.EncodeToString(h.Sum(nil))
+	}
+	if err == nil {
+		_, err = io.Copy(h, f)
+	}
+	return Info{Name: name, Size: info.Size(), Offset: info.Size(), SHA256: hex.EncodeToString(h.Sum(nil))}, start, err
 }
 
 // open opens a complete file. A later one of the same name does not change it.
@@ -280,7 +430,7 @@ func (d *Dir) remove(name string) error {
 	defer d.mu.Unlock()
 	gone := d.root.Remove(whole + "/" + name)
 	if i, err := d.underWay(name); err == nil {
-		gone = d.root.Remove(part(i))
+		gone = d.give(i)
 	}
 	if errors.Is(gone, fs.ErrNotExist) {
 		return noFile(name)

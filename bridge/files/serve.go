@@ -13,11 +13,16 @@ func Procedure(gateway, verb string) wamp.URI {
 	return wamp.URI("gantry." + gateway + ".sys.file." + verb)
 }
 
+// atOnce bounds the calls of each procedure at a time, and with it the memory of their
+// pieces. More are refused.
+const atOnce = 8
+
 // Serve registers the procedures of d on the session: begin, chunk, end, list, stat,
-// read and remove. They last as long as it.
-func Serve(ctx context.Context, s wamp.Session, gateway string, d *Dir) error {
+// read and remove. They last as long as it. All callers of the role anonymous are one user.
+func Serve(ctx context.Context, s wamp.Session, gateway, anonymous string, d *Dir) error {
 	type named struct {
-		Name string `wamp:"0"`
+		Name  string `wamp:"0"`
+		First int64  `wamp:"1,optional"` // of stat
 	}
 	type beginning struct {
 		Name   string `wamp:"0"`
@@ -37,27 +42,45 @@ func Serve(ctx context.Context, s wamp.Session, gateway string, d *Dir) error {
 	var errs []error
 	add := func(_ client.Undo, err error) { errs = append(errs, err) }
 	at := func(verb string) wamp.URI { return Procedure(gateway, verb) }
-	add(client.Register(ctx, s, at("begin"), func(_ context.Context, b beginning) (int64, error) { return d.begin(b.Name, b.Size, b.SHA256) }))
-	add(client.Register(ctx, s, at("chunk"), func(_ context.Context, p piece) (int64, error) { return d.chunk(p.Name, p.Offset, p.Data) }))
-	add(client.Register(ctx, s, at("end"), func(_ context.Context, n named) (string, error) { return n.Name, d.end(n.Name) }))
-	add(client.Register(ctx, s, at("read"), func(_ context.Context, r span) ([]byte, error) { return d.read(r.Name, r.Offset, r.Size) }))
-	add(client.Register(ctx, s, at("remove"), func(_ context.Context, n named) (string, error) { return n.Name, d.remove(n.Name) }))
-	add(client.Register(ctx, s, at("stat"), func(_ context.Context, n named) (wamp.Dict, error) {
-		i, err := d.stat(n.Name)
-		return i.dict(), err
+	opts := wamp.RegisterOptions{Concurrency: atOnce, DiscloseCaller: true}
+	add(client.RegisterWith(ctx, s, at("begin"), opts, func(ctx context.Context, b beginning) (int64, error) {
+		return d.begin(userOf(ctx, anonymous), b.Name, b.Size, b.SHA256)
 	}))
-	add(client.Register(ctx, s, at("list"), func(context.Context, struct{}) (wamp.List, error) {
+	add(client.RegisterWith(ctx, s, at("chunk"), opts, func(_ context.Context, p piece) (int64, error) { return d.chunk(p.Name, p.Offset, p.Data) }))
+	add(client.RegisterWith(ctx, s, at("end"), opts, func(_ context.Context, n named) (string, error) { return n.Name, d.end(n.Name) }))
+	add(client.RegisterWith(ctx, s, at("read"), opts, func(_ context.Context, r span) ([]byte, error) { return d.read(r.Name, r.Offset, r.Size) }))
+	add(client.RegisterWith(ctx, s, at("remove"), opts, func(_ context.Context, n named) (string, error) { return n.Name, d.remove(n.Name) }))
+	add(client.RegisterWith(ctx, s, at("stat"), opts, func(_ context.Context, n named) (wamp.Dict, error) {
+		i, start, err := d.stat(n.Name, n.First)
+		about := i.Dict()
+		if start != "" {
+			about["sha256_start"] = start
+		}
+		return about, err
+	}))
+	add(client.RegisterWith(ctx, s, at("list"), opts, func(context.Context, struct{}) (wamp.List, error) {
 		all, err := d.list()
 		out := wamp.List{}
 		for _, i := range all {
-			out = append(out, i.dict())
+			out = append(out, i.Dict())
 		}
 		return out, err
 	}))
 	return errors.Join(errs...)
 }
 
-func (i Info) dict() wamp.Dict {
+// userOf returns who calls: role and authid, the role alone of anonymous callers, whose
+// authids are of their sessions.
+func userOf(ctx context.Context, anonymous string) string {
+	c := client.InvocationOf(ctx).Details
+	if c.CallerAuthRole == anonymous {
+		return c.CallerAuthRole
+	}
+	return c.CallerAuthRole + " " + c.CallerAuthID
+}
+
+// Dict returns the file as the procedures do.
+func (i Info) Dict() wamp.Dict {
 	d := wamp.Dict{"name": i.Name, "size": i.Size, "offset": i.Offset, "partial": i.Partial}
 	if i.SHA256 != "" {
 		d["sha256"] = i.SHA256

@@ -115,7 +115,7 @@ gantry run starts a gateway. The other commands talk to a running one.
 	root.AddCommand(
 		a.runCommand(), a.checkCommand(), a.policyCommand(),
 		a.callCommand(), a.publishCommand(), a.subscribeCommand(), a.devicesCommand(), a.laterCommand(), a.jobsCommand(), a.fleetCommand(), a.fileCommand(),
-		a.modbusCommand(), a.mqttCommand(), a.forwardCommand(), a.userCommand(), a.storeCommand(), a.testeeCommand(), a.versionCommand(),
+		a.modbusCommand(), a.mqttCommand(), a.forwardCommand(), a.userCommand(), a.storeCommand(), a.historyCommand(), a.supportCommand(), a.testeeCommand(), a.versionCommand(),
 	)
 	return root
 }

@@ -9,18 +9,24 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"gantry/bridge/files"
+	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/transport"
 )
 
-// startFiles serves the directory of files.
+// partSuffix ends the name of a file of which a part has been fetched.
+const partSuffix = ".part"
+
+// startFiles serves the directory of files, and what makes support bundles there.
 func (r *run) startFiles(ctx context.Context) error {
-	d, err := files.Open(filepath.Join(r.state, "files"))
+	path := filepath.Join(r.state, "files")
+	d, err := files.Open(files.Config{Path: path, Room: func(size int64) error { return store.Room(path, size, 0) }})
 	if err != nil {
 		return err
 	}
@@ -32,7 +38,7 @@ func (r *run) startFiles(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return files.Serve(ctx, s, r.cfg.Gateway.Name, d)
+	return errors.Join(files.Serve(ctx, s, r.cfg.Gateway.Name, r.cfg.Listen.AnonymousRole, d), r.serveSupport(ctx, s, d))
 }
 
 func (a *app) fileCommand() *cobra.Command {
@@ -105,8 +111,8 @@ func (a *app) putFile(ctx context.Context, s *client.Session, gw string, words [
 	}
 	offset, err := client.Call[int64](ctx, s, files.Procedure(gw, "begin"), name, size, sum)
 	b := make([]byte, files.MaxChunk)
-	for err == nil && offset < size {
-		n, rerr := f.ReadAt(b, offset)
+	for p := newPieces(); err == nil && offset < size; p.taken() {
+		n, rerr := f.ReadAt(b[:p.size], offset)
 		if n == 0 {
 			return fmt.Errorf("read %s: %w", words[0], rerr)
 		}
@@ -119,38 +125,41 @@ func (a *app) putFile(ctx context.Context, s *client.Session, gw string, words [
 	return err
 }
 
-// getFile fetches into FILE.part, which becomes FILE once its sum is right.
+// getFile fetches into FILE.part, which becomes FILE once its sum is right. What is there
+// already stays if the file begins with it.
 func (a *app) getFile(ctx context.Context, s *client.Session, gw string, words []string) error {
 	// The name comes from the command line, but must not lead elsewhere all the same.
 	to := filepath.Base(words[0])
 	if len(words) == 2 {
 		to = words[1]
 	}
-	about, err := client.Call[wamp.Dict](ctx, s, files.Procedure(gw, "stat"), words[0])
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(to+".part", os.O_CREATE|os.O_RDWR, 0o640)
+	f, err := os.OpenFile(to+partSuffix, os.O_CREATE|os.O_RDWR, 0o640)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	offset, err := f.Seek(0, io.SeekEnd)
-	for err == nil {
-		var b []byte
-		b, err = client.Call[[]byte](ctx, s, files.Procedure(gw, "read"), words[0], offset, int64(files.MaxChunk))
-		if err == nil && len(b) == 0 {
-			break
-		}
-		if err == nil {
-			_, err = f.WriteAt(b, offset)
-			offset += int64(len(b))
-		}
-	}
-	if err == nil {
-		_, err = f.Seek(0, io.SeekStart)
-	}
+	offset, start, err := fileSum(f)
 	if err != nil {
+		return err
+	}
+	about, err := client.Call[wamp.Dict](ctx, s, files.Procedure(gw, "stat"), words[0], offset)
+	if err != nil {
+		if offset == 0 {
+			err = errors.Join(err, os.Remove(to+partSuffix))
+		}
+		return err
+	}
+	if offset > 0 && about["sha256_start"] != start {
+		fmt.Fprintf(a.err, "gantry: %s%s is of another file; fetching from the start\n", to, partSuffix)
+		offset = 0
+		if err := f.Truncate(0); err != nil {
+			return err
+		}
+	}
+	if err := fetch(ctx, s, gw, words[0], f, offset); err != nil {
+		return err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
 	_, sum, err := fileSum(f)
@@ -158,10 +167,45 @@ func (a *app) getFile(ctx context.Context, s *client.Session, gw string, words [
 		return err
 	}
 	if sum != about["sha256"] {
-		return errors.Join(fmt.Errorf("%s: the SHA-256 is another one; what was there is removed, fetch it again", to), os.Remove(to+".part"))
+		return errors.Join(fmt.Errorf("%s: the SHA-256 is another one: the file has changed meanwhile; what was there is removed, fetch it again", to), os.Remove(to+partSuffix))
 	}
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	return os.Rename(to+".part", to)
+	return os.Rename(to+partSuffix, to)
+}
+
+// fetch appends what follows offset to f.
+func fetch(ctx context.Context, s *client.Session, gw, name string, f *os.File, offset int64) error {
+	for p := newPieces(); ; p.taken() {
+		b, err := client.Call[[]byte](ctx, s, files.Procedure(gw, "read"), name, offset, p.size)
+		if err != nil || len(b) == 0 {
+			return err
+		}
+		if _, err := f.WriteAt(b, offset); err != nil {
+			return err
+		}
+		offset += int64(len(b))
+	}
+}
+
+// pieces chooses the size of pieces so that each takes about a second: what a line that
+// is cut again and again has carried must not be lost, and a fast one not wait.
+type pieces struct {
+	size  int64
+	since time.Time
+}
+
+func newPieces() *pieces { return &pieces{size: 32 << 10, since: time.Now()} }
+
+// taken is told that a piece has gone over.
+func (p *pieces) taken() {
+	now := time.Now()
+	switch took := now.Sub(p.since); {
+	case took < 500*time.Millisecond:
+		p.size = min(2*p.size, files.MaxChunk)
+	case took > 2*time.Second:
+		p.size = max(p.size/2, 4<<10)
+	}
+	p.since = now
 }

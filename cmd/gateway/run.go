@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,8 @@ type Options struct {
 	Notify *systemd.Notifier
 	// Log receives the log; nil discards.
 	Log *slog.Logger
+	// Tail has the end of the log for support bundles; nil = they go without.
+	Tail *logTail
 
 	clock wallclock.Config // tests move it; zero = the machine's
 }
@@ -65,6 +68,7 @@ type Gateway struct {
 	apart   func(args []string) ([]byte, error)
 	notify  *systemd.Notifier
 	log     *slog.Logger
+	tail    *logTail
 	clock   *wallclock.Clock
 	started time.Time
 
@@ -114,7 +118,7 @@ type Addresses struct {
 
 // NewGateway builds a gateway. It starts nothing and opens nothing.
 func NewGateway(o Options) (*Gateway, error) {
-	g := &Gateway{cfg: o.Config, state: o.State, apart: o.Apart, notify: o.Notify, log: o.Log, ready: make(chan struct{}), started: time.Now(), health: newStoreHealth()}
+	g := &Gateway{cfg: o.Config, state: o.State, apart: o.Apart, notify: o.Notify, log: o.Log, tail: cmp.Or(o.Tail, &logTail{}), ready: make(chan struct{}), started: time.Now(), health: newStoreHealth()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

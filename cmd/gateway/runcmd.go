@@ -55,7 +55,9 @@ Exit codes: 0 stopped as wished, 1 the configuration is wrong or something faile
 		if err := override(cmd, cfg, listen, mqttListen, level); err != nil {
 			return err
 		}
-		log := a.logger(cfg.Log.Level)
+		tail := &logTail{}
+		// What is below Info may hold payloads.
+		log := slog.New(slog.NewMultiHandler(a.logger(cfg.Log.Level).Handler(), slog.NewTextHandler(tail, nil)))
 		for _, e := range errs {
 			log.Error("device does not run", "device", e.Device, "error", e)
 		}
@@ -63,7 +65,7 @@ Exit codes: 0 stopped as wished, 1 the configuration is wrong or something faile
 		if err != nil {
 			return err
 		}
-		g, err := NewGateway(Options{Config: cfg, State: state, Apart: trials.run(log), Notify: notify, Log: log})
+		g, err := NewGateway(Options{Config: cfg, State: state, Apart: trials.run(log), Notify: notify, Log: log, Tail: tail})
 		if err != nil {
 			return err
 		}
