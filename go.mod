@@ -38,3 +38,5 @@ require (
 	github.com/x448/float16 v0.8.4 // indirect
 	golang.org/x/net v0.62.0 // indirect
 )
+
+replace github.com/klauspost/compress => ./internal/stdflate
