@@ -1,11 +1,11 @@
 package homeassistant
 
-import "strings"
+import "gantry/bridge/shapes/internal/shape"
 
 // abbreviations are those of discovery messages that concern what is read here.
 // Source: www.home-assistant.io/integrations/mqtt, "Supported abbreviations in MQTT
 // discovery messages"; home-assistant/core, homeassistant/components/mqtt/abbreviations.py.
-var abbreviations = parse(`
+var abbreviations = shape.Table(`
 act_t action_topic|act_tpl action_template|atype automation_type|aux_cmd_t aux_command_topic|aux_stat_t aux_state_topic
 av_tones available_tones|avty availability|avty_mode availability_mode|avty_t availability_topic|avty_tpl availability_template
 away_mode_cmd_t away_mode_command_topic|b_tpl blue_template|bri_cmd_t brightness_command_topic|bri_cmd_tpl brightness_command_template
@@ -43,16 +43,7 @@ cmps components|act_stat_t activity_state_topic|act_val_tpl activity_value_templ
 `)
 
 // ofDevice are the abbreviations inside "device".
-var ofDevice = parse(`cns connections|cu configuration_url|hw hw_version|ids identifiers|mdl model|mdl_id model_id|mf manufacturer|name name|sa suggested_area|sn serial_number|sw sw_version`)
-
-func parse(table string) map[string]string {
-	out := map[string]string{}
-	for _, pair := range strings.FieldsFunc(table, func(c rune) bool { return c == '|' || c == '\n' }) {
-		short, long, _ := strings.Cut(pair, " ")
-		out[short] = long
-	}
-	return out
-}
+var ofDevice = shape.Table(`cns connections|cu configuration_url|hw hw_version|ids identifiers|mdl model|mdl_id model_id|mf manufacturer|name name|sa suggested_area|sn serial_number|sw sw_version`)
 
 // expand returns a dictionary with whole words for abbreviated keys.
 func expand(in map[string]any, words map[string]string) map[string]any {

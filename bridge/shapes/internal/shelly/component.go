@@ -3,6 +3,7 @@ package shelly
 import (
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gantry/bridge/shapes/internal/shape"
@@ -21,56 +22,72 @@ type field struct {
 	min, max float64
 }
 
-var (
-	on     = field{path: "output", kind: drivers.Bool, method: "Set", arg: "on"}
-	meter  = []field{{path: "apower", name: "power", unit: "W"}, {path: "voltage", name: "voltage", unit: "V"}, {path: "current", name: "current", unit: "A"}, {path: "freq", name: "frequency", unit: "Hz"}, {path: "pf", name: "power_factor"}, {path: "aenergy.total", name: "energy", unit: "W.h"}, {path: "ret_aenergy.total", name: "energy_returned", unit: "W.h"}, {path: "temperature.tC", name: "temperature", unit: "Cel"}}
-	dimmed = field{path: "brightness", name: "brightness", unit: "%", method: "Set", arg: "brightness", max: 100}
-	white  = field{path: "white", name: "white", method: "Set", arg: "white", max: 255}
-	color  = field{path: "rgb", name: "rgb", kind: drivers.Text}
-	virtue = []field{{path: "value", kind: drivers.Float}}
-)
+// meter are the fields of what measures besides.
+const meter = `apower power W float | voltage voltage V float | current current A float | freq frequency Hz float | pf power_factor - float | aenergy.total energy W.h float | ret_aenergy.total energy_returned W.h float | temperature.tC temperature Cel float`
 
 // components are the fields of a component's status, by the part of its key before
-// the colon. Source: shelly-api-docs.shelly.cloud, Gen2+, "Components and Services".
-var components = map[string][]field{
-	"switch": append([]field{on}, meter...),
-	"light":  append([]field{on, dimmed}, meter...),
-	"rgb":    append([]field{on, dimmed, color}, meter...),
-	"rgbw":   append([]field{on, dimmed, color, white}, meter...),
-	"cct":    append([]field{on, dimmed, {path: "ct", name: "color_temp", unit: "K", method: "Set", arg: "ct", min: 2700, max: 6500}}, meter...),
-	"cover":  append([]field{{path: "state", kind: drivers.Text}, {path: "current_pos", name: "position", unit: "%", method: "GoToPosition", arg: "pos", max: 100}}, meter...),
-	"input":  {{path: "state", kind: drivers.Bool}, {path: "percent", name: "percent", unit: "%"}, {path: "counts.total", name: "count"}, {path: "counts.xtotal", name: "count_value"}, {path: "xpercent", name: "value"}, {path: "freq", name: "frequency", unit: "Hz"}, {path: "xfreq", name: "frequency_value"}},
-	"pm1":    meter,
-	"em": {{path: "a_voltage", name: "a_voltage", unit: "V"}, {path: "a_current", name: "a_current", unit: "A"}, {path: "a_act_power", name: "a_power", unit: "W"}, {path: "a_aprt_power", name: "a_apparent_power", unit: "V.A"}, {path: "a_pf", name: "a_power_factor"}, {path: "a_freq", name: "a_frequency", unit: "Hz"},
-		{path: "b_voltage", name: "b_voltage", unit: "V"}, {path: "b_current", name: "b_current", unit: "A"}, {path: "b_act_power", name: "b_power", unit: "W"}, {path: "b_aprt_power", name: "b_apparent_power", unit: "V.A"}, {path: "b_pf", name: "b_power_factor"}, {path: "b_freq", name: "b_frequency", unit: "Hz"},
-		{path: "c_voltage", name: "c_voltage", unit: "V"}, {path: "c_current", name: "c_current", unit: "A"}, {path: "c_act_power", name: "c_power", unit: "W"}, {path: "c_aprt_power", name: "c_apparent_power", unit: "V.A"}, {path: "c_pf", name: "c_power_factor"}, {path: "c_freq", name: "c_frequency", unit: "Hz"},
-		{path: "n_current", name: "n_current", unit: "A"}, {path: "total_current", name: "current", unit: "A"}, {path: "total_act_power", name: "power", unit: "W"}, {path: "total_aprt_power", name: "apparent_power", unit: "V.A"}},
-	"emdata": {{path: "a_total_act_energy", name: "a_energy", unit: "W.h"}, {path: "a_total_act_ret_energy", name: "a_energy_returned", unit: "W.h"}, {path: "b_total_act_energy", name: "b_energy", unit: "W.h"}, {path: "b_total_act_ret_energy", name: "b_energy_returned", unit: "W.h"},
-		{path: "c_total_act_energy", name: "c_energy", unit: "W.h"}, {path: "c_total_act_ret_energy", name: "c_energy_returned", unit: "W.h"}, {path: "total_act", name: "energy", unit: "W.h"}, {path: "total_act_ret", name: "energy_returned", unit: "W.h"}},
-	"em1":         {{path: "act_power", name: "power", unit: "W"}, {path: "aprt_power", name: "apparent_power", unit: "V.A"}, {path: "voltage", name: "voltage", unit: "V"}, {path: "current", name: "current", unit: "A"}, {path: "pf", name: "power_factor"}, {path: "freq", name: "frequency", unit: "Hz"}},
-	"em1data":     {{path: "total_act_energy", name: "energy", unit: "W.h"}, {path: "total_act_ret_energy", name: "energy_returned", unit: "W.h"}},
-	"temperature": {{path: "tC", unit: "Cel"}},
-	"humidity":    {{path: "rh", unit: "%"}},
-	"voltmeter":   {{path: "voltage", unit: "V"}, {path: "xvoltage", name: "value"}},
-	"illuminance": {{path: "lux", unit: "lx"}, {path: "illumination", name: "level", kind: drivers.Text}},
-	"smoke":       {{path: "alarm", kind: drivers.Bool}, {path: "mute", name: "muted", kind: drivers.Bool}},
-	"flood":       {{path: "alarm", kind: drivers.Bool}, {path: "mute", name: "muted", kind: drivers.Bool}},
-	"devicepower": {{path: "battery.V", name: "battery_voltage", unit: "V"}, {path: "battery.percent", name: "battery", unit: "%"}, {path: "external.present", name: "external", kind: drivers.Bool}},
-	"thermostat": {{path: "enable", name: "enabled", kind: drivers.Bool, method: "SetConfig", arg: "config.enable"}, {path: "output", name: "output", kind: drivers.Bool}, {path: "current_C", name: "temperature", unit: "Cel"},
-		{path: "target_C", name: "target", unit: "Cel", method: "SetConfig", arg: "config.target_C", min: 5, max: 35}},
-	"blutrv": {{path: "current_C", name: "temperature", unit: "Cel"}, {path: "target_C", name: "target", unit: "Cel", method: "Call", remote: "Trv.SetTarget", arg: "params.target_C", min: 4, max: 30},
-		{path: "pos", name: "position", unit: "%"}, {path: "battery", name: "battery", unit: "%"}, {path: "rssi", name: "rssi", unit: "dB{mW}"}},
-	"presence":     {{path: "num_objects", name: "objects"}},
-	"presencezone": {{path: "value", kind: drivers.Bool}, {path: "num_objects", name: "objects"}},
-	"button":       {},
-	"boolean":      {{path: "value", kind: drivers.Bool, method: "Set", arg: "value"}},
-	"number":       {{path: "value", method: "Set", arg: "value"}},
-	"text":         {{path: "value", kind: drivers.Text, method: "Set", arg: "value"}},
-	"enum":         {{path: "value", kind: drivers.Text, method: "Set", arg: "value"}},
-	"bthomesensor": virtue,
-	"bthomedevice": {{path: "rssi", name: "rssi", unit: "dB{mW}"}, {path: "battery", name: "battery", unit: "%"}},
-	"sys":          {{path: "uptime", name: "uptime", unit: "s"}, {path: "ram_free", name: "ram_free", unit: "By"}, {path: "available_updates.stable.version", name: "new_version", kind: drivers.Text}},
-	"wifi":         {{path: "rssi", name: "rssi", unit: "dB{mW}"}, {path: "ssid", name: "ssid", kind: drivers.Text}},
+// the colon. A field is its path, name, unit and type, - for none, and if it can be set the
+// method, its argument, the range, and the method of the device behind. As a text it takes
+// less of the program. Source: shelly-api-docs.shelly.cloud, Gen2+, "Components and Services".
+var components = parse(`
+blutrv: current_C temperature Cel float | target_C target Cel float Call params.target_C 4 30 Trv.SetTarget | pos position % float | battery battery % float | rssi rssi dB{mW} float
+boolean: value - - bool Set value
+bthomedevice: rssi rssi dB{mW} float | battery battery % float
+bthomesensor: value - - float
+button:
+cct: output - - bool Set on | brightness brightness % float Set brightness 0 100 | ct color_temp K float Set ct 2700 6500 | meter
+cover: state - - text | current_pos position % float GoToPosition pos 0 100 | meter
+devicepower: battery.V battery_voltage V float | battery.percent battery % float | external.present external - bool
+em: a_voltage a_voltage V float | a_current a_current A float | a_act_power a_power W float | a_aprt_power a_apparent_power V.A float | a_pf a_power_factor - float | a_freq a_frequency Hz float | b_voltage b_voltage V float | b_current b_current A float | b_act_power b_power W float | b_aprt_power b_apparent_power V.A float | b_pf b_power_factor - float | b_freq b_frequency Hz float | c_voltage c_voltage V float | c_current c_current A float | c_act_power c_power W float | c_aprt_power c_apparent_power V.A float | c_pf c_power_factor - float | c_freq c_frequency Hz float | n_current n_current A float | total_current current A float | total_act_power power W float | total_aprt_power apparent_power V.A float
+em1: act_power power W float | aprt_power apparent_power V.A float | voltage voltage V float | current current A float | pf power_factor - float | freq frequency Hz float
+em1data: total_act_energy energy W.h float | total_act_ret_energy energy_returned W.h float
+emdata: a_total_act_energy a_energy W.h float | a_total_act_ret_energy a_energy_returned W.h float | b_total_act_energy b_energy W.h float | b_total_act_ret_energy b_energy_returned W.h float | c_total_act_energy c_energy W.h float | c_total_act_ret_energy c_energy_returned W.h float | total_act energy W.h float | total_act_ret energy_returned W.h float
+enum: value - - text Set value
+flood: alarm - - bool | mute muted - bool
+humidity: rh - % float
+illuminance: lux - lx float | illumination level - text
+input: state - - bool | percent percent % float | counts.total count - float | counts.xtotal count_value - float | xpercent value - float | freq frequency Hz float | xfreq frequency_value - float
+light: output - - bool Set on | brightness brightness % float Set brightness 0 100 | meter
+number: value - - float Set value
+pm1: meter
+presence: num_objects objects - float
+presencezone: value - - bool | num_objects objects - float
+rgb: output - - bool Set on | brightness brightness % float Set brightness 0 100 | rgb rgb - text | meter
+rgbw: output - - bool Set on | brightness brightness % float Set brightness 0 100 | rgb rgb - text | white white - float Set white 0 255 | meter
+smoke: alarm - - bool | mute muted - bool
+switch: output - - bool Set on | meter
+sys: uptime uptime s float | ram_free ram_free By float | available_updates.stable.version new_version - text
+temperature: tC - Cel float
+text: value - - text Set value
+thermostat: enable enabled - bool SetConfig config.enable | output output - bool | current_C temperature Cel float | target_C target Cel float SetConfig config.target_C 5 35
+voltmeter: voltage - V float | xvoltage value - float
+wifi: rssi rssi dB{mW} float | ssid ssid - text
+`)
+
+// types are the types in the table.
+var types = map[string]drivers.Type{"float": drivers.Float, "bool": drivers.Bool, "text": drivers.Text}
+
+// parse reads the table.
+func parse(table string) map[string][]field {
+	out := map[string][]field{}
+	for line := range strings.Lines(strings.TrimSpace(table)) {
+		kind, rest, _ := strings.Cut(strings.TrimSpace(line), ":")
+		out[kind] = []field{}
+		for _, text := range strings.Split(strings.Replace(rest, " meter", " "+meter, 1), "|") {
+			w := strings.Fields(strings.ReplaceAll(text, " -", " \x00"))
+			if len(w) < 4 {
+				continue
+			}
+			for len(w) < 9 {
+				w = append(w, "")
+			}
+			f := field{path: w[0], name: strings.Trim(w[1], "\x00"), unit: strings.Trim(w[2], "\x00"), kind: types[w[3]], method: w[4], arg: w[5], remote: w[8]}
+			f.min, _ = strconv.ParseFloat(w[6], 64)
+			f.max, _ = strconv.ParseFloat(w[7], 64)
+			out[kind] = append(out[kind], f)
+		}
+	}
+	return out
 }
 
 // services are the RPC names of components that do not just begin with a capital.

@@ -12,19 +12,19 @@ import (
 
 // quantities are the units of what Tasmota's sensors call by a fixed name. Source:
 // arendst/Tasmota, tasmota/include/i18n.h (D_JSON_*), and the units that its web page shows.
-var quantities = map[string]string{
-	"Temperature": "Cel", "DewPoint": "Cel", "HeatIndex": "Cel", "Humidity": "%", "Moisture": "%", "Pressure": "hPa", "SeaPressure": "hPa",
-	"Voltage": "V", "Current": "A", "Power": "W", "ApparentPower": "V.A", "ReactivePower": "V.A{reactive}", "Frequency": "Hz",
-	"Total": "kW.h", "Today": "kW.h", "Yesterday": "kW.h", "Period": "W.h", "ExportActive": "kW.h", "ImportActive": "kW.h",
-	"ActivePower": "W", "ImportPower": "W", "ExportPower": "W", "MaxPower": "W", "SolarPower": "W", "Pv1Power": "W", "Pv2Power": "W", "Pv1Voltage": "V", "Pv2Voltage": "V", "Pv1Current": "A", "Pv2Current": "A",
-	"CurrentNeutral": "A", "PhaseAngle": "deg", "TotalActive": "kW.h", "ResetTotalActive": "kW.h", "TotalTariff": "kW.h", "ExportTariff": "kW.h", "TodaySumImport": "kW.h", "TodaySumExport": "kW.h",
-	"ImportReactive": "kV.A.h{reactive}", "ExportReactive": "kV.A.h{reactive}", "TotalReactive": "kV.A.h{reactive}", "Vcc": "V",
-	"Illuminance": "lx", "CarbonDioxide": "[ppm]", "eCO2": "[ppm]", "TVOC": "[ppb]", "CO2": "[ppm]",
-	"PM1": "ug/m3", "PM2.5": "ug/m3", "PM10": "ug/m3", "CF1": "ug/m3", "CF2.5": "ug/m3", "CF10": "ug/m3",
-	"PB0.3": "/dL", "PB0.5": "/dL", "PB1": "/dL", "PB2.5": "/dL", "PB5": "/dL", "PB10": "/dL", "aHumidity": "g/m3", "Oxygen": "%", "pH": "[pH]", "ORP": "mV", "EC": "uS/cm", "UvPower": "W/m2", "FlowRate": "L/min", "BatteryPercentage": "%",
-	"ChipTemperature": "Cel", "ProbeTemperature": "Cel", "ReferenceTemperature": "Cel",
-	"Distance": "cm", "Weight": "kg", "Noise": "dB", "Speed": "km/h", "WindSpeed": "km/h", "Rain": "mm", "Gas": "kOhm", "Battery": "%", "Altitude": "m", "Flow": "L/min",
-}
+var quantities = shape.Table(`
+Temperature Cel|DewPoint Cel|HeatIndex Cel|Humidity %|Moisture %|Pressure hPa|SeaPressure hPa
+Voltage V|Current A|Power W|ApparentPower V.A|ReactivePower V.A{reactive}|Frequency Hz
+Total kW.h|Today kW.h|Yesterday kW.h|Period W.h|ExportActive kW.h|ImportActive kW.h
+ActivePower W|ImportPower W|ExportPower W|MaxPower W|SolarPower W|Pv1Power W|Pv2Power W|Pv1Voltage V|Pv2Voltage V|Pv1Current A|Pv2Current A
+CurrentNeutral A|PhaseAngle deg|TotalActive kW.h|ResetTotalActive kW.h|TotalTariff kW.h|ExportTariff kW.h|TodaySumImport kW.h|TodaySumExport kW.h
+ImportReactive kV.A.h{reactive}|ExportReactive kV.A.h{reactive}|TotalReactive kV.A.h{reactive}|Vcc V
+Illuminance lx|CarbonDioxide [ppm]|eCO2 [ppm]|TVOC [ppb]|CO2 [ppm]
+PM1 ug/m3|PM2.5 ug/m3|PM10 ug/m3|CF1 ug/m3|CF2.5 ug/m3|CF10 ug/m3
+PB0.3 /dL|PB0.5 /dL|PB1 /dL|PB2.5 /dL|PB5 /dL|PB10 /dL|aHumidity g/m3|Oxygen %|pH [pH]|ORP mV|EC uS/cm|UvPower W/m2|FlowRate L/min|BatteryPercentage %
+ChipTemperature Cel|ProbeTemperature Cel|ReferenceTemperature Cel
+Distance cm|Weight kg|Noise dB|Speed km/h|WindSpeed km/h|Rain mm|Gas kOhm|Battery %|Altitude m|Flow L/min
+`)
 
 // scaled names the key of a message that says in which unit a quantity is.
 var scaled = map[string]string{
