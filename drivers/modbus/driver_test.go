@@ -196,7 +196,7 @@ func TestGarbageIsAskedForAgainAndNeverAValue(t *testing.T) {
 	u := newUnit()
 	w := newWire(t, 0, map[byte]*unit{1: u})
 	cfg := w.config(1, regs(0))
-	cfg.AnswerTimeout = drivers.Duration(200 * time.Millisecond)
+	cfg.AnswerTimeout = drivers.Duration(time.Second)
 	d, link := start(t, cfg, nil)
 	twists := 0
 	u.change(func(u *unit) {
@@ -224,7 +224,7 @@ func TestAUnitThatStopsAnsweringIsLost(t *testing.T) {
 	u := newUnit()
 	w := newWire(t, 0, map[byte]*unit{1: u})
 	cfg := w.config(1, regs(0))
-	cfg.AnswerTimeout = drivers.Duration(50 * time.Millisecond)
+	cfg.AnswerTimeout = drivers.Duration(500 * time.Millisecond)
 	cfg.LostAfter = 3
 	d := newDriver(t, cfg, nil)
 	link := &drivertest.Link{}
@@ -452,7 +452,7 @@ func TestEchoIsNoAnswer(t *testing.T) {
 		w.echo = true
 		cfg := w.config(1, regs(0))
 		cfg.Bus.Echo = told
-		cfg.AnswerTimeout = drivers.Duration(200 * time.Millisecond)
+		cfg.AnswerTimeout = drivers.Duration(time.Second)
 		d, _ := start(t, cfg, nil)
 		if got := values(t, d, "r0"); got["r0"] != int64(1000) {
 			t.Errorf("told %v: %v", told, got)
@@ -469,7 +469,7 @@ func TestGarbageIsNoValue(t *testing.T) {
 	u := newUnit()
 	w := newWire(t, 0, map[byte]*unit{1: u})
 	cfg := w.config(1, regs(0, 1))
-	cfg.AnswerTimeout = drivers.Duration(100 * time.Millisecond)
+	cfg.AnswerTimeout = drivers.Duration(500 * time.Millisecond)
 	drivertest.GarbageIsNoValue(t, newDriver(t, cfg, nil), func() {
 		u.change(func(u *unit) { u.twist = func(f []byte) []byte { f[4] ^= 0x10; return f } })
 	})

@@ -17,7 +17,7 @@ func proxied(t *testing.T, w *wire, p ProxyConfig) string {
 	t.Helper()
 	p.Listen = mosquitto.FreeAddr(t)
 	cfg := w.config(1, regs(0))
-	cfg.AnswerTimeout = drivers.Duration(200 * time.Millisecond)
+	cfg.AnswerTimeout = drivers.Duration(time.Second)
 	cfg.Proxy = &p
 	start(t, cfg, nil)
 	dialable(t, p.Listen)
