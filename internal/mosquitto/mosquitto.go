@@ -4,16 +4,18 @@ package mosquitto
 import (
 	"bufio"
 	"context"
-	"fmt"
+	"errors"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gantry/internal/daemon"
 )
@@ -50,7 +52,7 @@ type Broker struct {
 // its configuration file. It is killed at the end of the test.
 func NewBroker(t testing.TB, config ...string) *Broker {
 	t.Helper()
-	b := &Broker{t: t, Addr: ownAddr(t), file: filepath.Join(t.TempDir(), "mosquitto.conf")}
+	b := &Broker{t: t, Addr: FreeAddr(t), file: filepath.Join(t.TempDir(), "mosquitto.conf")}
 	host, port, _ := net.SplitHostPort(b.Addr)
 	lines := append([]string{
 		"log_dest stderr", "log_type information", "log_type error", "allow_anonymous true",
@@ -66,28 +68,27 @@ func NewBroker(t testing.TB, config ...string) *Broker {
 	return b
 }
 
-// ownAddr returns an address that nobody listens to, and that nobody will take before the broker
-// does: a port of 127.0.0.1 may go to any connection of the machine meanwhile.
-func ownAddr(t testing.TB) string {
-	t.Helper()
-	host := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(254), rand.IntN(256), 1+rand.IntN(254))
-	ln, err := net.Listen("tcp", host+":0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-// FreeAddr returns an address of 127.0.0.1 that nobody listens to.
+// FreeAddr returns an address of 127.0.0.1 that nobody listens to, for a server with
+// SO_REUSEADDR. Until the end of the test nobody else is given it who asks for any
+// port, so that the server can also be started again.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	// Bound, without listening: that refuses connections, and lets others bind to it who
+	// name it.
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ln.Close()
-	return ln.Addr().String()
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	if err := errors.Join(unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1),
+		unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})); err != nil {
+		t.Fatal(err)
+	}
+	at, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(at.(*unix.SockaddrInet4).Port))
 }
 
 // Start runs the broker and waits until it listens.

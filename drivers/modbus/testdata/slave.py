@@ -29,6 +29,7 @@ identity = ModbusDeviceIdentification()
 identity.VendorName, identity.ProductCode, identity.MajorMinorRevision = "Pymodbus", "PM", "3.0"
 if sys.argv[1] == "tcp":
     framer = ModbusRtuFramer if sys.argv[4:] else ModbusSocketFramer
-    StartTcpServer(context=context, identity=identity, address=(sys.argv[2], int(sys.argv[3])), framer=framer)
+    StartTcpServer(context=context, identity=identity, address=(sys.argv[2], int(sys.argv[3])), framer=framer,
+                   allow_reuse_address=True)
 else:
     StartSerialServer(context=context, identity=identity, framer=ModbusRtuFramer, port=sys.argv[2], baudrate=19200, timeout=0.1)
