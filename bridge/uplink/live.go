@@ -13,12 +13,13 @@ import (
 const (
 	// behind is how old the next record of the queue must be for live values to go
 	// past it.
-	behind = 3 * time.Second
-	// alive is how long ago an answer must have come: a connection that is stuck is
-	// not made better by more.
-	alive = 2 * time.Second
+	behind = 400 * time.Millisecond
+	// alive is how much longer than an answer takes the next one may: a connection that
+	// is stuck is not made better by more. It is less than behind, so that a queue is not
+	// taken for slow because of that.
+	alive = behind * 3 / 4
 	// liveTick is how often that is looked at.
-	liveTick = 250 * time.Millisecond
+	liveTick = 100 * time.Millisecond
 	// liveTopics bounds the topics whose newest value is kept; liveBatch is how many
 	// bytes of them are on their way at a time.
 	liveTopics = 4096
@@ -95,15 +96,15 @@ func (l *lane) late(history mark) bool {
 	return len(l.marks) > 0 && now.Sub(l.marks[0].at) > behind && position < l.marks[0].seq
 }
 
-// take returns records of values that have not been sent in their turn, up to
-// liveBatch bytes of them.
-func (l *lane) take() (records [][]byte) {
+// take returns records of values that have not been sent in their turn, as many as it
+// takes for room bytes.
+func (l *lane) take(room int) (records [][]byte) {
 	position := l.position.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	size, n := 0, 0
 	for _, topic := range l.order {
-		if size >= liveBatch {
+		if size >= room {
 			break
 		}
 		n++
@@ -138,34 +139,42 @@ func (l *lane) clear() {
 func (u *Uplink) overtake(ctx context.Context, c Conn, w *window, history mark) {
 	tick := time.NewTicker(liveTick)
 	defer tick.Stop()
-	late := false
+	// The bytes of each value that the far world has answered. Its capacity is more
+	// values than are on their way at a time, as each has bytes.
+	landed := make(chan int, liveBatch)
+	late, flying := false, 0
 	for {
 		more := u.lane.more
-		if !late {
+		if !late || flying >= liveBatch {
 			more = nil
 		}
 		select {
+		case n := <-landed:
+			flying -= n
 		case <-more:
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
-		late = u.lane.late(history) && w.idle() < alive
+		late = u.lane.late(history) && w.answering()
 		if !late {
 			u.lane.clear()
 			continue
 		}
-		for records := u.lane.take(); len(records) > 0; records = u.lane.take() {
-			if !u.sendLive(ctx, c, records) {
+		if flying < liveBatch {
+			n, err := u.sendLive(ctx, c, u.lane.take(liveBatch-flying), landed)
+			if err != nil {
 				return
 			}
+			flying += n
 		}
 	}
 }
 
-// sendLive sends a batch of live values and waits until the far world has them.
-func (u *Uplink) sendLive(ctx context.Context, c Conn, records [][]byte) bool {
-	events := make([]Event, 0, len(records))
+// sendLive sends live values, and returns their bytes, which landed gets as the answers
+// come.
+func (u *Uplink) sendLive(ctx context.Context, c Conn, records [][]byte, landed chan<- int) (bytes int, err error) {
+	events, sizes := make([]Event, 0, len(records)), make([]int, 0, len(records))
 	for _, b := range records {
 		r, ok := u.parse(b)
 		if !ok {
@@ -173,26 +182,18 @@ func (u *Uplink) sendLive(ctx context.Context, c Conn, records [][]byte) bool {
 		}
 		if p, ok := withoutNumbers(r.payload); ok {
 			events = append(events, Event{Topic: r.topic, Live: true, Payload: p, Passthru: r.passthru})
+			sizes = append(sizes, len(b))
+			bytes += len(b)
 			u.limit.take(len(b))
 		}
 	}
 	if len(events) == 0 {
-		return ctx.Err() == nil
+		return 0, nil
 	}
-	left := make(chan struct{}, len(events)) // one for each answer
-	err := c.Send(ctx, events, func(int, error) { left <- struct{}{} })
-	if err != nil {
-		return false
-	}
-	for range events {
-		select {
-		case <-left:
-		case <-ctx.Done():
-			return false
-		}
-	}
-	u.live.Add(uint64(len(events)))
-	return true
+	return bytes, c.Send(ctx, events, func(i int, _ error) {
+		u.live.Add(1)
+		landed <- sizes[i]
+	})
 }
 
 // withoutNumbers returns an envelope without its place in the stream, marked as

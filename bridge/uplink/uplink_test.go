@@ -310,7 +310,7 @@ func TestEventsArriveInOrder(t *testing.T) {
 	watcher := far.join()
 	c := far.collect(watcher, "gantry.g1.point.", wamp.SubscribeOptions{})
 	links := far.collect(watcher, "gantry.g1.state.uplink_hq.link", wamp.SubscribeOptions{})
-	s := newSetup(t, t.TempDir(), uplink.Config{}, always(far))
+	s := newSetup(t, t.TempDir(), uplink.Config{NoLive: true}, always(far))
 	defer s.stop()
 	s.publish("temp", 1, 3000)
 	for i, e := range c.wait(t, 3000) {

@@ -10,16 +10,23 @@ import (
 
 const (
 	// minInFlight and maxInFlight bound the bytes of records that wait for their
-	// answer; a single larger record travels alone.
-	minInFlight = 4 << 10
-	maxInFlight = 4 << 20
+	// answer, which begin with firstInFlight; a single larger record travels alone.
+	minInFlight   = 1 << 10
+	firstInFlight = 3 << 10
+	maxInFlight   = 4 << 20
 	// queueing is how much longer than the quickest answer of late one may take
 	// before less is sent at a time: what waits in the buffers of a slow link delays
 	// everything behind it.
-	queueing = 300 * time.Millisecond
-	// memory is for how long the quickest answer is remembered: the way may have
-	// become another.
+	queueing = 200 * time.Millisecond
+	// memory is for how long the quickest answer is believed without one that is nearly
+	// as quick: the way may have become another. Then the buffers are let run empty, and
+	// the first answer after that counts: one that came through them would make more
+	// and more wait there.
 	memory = 30 * time.Second
+	// nearly is how much slower such an answer may be.
+	nearly = queueing / 8
+	// probeTime bounds that.
+	probeTime = 2 * time.Second
 )
 
 // window keeps the records that have been sent and not been answered, in the order
@@ -33,10 +40,14 @@ type window struct {
 	limit   int           // of bytes
 	room    chan struct{} // closed when there is more room; nil while nobody waits
 
-	quickest time.Duration // answer since noted
-	noted    time.Time
-	shrunk   uint64    // the last record on its way when the limit was lowered
-	moved    time.Time // when the last answer came, or the window was made
+	quickest time.Duration // answer
+	noted    time.Time     // when the last one came that was nearly as quick
+	shrunk   uint64        // the last record on its way when the limit was lowered
+	moved    time.Time     // when the last answer came; zero before
+
+	probe  time.Time // since when the buffers run empty; zero while they do not
+	before int       // the limit then
+	behind uint64    // the last record on its way then
 }
 
 type flight struct {
@@ -47,7 +58,7 @@ type flight struct {
 }
 
 func newWindow(records int) *window {
-	return &window{max: records, limit: minInFlight, moved: time.Now()}
+	return &window{max: records, limit: firstInFlight}
 }
 
 // add enters the first records of a batch, at least one, as soon as there is room,
@@ -120,19 +131,43 @@ func (w *window) freed() {
 // soon as records wait in buffers. mu is held.
 func (w *window) adapt(f *flight) {
 	now := time.Now()
-	took := now.Sub(f.sent)
+	took := max(now.Sub(f.sent), 1)
 	w.moved = now
-	if w.quickest == 0 || took < w.quickest || now.Sub(w.noted) > memory {
-		w.quickest, w.noted = max(took, 1), now
+	if w.quickest == 0 || took < w.quickest {
+		w.quickest = took
+	}
+	if took <= w.quickest+nearly {
+		w.noted = now
+	}
+	if !w.probe.IsZero() {
+		w.probed(f, now, took)
+		return
 	}
 	switch {
+	case now.Sub(w.noted) > memory:
+		w.probe, w.before, w.behind = now, w.limit, w.last()
+		w.limit = minInFlight
 	case took <= w.quickest+queueing/2:
 		w.limit = min(w.limit+f.size, maxInFlight)
 	case took > w.quickest+queueing && f.seq > w.shrunk:
 		w.limit = max(w.limit/2, minInFlight)
-		w.shrunk = w.flights[len(w.flights)-1].seq
+		w.shrunk = w.last()
 	}
 }
+
+// probed looks at an answer while the buffers run empty. mu is held.
+func (w *window) probed(f *flight, now time.Time, took time.Duration) {
+	switch {
+	case f.seq > w.behind:
+		w.quickest = took
+	case now.Sub(w.probe) <= probeTime:
+		return
+	}
+	w.noted, w.probe, w.limit, w.shrunk = now, time.Time{}, w.before, w.last()
+}
+
+// last returns the last record on its way. mu is held, and there is one.
+func (w *window) last() uint64 { return w.flights[len(w.flights)-1].seq }
 
 // again notes that a record is sent once more.
 func (w *window) again(seq uint64) {
@@ -154,9 +189,10 @@ func (w *window) oldest() time.Duration {
 	return time.Since(w.flights[0].sent)
 }
 
-// idle returns how long ago the last answer came.
-func (w *window) idle() time.Duration {
+// answering reports whether an answer has come, and no longer ago than the quickest one
+// took and alive.
+func (w *window) answering() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Since(w.moved)
+	return time.Since(w.moved) < w.quickest+alive
 }

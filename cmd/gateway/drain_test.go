@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"gantry/internal/badline"
 	"gantry/wamp"
 	"gantry/wamp/serialize"
 )
@@ -80,13 +83,18 @@ func BenchmarkDrainBacklog(b *testing.B) {
 	}
 }
 
+// backlogConfig is the configuration of a gateway field with an uplink to url.
+func backlogConfig(b *testing.B, url string) string {
+	return writeFiles(b, map[string]string{"gantry.toml": "schema = 1\ngateway.name = \"field\"\nmqtt.listen = \"\"\n[uplink.hq]\n" +
+		"forward = [\"point\"]\nbuffer.max_bytes = 1073741824\nurl = \"" + url + "\"\n"})
+}
+
+// nowhere is an uplink's URL with nobody there.
+const nowhere = "rs://127.0.0.1:1"
+
 func drainBacklog(b *testing.B, scheme string, readings int) {
-	config := func(url string) string {
-		return writeFiles(b, map[string]string{"gantry.toml": "schema = 1\ngateway.name = \"field\"\nmqtt.listen = \"\"\n[uplink.hq]\n" +
-			"forward = [\"point\"]\nbuffer.max_bytes = 1073741824\nurl = \"" + url + "\"\n"})
-	}
 	state := b.TempDir()
-	field := startProgram(b, config("rs://127.0.0.1:1"), state)
+	field := startProgram(b, backlogConfig(b, nowhere), state)
 	fillBacklog(b, field, 0, readings)
 	field.stop()
 	hq := startProgram(b, writeFiles(b, map[string]string{"gantry.toml": hqConfig}), b.TempDir())
@@ -101,7 +109,7 @@ func drainBacklog(b *testing.B, scheme string, readings int) {
 	farBefore := cpuTime(b, hq)
 	b.StartTimer()
 	began := time.Now()
-	field = startProgram(b, config(far.String()), state)
+	field = startProgram(b, backlogConfig(b, far.String()), state)
 	ready := time.Since(began)
 	s := field.join()
 	var status wamp.Dict
@@ -124,4 +132,72 @@ func drainBacklog(b *testing.B, scheme string, readings int) {
 	b.ReportMetric(ready.Seconds(), "s-to-ready")
 	field.stop()
 	hq.stop()
+}
+
+// BenchmarkLiveBesideBacklog drains a backlog over a line of 64 kbit/s, with a reading every
+// 100 ms, and tells how long it takes until the far side knows each, or a newer one of its
+// point. The target is a second.
+func BenchmarkLiveBesideBacklog(b *testing.B) {
+	const backlog, live = 5000, 300
+	for range b.N {
+		b.StopTimer()
+		state := b.TempDir()
+		field := startProgram(b, backlogConfig(b, nowhere), state)
+		fillBacklog(b, field, 0, backlog)
+		field.stop()
+		hq := startProgram(b, writeFiles(b, map[string]string{"gantry.toml": hqConfig}), b.TempDir())
+		far, err := url.Parse(hq.url)
+		if err != nil {
+			b.Fatal(err)
+		}
+		var mu sync.Mutex // guards what follows
+		var sent [live]time.Time
+		var late []time.Duration
+		if _, err := hq.join().Subscribe(b.Context(), "gantry.field.point.live.value", wamp.SubscribeOptions{}, func(ev *wamp.Event) {
+			var n int
+			if serialize.Arg(ev.Payload, 0, &n) != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			for len(late) <= n {
+				late = append(late, time.Since(sent[len(late)]))
+			}
+		}); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+		field = startProgram(b, backlogConfig(b, "ws://"+badline.New(b, far.Host, 64_000/8).Addr()+"/ws"), state)
+		s := field.join()
+		tick := time.NewTicker(100 * time.Millisecond)
+		for i := range live {
+			mu.Lock()
+			sent[i] = time.Now()
+			mu.Unlock()
+			if err := s.Publish(b.Context(), "gantry.field.point.live.value", wamp.PublishOptions{},
+				wamp.Values(wamp.List{int64(i)}, wamp.Dict{"ep": int64(1), "seq": int64(i + 1), "q": "good"})); err != nil {
+				b.Fatal(err)
+			}
+			<-tick.C
+		}
+		tick.Stop()
+		b.StopTimer()
+		status, err := queueStatus(b.Context(), s)
+		if err != nil {
+			b.Fatal(err)
+		}
+		mu.Lock()
+		slices.Sort(late)
+		if len(late) < live*9/10 || status["depth"].(int64) < backlog/10 {
+			b.Errorf("%d values of %d have come; %v", len(late), live, status)
+		}
+		b.ReportMetric(0, "ns/op")
+		for name, share := range map[string]int{"p50": 50, "p99": 99, "max": 100} {
+			b.ReportMetric(float64(late[(len(late)-1)*share/100].Milliseconds()), "ms-late-"+name)
+		}
+		b.ReportMetric(float64(status["depth"].(int64)), "still-waiting")
+		mu.Unlock()
+		field.kill()
+		hq.stop()
+	}
 }

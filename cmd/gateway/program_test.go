@@ -218,6 +218,7 @@ type event struct {
 	value   any
 	quality any
 	why     string // the reason of a state
+	live    bool   // beside the stream
 }
 
 // ledger notes the events of a prefix in the order of their arrival.
@@ -242,6 +243,7 @@ func keep(t *testing.T, s *client.Session, prefix wamp.URI, opts wamp.SubscribeO
 		e.ep, _ = kwargs["ep"].(int64)
 		e.seq, _ = kwargs["seq"].(int64)
 		e.why, _ = kwargs["reason"].(string)
+		e.live, _ = kwargs["live"].(bool)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.events = append(l.events, e)

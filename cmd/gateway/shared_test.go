@@ -166,7 +166,9 @@ queue = "hq"
 	}
 	topics, values = nil, nil
 	for _, e := range arrived.all() {
-		topics, values = append(topics, e.topic), append(values, e.value)
+		if !e.live {
+			topics, values = append(topics, e.topic), append(values, e.value)
+		}
 	}
 	inOrder("the router", topics, values)
 }
