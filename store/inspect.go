@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,11 +25,12 @@ type Report struct {
 	Err     error  // what is wrong with the file; nil when all of it is in order
 }
 
-// Inspect reads every file of a store that no process uses, with every record,
-// and changes nothing. It returns ErrLocked when a process uses the store.
+// Inspect reads every file of a store, with every record, and changes nothing. When a
+// process uses the store it looks at a copy of each file, as it was between two commits,
+// in the directory for temporary files; what that process has in memory alone is not seen.
 func Inspect(dir string) ([]Report, error) {
 	var all []Report
-	err := offline(dir, func(d *disk) error {
+	err := look(dir, func(d *disk) error {
 		m := &meta{disk: d}
 		head := Report{Path: filepath.Join(dir, metaName)}
 		head.Bytes = bytesOf(head.Path)
@@ -55,6 +57,9 @@ func Inspect(dir string) ([]Report, error) {
 			}
 			for _, s := range segs {
 				r := inspectSegment(s)
+				if d.beside && errors.Is(r.Err, os.ErrNotExist) {
+					continue // acknowledged meanwhile
+				}
 				r.Outbox, r.Acked = name, acked
 				all = append(all, r)
 			}
@@ -64,13 +69,13 @@ func Inspect(dir string) ([]Report, error) {
 	return all, err
 }
 
-// Export hands each undamaged record of an outbox of a store that no process
-// uses to each, oldest first, those already acknowledged included while their
-// file is there. clock is when the record was written, in microseconds UTC. The
+// Export hands each undamaged record of an outbox to each, oldest first, those already
+// acknowledged included while their file is there. A process may use the store: see
+// Inspect. clock is when the record was written, in microseconds UTC. The
 // record is only valid during the call.
 func Export(dir, outbox string, each func(epoch, seq uint64, clock int64, record []byte) error) error {
 	found := false
-	err := offline(dir, func(d *disk) error {
+	err := look(dir, func(d *disk) error {
 		return eachOutbox(d, dir, func(name string, segs []*segment) error {
 			if name != outbox {
 				return nil
@@ -86,6 +91,9 @@ func Export(dir, outbox string, each func(epoch, seq uint64, clock int64, record
 					}
 					return nil
 				})
+				if d.beside && errors.Is(err, os.ErrNotExist) {
+					continue
+				}
 				if failed != nil || err != nil && !errors.Is(err, errDamaged) {
 					return errors.Join(failed, err)
 				}
@@ -135,6 +143,70 @@ func Compact(dir string) (before, after int64, err error) {
 		})
 	})
 	return before, after, err
+}
+
+// look runs fn, which changes nothing, on a store that a process may use.
+func look(dir string, fn func(d *disk) error) error {
+	err := offline(dir, fn)
+	if !errors.Is(err, ErrLocked) {
+		return err
+	}
+	d := newDisk(dir, nil, 0)
+	d.beside = true
+	return fn(d)
+}
+
+// copyOf copies a file of bbolt that another process writes, as it was between two
+// commits, and returns where; the caller removes the copy. What the meta pages lead to
+// stays as it is until they are written again.
+func copyOf(path string) (copied string, err error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer from.Close()
+	to, err := os.CreateTemp("", "gantry-*"+segSuffix)
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		if err = errors.Join(err, to.Close()); err != nil {
+			_ = os.Remove(to.Name())
+		}
+	}()
+	for range copyTries {
+		var before, after [2 * page]byte
+		n, err := from.ReadAt(before[:], 0)
+		if err != nil && err != io.EOF {
+			return "", err
+		}
+		if err := copyFile(to, from); err != nil {
+			return "", err
+		}
+		if m, _ := from.ReadAt(after[:], 0); m == n && before == after {
+			return to.Name(), nil
+		}
+	}
+	return "", fmt.Errorf("%s changes too fast to be looked at", path)
+}
+
+// copyTries is how often a copy is tried of a file that is being written: one takes
+// milliseconds, and so long are the pauses between commits of a gateway with much to do.
+const copyTries = 1000
+
+// copyFile makes to the same as from.
+func copyFile(to, from *os.File) error {
+	if err := to.Truncate(0); err != nil {
+		return err
+	}
+	_, err := to.Seek(0, io.SeekStart)
+	if err == nil {
+		_, err = from.Seek(0, io.SeekStart)
+	}
+	if err == nil {
+		_, err = io.Copy(to, from)
+	}
+	return err
 }
 
 // offline runs fn while it holds the lock of an existing store.

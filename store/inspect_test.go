@@ -1,11 +1,14 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 )
 
 func TestInspectExportCompact(t *testing.T) {
@@ -24,7 +27,7 @@ func TestInspectExportCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.run()
-	if _, err := Inspect(dir); !errors.Is(err, ErrLocked) {
+	if _, _, err := Compact(dir); !errors.Is(err, ErrLocked) {
 		t.Fatal(err)
 	}
 	for i := range 60 {
@@ -101,4 +104,49 @@ func inspect(t *testing.T, dir string) []Report {
 		}
 	}
 	return reports
+}
+
+// TestInspectBeside looks at a store that is being written.
+func TestInspectBeside(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "s")
+	r := start(t, dir, OutboxConfig{SegmentBytes: minSegment, Linger: time.Microsecond})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			seq, err := r.o.Append(ctx, reading(i))
+			if err == nil && i%20 == 0 && i > 200 {
+				err = r.o.Ack(ctx, seq-100)
+			}
+			if err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for n := 0; (n < 20 || r.o.Committed() < 400) && !t.Failed(); n++ {
+		before := r.o.Status()
+		last := uint64(0)
+		for _, f := range inspect(t, dir) {
+			last = max(last, f.Last)
+		}
+		if after := r.o.Status(); last < before.Committed || last > after.Appended {
+			t.Errorf("the last record is %d, of %+v to %+v", last, before, after)
+		}
+	}
+	seen := uint64(0)
+	if err := Export(dir, "up", func(_, seq uint64, _ int64, b []byte) error {
+		if seq <= seen || string(b) != string(reading(int(seq-1))) {
+			return fmt.Errorf("record %d after %d: %.40q", seq, seen, b)
+		}
+		seen = seq
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	wg.Wait()
+	r.stop(t)
+	inspect(t, dir)
 }

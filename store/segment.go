@@ -50,7 +50,7 @@ func segmentPath(dir string, first uint64) string {
 }
 
 // listSegments returns the segments in dir, oldest first, and removes files that
-// were being born when the process ended.
+// were being born when the process ended, unless it looks at those of another.
 func listSegments(d *disk, dir string) ([]*segment, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -60,6 +60,9 @@ func listSegments(d *disk, dir string) ([]*segment, error) {
 	for _, e := range entries {
 		name := e.Name()
 		if strings.HasSuffix(name, newSuffix) {
+			if d.beside {
+				continue
+			}
 			if err := d.remove(filepath.Join(dir, name)); err != nil {
 				return nil, err
 			}

@@ -16,9 +16,11 @@ import (
 func (a *app) storeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "store",
-		Short: "Look after what a stopped gateway has stored",
-		Long: `Works on the state directory of a gateway that does not run; a running one is
-asked with gantry call (gantry.NAME.sys.queue.status) and by its metrics.`,
+		Short: "Look after what a gateway has stored",
+		Long: `Works on a state directory. status, check and export may look at that of a gateway
+that runs: at a copy of one file after the other, in the directory for temporary files
+(TMPDIR), and not at what it has in memory alone, of which gantry call
+(gantry.NAME.sys.queue.status) and its metrics tell. compact needs a stopped one.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			return usageError{errors.New("store needs a subcommand: status, check, export, compact")}
@@ -107,8 +109,9 @@ func (a *app) storeCheckCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Read every file with every record and say what is damaged",
-		Long: `Reads every file with every record and changes nothing. What is damaged the
-gateway sets aside at its start, and keeps what can be read of it.
+		Long: `Reads every file with every record and changes nothing, also while the gateway
+runs. What is damaged the gateway sets aside when it opens the file, and keeps what
+can be read of it.
 
 Exit codes: 0 all in order, 1 something is damaged, 2 wrong usage.`,
 		Args:    cobra.NoArgs,
