@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,7 +48,7 @@ func limitedFiles(t *testing.T) disk {
 
 // fullExt4 is an ext4 of 64 MiB that somebody else fills.
 func fullExt4(t *testing.T) disk {
-	dir := mountExt4(t, 64<<20)
+	dir, _ := lyingfs.Ext4(t, 64<<20)
 	ballast := filepath.Join(dir, "ballast")
 	return disk{dir, func(*program) {
 		f, err := os.Create(ballast)
@@ -80,31 +79,6 @@ type zeros struct{}
 func (zeros) Read(b []byte) (int, error) {
 	clear(b)
 	return len(b), nil
-}
-
-// mountExt4 mounts an ext4 of its own and returns where. It skips where that is not
-// allowed.
-func mountExt4(t testing.TB, size int64) string {
-	t.Helper()
-	dir := t.TempDir()
-	image := filepath.Join(t.TempDir(), "image")
-	if err := os.WriteFile(image, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(image, size); err != nil {
-		t.Fatal(err)
-	}
-	for _, words := range [][]string{{"mkfs.ext4", "-q", image}, {"mount", "-o", "loop", image, dir}} {
-		if out, err := exec.Command(words[0], words[1:]...).CombinedOutput(); err != nil {
-			t.Skipf("needs a disk of its own: %v: %v %s", words, err, out)
-		}
-	}
-	t.Cleanup(func() {
-		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v %s", err, out)
-		}
-	})
-	return dir
 }
 
 func unwritable(t *testing.T, d disk) {
@@ -140,6 +114,11 @@ match = "prefix"
 		t.Errorf("%s says %q", ready, text)
 	}
 	settled(t, field)
+	// Both look beside the gateway that runs.
+	eventually(t, "alarm in gantry store status", func() bool {
+		return strings.Contains(field.command("store", "status", "--state", field.state), ": 1 waiting")
+	})
+	field.command("store", "check", "--state", field.state)
 
 	d.fail(field)
 	if err := publish(alarm, 2, false); err != nil {
