@@ -60,9 +60,10 @@ func (b *backlog) look(appended, acknowledged uint64, now time.Time) (age time.D
 	return now.Sub(b.marks[1].at), true
 }
 
-// backlogTopic reports whether topic tells of an uplink's queue. Such events are news
-// and never wait in a queue themselves.
-func backlogTopic(topic wamp.URI) bool {
+// TellsQueue reports whether topic tells of an uplink's queue,
+// gantry.<gateway>.state.uplink_<name>.queue (docs/topics.md, section 9). Such events are
+// news and never wait in a queue themselves.
+func TellsQueue(topic wamp.URI) bool {
 	p := strings.Split(string(topic), ".")
 	return len(p) == 5 && p[2] == "state" && strings.HasPrefix(p[3], "uplink_") && p[4] == "queue"
 }
@@ -120,17 +121,20 @@ func (u *Uplink) announceBacklog(ctx context.Context) {
 	})
 }
 
-// sendBacklog tells the far world past the queue, where it has a place for that.
-func (u *Uplink) sendBacklog(ctx context.Context, c Conn) {
+// sendBacklog tells the far world past the queue. It gives the connection up when that
+// fails.
+func (u *Uplink) sendBacklog(ctx context.Context, c Conn, end context.CancelCauseFunc) {
 	topic := u.topic("state", "queue")
-	has := u.cfg.Kind == KindWAMP || u.cfg.Kind == KindMQTT && u.cfg.MQTT.Format == FormatJSON
-	if !has || !slices.Contains(u.cfg.Forward, "state") || !u.filter.wanted(topic) {
+	if !slices.Contains(u.cfg.Forward, "state") || !u.filter.wanted(topic) {
 		return
 	}
 	u.tellBacklog(ctx, func(p wamp.Payload) bool {
 		p, err := serialize.Encode(wamp.CBOR, p)
 		if err == nil {
 			err = c.Send(ctx, []Event{{Topic: topic, Live: true, Retain: true, Payload: p}}, func(int, error) {})
+		}
+		if err != nil {
+			end(err)
 		}
 		return err == nil
 	})

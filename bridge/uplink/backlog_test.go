@@ -45,7 +45,7 @@ func TestTopicsOfBacklogs(t *testing.T) {
 		"gantry.barn.state.uplink_hq.queue": true, "gantry.barn.state.uplink_hq.link": false, "gantry.barn.point.uplink_hq.queue": false,
 		"gantry.barn.state.pump.queue": false, "gantry.barn": false,
 	} {
-		if backlogTopic(topic) != want {
+		if TellsQueue(topic) != want {
 			t.Error(topic)
 		}
 	}

@@ -111,7 +111,7 @@ func (u *Uplink) drain(outer context.Context, c Conn) error {
 		}
 	}()
 	tasks.Go(func() { end(watch(ctx, c, f.w)) })
-	tasks.Go(func() { u.sendBacklog(ctx, c) })
+	tasks.Go(func() { u.sendBacklog(ctx, c, end) })
 	tasks.Go(func() { u.retry(ctx, c, f, end) })
 	if u.deps.Urgent != nil {
 		urgent, caught := newFlow(u.deps.Urgent, UrgentLane, u.cfg.Window, &u.oddUrgent), make(chan struct{})
@@ -126,7 +126,7 @@ func (u *Uplink) drain(outer context.Context, c Conn) error {
 		}
 	}
 	if !u.cfg.NoLive {
-		tasks.Go(func() { u.overtake(ctx, c, f.w, f.history) })
+		tasks.Go(func() { u.overtake(ctx, c, f, end) })
 	}
 	err := u.pump(ctx, c, f, end, nil)
 	end(err)

@@ -129,6 +129,39 @@ func TestHTTPBatches(t *testing.T) {
 	deadLetters(t, s)
 }
 
+// TestHTTPTellsOfTheQueue has it in a batch of its own, which is sent once only.
+func TestHTTPTellsOfTheQueue(t *testing.T) {
+	t.Parallel()
+	told := make(chan string, 1)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil || !strings.Contains(string(body), `"gantry.g1.state.uplink_hq.queue"`) {
+			return
+		}
+		select {
+		case told <- r.Header.Get("Idempotency-Key") + string(body):
+		default:
+		}
+	}))
+	defer server.Close()
+	s := newSetupOf(t, t.TempDir(), uplink.Config{Kind: "http", URL: server.URL, Forward: []string{"state"}}, func(s *setup, _ *uplink.Commands) (uplink.Sink, error) {
+		return httplink.New(httplink.Config{URL: server.URL, Stream: s.queue.ID()}, nil)
+	})
+	defer s.stop()
+	select {
+	case text := <-told:
+		var batch []struct {
+			Value int64
+			Live  bool
+		}
+		if err := json.Unmarshal([]byte(text), &batch); err != nil || len(batch) != 1 || !batch[0].Live {
+			t.Errorf("%s: %v", text, err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("nothing is told")
+	}
+}
+
 // deadLetters looks at the one dead letter, with the value 13, and sends it again.
 func deadLetters(t *testing.T, s *setup) {
 	t.Helper()

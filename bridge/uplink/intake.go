@@ -41,7 +41,7 @@ func (u *Uplink) storer(ctx context.Context, class string) wamp.EventHandler {
 	var buf []byte // the handler runs in one goroutine, and the queue copies
 	return func(ev *wamp.Event) {
 		topic := ev.Details.Topic
-		if !prefix.Matches(wamp.MatchPrefix, topic) || backlogTopic(topic) {
+		if !prefix.Matches(wamp.MatchPrefix, topic) || TellsQueue(topic) {
 			return
 		}
 		if !u.filter.passes(topic) {

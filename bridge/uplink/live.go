@@ -135,8 +135,9 @@ func (l *lane) clear() {
 	l.order = kept
 }
 
-// overtake sends live values for as long as ctx runs, while the queue is late.
-func (u *Uplink) overtake(ctx context.Context, c Conn, w *window, history mark) {
+// overtake sends live values for as long as ctx runs, while the queue is late. It gives
+// the connection up when that fails.
+func (u *Uplink) overtake(ctx context.Context, c Conn, f *flow, end context.CancelCauseFunc) {
 	tick := time.NewTicker(liveTick)
 	defer tick.Stop()
 	// The bytes of each value that the far world has answered. Its capacity is more
@@ -156,7 +157,7 @@ func (u *Uplink) overtake(ctx context.Context, c Conn, w *window, history mark) 
 		case <-ctx.Done():
 			return
 		}
-		late = u.lane.late(history) && w.answering()
+		late = u.lane.late(f.history) && f.w.answering()
 		if !late {
 			u.lane.clear()
 			continue
@@ -164,6 +165,7 @@ func (u *Uplink) overtake(ctx context.Context, c Conn, w *window, history mark) 
 		if flying < liveBatch {
 			n, err := u.sendLive(ctx, c, u.lane.take(liveBatch-flying), landed)
 			if err != nil {
+				end(err)
 				return
 			}
 			flying += n

@@ -273,7 +273,12 @@ func TestSparkplug(t *testing.T) {
 	s.reading("dev.valve", int64(4), 2000)
 	s.reading("dev.temp", int64(22), 3000)
 	w.until(func(all []paho.Message) bool { return values(sparks(t, all), "dev")["temp"] == 22.0 })
-	host(t, sparks(t, w.until(func([]paho.Message) bool { return true })))
+	// How much waits is of the node itself.
+	host(t, sparks(t, w.until(func(all []paho.Message) bool {
+		told := sparks(t, all)
+		i := last(told, "NDATA")
+		return i >= 0 && told[i].p.Metrics[0].Name == "Uplink/Queue" && told[i].p.Metrics[0].Value != nil && told[i].p.Metrics[1].Name == "Uplink/Queue Age"
+	})))
 
 	// A host writes a point.
 	cmd := sparkplug.Append(nil, &sparkplug.Payload{NoSeq: true, Metrics: []sparkplug.Metric{{Name: "valve", Type: sparkplug.Int64, Value: int64(9)}}})
@@ -293,6 +298,9 @@ func TestSparkplug(t *testing.T) {
 	all := sparks(t, w.until(func(all []paho.Message) bool {
 		return count(sparks(t, all), "NBIRTH") == 2 && last(sparks(t, all), "DBIRTH dev") > last(sparks(t, all), "NBIRTH")
 	}))
+	if node := all[last(all, "NBIRTH")].p; len(node.Metrics) != 4 || node.Metrics[2].Name != "Uplink/Queue" || node.Metrics[2].Value == nil {
+		t.Errorf("%+v", node.Metrics)
+	}
 	birth := all[last(all, "DBIRTH dev")].p
 	if len(birth.Metrics) != 2 || birth.Metrics[0].Name != "temp" || birth.Metrics[0].Value != 22.0 || birth.Metrics[0].Type != sparkplug.Double || birth.Metrics[1].Value != int64(4) {
 		t.Errorf("%+v", birth.Metrics)
@@ -398,9 +406,9 @@ func host(t *testing.T, all []spark) {
 		for _, v := range m.p.Metrics {
 			name := device + "/" + v.Name
 			switch {
-			case kind == "DBIRTH":
+			case kind == "DBIRTH" || kind == "NBIRTH":
 				types[name] = v.Type
-			case kind == "DDATA" && types[name] != v.Type:
+			case (kind == "DDATA" || kind == "NDATA") && types[name] != v.Type:
 				t.Errorf("%s: %s is of type %d, born as %d", at, name, v.Type, types[name])
 			}
 		}

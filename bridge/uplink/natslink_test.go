@@ -422,6 +422,37 @@ func TestNATSLiveCopies(t *testing.T) {
 	}
 }
 
+// TestNATSTellsOfTheQueue has a subscriber that learns how much waits, and a stream that
+// does not keep it.
+func TestNATSTellsOfTheQueue(t *testing.T) {
+	t.Parallel()
+	server := natsd.NewServer(t)
+	w := newNatsWorld(t, server.URL())
+	stream := w.stream(jetstream.StreamConfig{})
+	const subject = "gantry.g1.state.uplink_hq.queue"
+	sub, err := w.nc.SubscribeSync(subject)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.nc.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSetupOf(t, t.TempDir(), natsUplink, toNATS(server.URL(), uplink.NATS{}))
+	defer s.stop()
+	m, err := sub.NextMsg(time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := toReading(t, m.Subject, m.Header, m.Data); r.Topic != subject || !r.Live || r.Seq != 0 || r.id != "" {
+		t.Errorf("%s %v", m.Data, m.Header)
+	}
+	s.publish("temp", 1, 1)
+	w.consume(1)
+	if m, err := stream.GetLastMsgForSubject(t.Context(), subject); !errors.Is(err, jetstream.ErrMsgNotFound) {
+		t.Errorf("%+v, %v", m, err)
+	}
+}
+
 // TestNATSSubjects has topics with what subjects cannot hold.
 func TestNATSSubjects(t *testing.T) {
 	t.Parallel()

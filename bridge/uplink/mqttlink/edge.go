@@ -16,11 +16,19 @@ import (
 	"gantry/bridge/uplink/sparkplug"
 	"gantry/internal/ratelog"
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 )
 
 // rebirthMetric is the metric by which a host application asks for births
 // (Sparkplug 3.0, 6.4.18).
 const rebirthMetric = "Node Control/Rebirth"
+
+// queueMetric of the node is how many events wait in the gateway, ageMetric how many
+// milliseconds the oldest has waited (docs/topics.md, section 9).
+const (
+	queueMetric = "Uplink/Queue"
+	ageMetric   = "Uplink/Queue Age"
+)
 
 // edge is an edge node of Sparkplug B. The gateway is the node, its devices are the
 // node's devices, their points the metrics; alarms are metrics "alarm/<name>".
@@ -36,7 +44,8 @@ type edge struct {
 	seq   uint64     // of the next message
 	bdSeq uint64     // of the present connection
 	born  map[string]bool
-	dead  map[string]bool // devices that have said so since they were born
+	dead  map[string]bool    // devices that have said so since they were born
+	queue []sparkplug.Metric // the node's, as they were told last
 }
 
 func newEdge(cfg Config, rare *ratelog.Log, reject func(text, topic string, more ...any)) *edge {
@@ -48,6 +57,7 @@ func newEdge(cfg Config, rare *ratelog.Log, reject func(text, topic string, more
 	return &edge{
 		cfg: sp, clock: now, gateway: cfg.Gateway, commands: cfg.Commands, reject: reject,
 		catalog: newCatalog("gantry."+wamp.URI(cfg.Gateway)+".", rare), bdSeq: sp.Start * 37,
+		queue: []sparkplug.Metric{{Name: queueMetric, Type: sparkplug.Int64}, {Name: ageMetric, Type: sparkplug.Int64}},
 	}
 }
 
@@ -103,10 +113,10 @@ func (f *edge) birth(ctx context.Context, c *conn) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seq, f.born, f.dead = 0, map[string]bool{}, map[string]bool{}
-	f.publish(c, "NBIRTH", "", []sparkplug.Metric{
+	f.publish(c, "NBIRTH", "", append([]sparkplug.Metric{
 		f.birthNumber(),
 		{Name: rebirthMetric, Time: f.now(), Type: sparkplug.Boolean, Value: false},
-	})
+	}, f.queue...))
 	for _, device := range f.catalog.devices() {
 		if !f.catalog.offline(device) {
 			f.bear(c, device)
@@ -167,7 +177,7 @@ func (f *edge) send(ctx context.Context, c *conn, events []uplink.Event, answere
 		v := values[i]
 		if v.metric == nil {
 			flush()
-			f.state(c, v.device, events[i].Replay)
+			f.state(c, v.device, &events[i])
 			continue
 		}
 		if v.device != device {
@@ -191,16 +201,32 @@ func (f *edge) send(ctx context.Context, c *conn, events []uplink.Event, answere
 	})
 }
 
-// state publishes that a device has gone or has come, as it is now. mu is held.
-func (f *edge) state(c *conn, device string, replay bool) {
+// state publishes that a device has gone or has come, as it is now, or how much waits
+// in the gateway. mu is held.
+func (f *edge) state(c *conn, device string, e *uplink.Event) {
 	switch offline := f.catalog.offline(device); {
-	case replay:
+	case uplink.TellsQueue(e.Topic):
+		f.tellQueue(c, e.Payload)
+	case e.Replay:
 	case offline && f.born[device] && !f.dead[device]:
 		f.publish(c, "DDEATH", device, nil)
 		f.dead[device] = true
 	case !offline && (f.dead[device] || !f.born[device]) && f.catalog.has(device):
 		f.bear(c, device)
 	}
+}
+
+// tellQueue publishes how much waits in the gateway. mu is held.
+func (f *edge) tellQueue(c *conn, p wamp.Payload) {
+	args, kwargs, err := serialize.Values(p)
+	if err != nil || len(args) != 1 {
+		return
+	}
+	now := f.now()
+	for i, v := range []any{args[0], kwargs["age_ms"]} {
+		f.queue[i].Time, f.queue[i].Value = now, as(sparkplug.Int64, v)
+	}
+	f.publish(c, "NDATA", "", f.queue)
 }
 
 // command deals with NCMD and DCMD.
