@@ -30,17 +30,7 @@ type natsWorld struct {
 
 func newNatsWorld(t *testing.T, url string, options ...nats.Option) *natsWorld {
 	t.Helper()
-	nc, err := nats.Connect(url, append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone := make(chan struct{})
-	nc.SetClosedHandler(func(*nats.Conn) { close(gone) })
-	t.Cleanup(func() { nc.Close(); <-gone })
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
+	nc, js := natsd.Connect(t, url, options...)
 	return &natsWorld{t, nc, js}
 }
 
@@ -80,24 +70,7 @@ func toReading(t *testing.T, subject string, h nats.Header, data []byte) natsRea
 // consume returns the first n readings in the stream all, or fails after two minutes.
 func (w *natsWorld) consume(n int) (all []natsReading) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 2*time.Minute)
-	defer cancel()
-	c, err := w.js.OrderedConsumer(ctx, "all", jetstream.OrderedConsumerConfig{FilterSubjects: []string{"gantry.*.point.>"}})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	it, err := c.Messages()
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	defer it.Stop()
-	stop := context.AfterFunc(ctx, it.Stop)
-	defer stop()
-	for len(all) < n {
-		m, err := it.Next()
-		if err != nil {
-			w.t.Fatalf("%d of %d: %v", len(all), n, err)
-		}
+	for _, m := range natsd.Messages(w.t, w.js, "all", "gantry.*.point.>", n) {
 		all = append(all, toReading(w.t, m.Subject(), m.Headers(), m.Data()))
 	}
 	return all

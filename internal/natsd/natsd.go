@@ -1,4 +1,4 @@
-// Package natsd runs nats-server and the command nats as peers of tests.
+// Package natsd runs nats-server and the command nats as peers of tests, and reads streams.
 package natsd
 
 import (
@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"gantry/internal/daemon"
 	"gantry/internal/mosquitto"
@@ -89,4 +92,48 @@ func (s *Server) Nats(args ...string) string {
 		s.t.Fatalf("nats %q: %v: %s", args, err, out)
 	}
 	return string(out)
+}
+
+// Connect connects a client that outlives the server's deaths; it ends with the test.
+func Connect(t testing.TB, url string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
+	t.Helper()
+	nc, err := nats.Connect(url, append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	nc.SetClosedHandler(func(*nats.Conn) { close(gone) })
+	t.Cleanup(func() { nc.Close(); <-gone })
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return nc, js
+}
+
+// Messages returns the first n messages of a stream whose subjects match filter, or
+// fails after two minutes.
+func Messages(t testing.TB, js jetstream.JetStream, stream, filter string, n int) (all []jetstream.Msg) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	c, err := js.OrderedConsumer(ctx, stream, jetstream.OrderedConsumerConfig{FilterSubjects: []string{filter}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	it, err := c.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Stop()
+	stop := context.AfterFunc(ctx, it.Stop)
+	defer stop()
+	for len(all) < n {
+		m, err := it.Next()
+		if err != nil {
+			t.Fatalf("%d of %d: %v", len(all), n, err)
+		}
+		all = append(all, m)
+	}
+	return all
 }

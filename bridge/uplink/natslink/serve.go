@@ -34,7 +34,7 @@ const (
 	ackReply = "$JS.ACK."
 )
 
-// calls counts calls of a class, over all connections.
+// calls counts the calls of all classes, over all connections.
 type calls struct{ running, failed, ignored atomic.Int64 }
 
 // service is the micro service of one connection.
