@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -46,6 +47,7 @@ type conn struct {
 	closed   chan struct{}   // closed by nats.go with its last callback
 	ctx      context.Context // ends with the connection; its cause says why
 	end      context.CancelCauseFunc
+	login    string // what the gateway logs in with, in words; "" = without
 	inbox    string // what answers to events come to, with a number behind
 	service  *service
 
@@ -72,13 +74,27 @@ func (s *Sink) Connect(ctx context.Context) (uplink.Conn, error) {
 	c.nc, err = options.Connect()
 	if err != nil {
 		c.end(err)
-		return nil, err
+		return nil, c.refused(err)
 	}
 	if err := c.begin(ctx); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
+}
+
+// refused says whom the server does not let in, if that is what err is about.
+func (c *conn) refused(err error) error {
+	switch {
+	case c.sink.secure() && (errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)):
+		// TLS 1.3: the reason may be lost behind what was sent meanwhile.
+		return fmt.Errorf("the server ends the connection in place of an answer; it may want another client certificate (nats.cert): %w", err)
+	case !errors.Is(err, nats.ErrAuthorization) && !errors.Is(err, nats.ErrAuthExpired) && !errors.Is(err, nats.ErrAuthRevoked) && !errors.Is(err, nats.ErrAccountAuthExpired):
+		return err
+	case c.login == "":
+		return fmt.Errorf("the server wants a login: user and password, password alone for a token, or key: %w", err)
+	}
+	return fmt.Errorf("the server refuses %s: %w", c.login, err)
 }
 
 // begin asks for answers, looks at the stream and serves the procedures.

@@ -37,15 +37,17 @@ func (d *dialer) Dial(network, address string) (net.Conn, error) {
 		return nil, err
 	}
 	// Also after Dial, while nats.go logs in: it knows no context.
-	d.c.stopDial = context.AfterFunc(d.ctx, func() { _ = nc.Close() })
-	if nc, err = d.greet(ctx, nc, address); err != nil {
+	stop := context.AfterFunc(d.ctx, func() { _ = nc.Close() })
+	g, err := d.greet(ctx, nc, address)
+	if err != nil {
+		stop()
 		if d.ctx.Err() != nil {
 			err = d.ctx.Err()
 		}
 		return nil, err
 	}
-	d.c.guard = nc
-	return nc, nil
+	d.c.stopDial, d.c.guard = stop, g
+	return g, nil
 }
 
 // greet reads INFO and turns nc into a guarded connection, or closes it.

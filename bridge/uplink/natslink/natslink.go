@@ -92,39 +92,60 @@ func (s *Sink) options(ctx context.Context, c *conn) (nats.Options, error) {
 		c.end(lost(nc.LastError()))
 		close(c.closed)
 	}
-	return o, s.logIn(&o)
+	var err error
+	c.login, err = s.logIn(&o)
+	return o, err
 }
 
-// logIn says who the gateway is.
-func (s *Sink) logIn(o *nats.Options) error {
-	if s.cfg.Password != nil {
-		password, err := s.cfg.Password.Reveal()
+// logIn says who the gateway is. It returns that in words.
+func (s *Sink) logIn(o *nats.Options) (login string, err error) {
+	switch {
+	case s.cfg.Key != nil:
+		text, err := s.cfg.Key.Reveal()
 		if err != nil {
-			return err
+			return "", err
 		}
-		if o.User, o.Password = s.cfg.User, password; o.User == "" {
-			o.Token, o.Password = password, ""
-		}
+		return logInByKey(o, text)
+	case s.cfg.Password == nil:
+		return "", nil
 	}
-	if s.cfg.Key == nil {
-		return nil
-	}
-	text, err := s.cfg.Key.Reveal()
+	password, err := s.cfg.Password.Reveal()
 	if err != nil {
-		return err
+		return "", err
 	}
+	if s.cfg.User == "" {
+		o.Token = password
+		return "this token", nil
+	}
+	o.User, o.Password = s.cfg.User, password
+	return "user " + s.cfg.User + " with this password", nil
+}
+
+// logInByKey is logIn by the seed of an nkey, or by a credentials file.
+func logInByKey(o *nats.Options, text string) (login string, err error) {
 	if strings.Contains(text, "-----BEGIN") {
-		return nats.UserCredentialBytes([]byte(text))(o)
+		if _, err := nkeys.ParseDecoratedJWT([]byte(text)); err != nil {
+			return "", fmt.Errorf("key is no credentials file: %w", err)
+		}
+		pair, err := nkeys.ParseDecoratedUserNKey([]byte(text))
+		if err != nil {
+			return "", fmt.Errorf("key is no credentials file: %w", err)
+		}
+		public, err := pair.PublicKey()
+		if err != nil {
+			return "", err
+		}
+		return "the credentials of " + public, nats.UserCredentialBytes([]byte(text))(o)
 	}
 	pair, err := nkeys.FromSeed([]byte(strings.TrimSpace(text)))
 	if err != nil {
-		return fmt.Errorf("key is neither an nkey's seed nor a credentials file: %w", err)
+		return "", fmt.Errorf("key is neither an nkey's seed nor a credentials file: %w", err)
 	}
 	public, err := pair.PublicKey()
 	if err != nil {
-		return err
+		return "", err
 	}
-	return nats.Nkey(public, pair.Sign)(o)
+	return "the nkey " + public, nats.Nkey(public, pair.Sign)(o)
 }
 
 // secure reports whether the servers must offer TLS.

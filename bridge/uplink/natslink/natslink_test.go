@@ -2,12 +2,14 @@ package natslink
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"net"
 	"strings"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
@@ -17,6 +19,42 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// TestWhatIsNoServer has listeners that say something else than a server does, and an
+// attempt that goes on to its end.
+func TestWhatIsNoServer(t *testing.T) {
+	t.Parallel()
+	for greeting, want := range map[string]error{"HTTP/1.1 400 Bad Request\r\n": errNoServer, "INFO {\r\n": errNoServer, "INFO {}\r\n": errNoTLS} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		go func() {
+			if nc, err := ln.Accept(); err == nil {
+				_, _ = io.WriteString(nc, greeting)
+				_, _ = io.Copy(io.Discard, nc)
+				_ = nc.Close()
+			}
+		}()
+		url := "nats://" + ln.Addr().String()
+		if want == errNoTLS {
+			url = "tls://" + ln.Addr().String()
+		}
+		sink, err := New(Config{URL: url, Gateway: "g1", Stream: "g1/queue", Commands: uplink.NewCommands("g1", nil, nil)}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		if _, err := sink.Connect(ctx); !errors.Is(err, want) {
+			t.Errorf("%q: %v, want %v", greeting, err, want)
+		}
+		over := make(chan struct{}) // closed behind what else the end of the attempt calls
+		context.AfterFunc(ctx, func() { close(over) })
+		cancel()
+		<-over
+	}
+}
 
 // bytesConn is a connection from which bytes come.
 type bytesConn struct {
