@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,9 @@ func (n NATS) withDefaults(forward []string) NATS {
 	if n.Subjects == nil {
 		for _, class := range forward {
 			n.Subjects = append(n.Subjects, "gantry.*."+class+".>")
+		}
+		if !slices.Contains(forward, "alarm") { // gaps are told in any case
+			n.Subjects = append(n.Subjects, "gantry.*.alarm.>")
 		}
 	}
 	if n.OnFull == "" {

@@ -163,7 +163,7 @@ func inStream(t *testing.T, js jetstream.JetStream) (all []event) {
 	for _, m := range natsd.Messages(t, js, "GATEWAYS", "gantry.>", int(st.CachedInfo().State.Msgs)) {
 		var r struct {
 			Topic   string
-			Value   int64
+			Value   any
 			Ep, Seq int64
 			Live    bool
 		}
@@ -175,7 +175,11 @@ func inStream(t *testing.T, js jetstream.JetStream) (all []event) {
 			t.Errorf("%s with the identifier %q: %s", m.Subject(), id, m.Data())
 		}
 		ids[id] = true
-		all = append(all, event{topic: r.Topic, ep: r.Ep, seq: r.Seq, value: r.Value})
+		if strings.HasPrefix(r.Topic, "gantry.field.alarm.uplink_hq.gap") {
+			continue // what a kill may have cost is told as well
+		}
+		n, _ := r.Value.(float64)
+		all = append(all, event{topic: r.Topic, ep: r.Ep, seq: r.Seq, value: int64(n)})
 	}
 	return all
 }
