@@ -56,9 +56,7 @@ func New(cfg Config, log *slog.Logger) (*Sink, error) {
 	return &Sink{cfg, log}, nil
 }
 
-// Connect joins the router and registers the procedures. One that is refused is
-// asked for again and again while the connection lasts: it may still be held by a
-// session that is about to be found dead.
+// Connect joins the router and registers the procedures.
 func (s *Sink) Connect(ctx context.Context) (uplink.Conn, error) {
 	p, err := s.cfg.Dial(ctx)
 	if err != nil {
@@ -70,12 +68,14 @@ func (s *Sink) Connect(ctx context.Context) (uplink.Conn, error) {
 	}
 	c := &conn{sink: s, session: session}
 	c.ctx, c.stop = context.WithCancel(context.WithoutCancel(ctx))
-	for _, prefix := range s.cfg.Commands.Prefixes() {
-		if err := c.register(ctx, prefix); err != nil {
-			s.log.Warn("procedures are not served at the far router; trying again", "error", err)
-			c.tasks.Go(func() { c.insist(prefix) })
+	c.tasks.Go(func() {
+		select {
+		case <-session.Done():
+			c.stop()
+		case <-c.ctx.Done():
 		}
-	}
+	})
+	c.serve(ctx)
 	return c, nil
 }
 
@@ -83,7 +83,7 @@ func (s *Sink) Connect(ctx context.Context) (uplink.Conn, error) {
 type conn struct {
 	sink    *Sink
 	session *client.Session
-	ctx     context.Context // of the registrations; ends with Close
+	ctx     context.Context // of the registrations; ends with the session, and with Close
 	stop    context.CancelFunc
 	tasks   sync.WaitGroup
 }
@@ -138,42 +138,6 @@ func refusal(err error) error {
 		return &uplink.Refusal{Cause: err, Settled: true}
 	}
 	return err
-}
-
-// register serves a class of procedures.
-func (c *conn) register(ctx context.Context, prefix wamp.URI) error {
-	opts := wamp.RegisterOptions{Match: wamp.MatchPrefix, ForwardTimeout: true, DiscloseCaller: true}
-	_, err := c.session.Register(ctx, prefix, opts, c.call)
-	if wamp.IsError(err, wamp.ErrURIOptionDisallowedDisclose) || wamp.IsError(err, wamp.ErrURIOptionNotAllowed) {
-		opts.DiscloseCaller = false
-		_, err = c.session.Register(ctx, prefix, opts, c.call)
-	}
-	return err
-}
-
-// insist registers until it succeeds or the session ends.
-func (c *conn) insist(prefix wamp.URI) {
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	c.tasks.Go(func() {
-		select {
-		case <-c.session.Done():
-			cancel()
-		case <-ctx.Done():
-		}
-	})
-	if client.Insist(ctx, func(ctx context.Context) error { return c.register(ctx, prefix) }, func(error) {}) == nil {
-		c.sink.log.Info("procedures are served at the far router", "prefix", string(prefix))
-	}
-}
-
-// call passes an invocation on to the local router.
-func (c *conn) call(ctx context.Context, inv *wamp.Invocation, progress func(wamp.Payload) error) (wamp.Payload, error) {
-	opts := wamp.CallOptions{Timeout: inv.Details.Timeout, Passthru: inv.Details.Passthru, ForwardFor: callers(&inv.Details)}
-	if !inv.Details.ReceiveProgress {
-		progress = nil
-	}
-	return c.sink.cfg.Commands.Call(ctx, inv.Details.Procedure, opts, inv.Payload, progress)
 }
 
 // callers returns who calls at the far router, behind those for whom it does.
