@@ -82,12 +82,12 @@ func (zeros) Read(b []byte) (int, error) {
 }
 
 func unwritable(t *testing.T, d disk) {
-	hqState := t.TempDir()
+	hqState, way := t.TempDir(), filepath.Join(t.TempDir(), "hq")
 	config := `schema = 1
 gateway.name = "field"
 mqtt.listen = ""
 [uplink.hq]
-url = "rs+unix://` + filepath.Join(hqState, "gantry.sock") + `"
+url = "rs+unix://` + filepath.Join(way, "gantry.sock") + `"
 forward = ["alarm", "point"]
 [[history]]
 topic = "log."
@@ -160,6 +160,10 @@ match = "prefix"
 
 	hq := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": hqConfig}), hqState)
 	arrived := keep(t, hq.join(), "gantry.field.", wamp.SubscribeOptions{})
+	// Not before somebody listens there.
+	if err := os.Symlink(hqState, way); err != nil {
+		t.Fatal(err)
+	}
 	drain(t, field)
 	var alarms []int64
 	for _, e := range allAt(t, hq, arrived) {
