@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"testing/synctest"
 )
 
 // TestEveryStepFails fails the n-th step of a run, for every n, in each way that
@@ -34,18 +35,19 @@ func TestEveryStepFails(t *testing.T) {
 				points = 2
 			}
 			for n := range points {
-				failAt(t, f, int64(n))
+				// The store tries again after a while, which nobody has to wait for.
+				dir := filepath.Join(t.TempDir(), "s")
+				synctest.Test(t, func(t *testing.T) { failAt(t, dir, f, int64(n)) })
 			}
 		})
 	}
 }
 
-// failAt runs a store in which three steps of a kind fail, from the n-th on.
-func failAt(t *testing.T, f stepError, n int64) {
+// failAt runs a store in dir in which three steps of a kind fail, from the n-th on.
+func failAt(t *testing.T, dir string, f stepError, n int64) {
 	t.Helper()
 	var steps atomic.Int64
 	armed := atomic.Bool{}
-	dir := filepath.Join(t.TempDir(), "s")
 	r := open(t, Config{Dir: dir, Step: func(op Op, _ string) error {
 		if !armed.Load() || op != f.op {
 			return nil
