@@ -38,13 +38,16 @@ func (c *client) acknowledge(p pending) {
 	}
 	s, l := c.session, c.link
 	s.owed++
+	if a := s.arrival(p.id, p.turn); a != nil {
+		a.waiting++
+	}
 	if !s.settles {
 		c.stored(l, p)
 		return
 	}
 	c.srv.receipts.Then(c.alive(func() {
 		// Not before: what is noted as received is not taken a second time.
-		s.receipt(p.publish, p.id)
+		s.receipt(p)
 		c.stored(l, p)
 	}))
 }
@@ -53,21 +56,36 @@ func (c *client) acknowledge(p pending) {
 func (c *client) stored(l *link, p pending) {
 	s := c.session
 	ack := func() {
-		s.owed--
-		s.safe(p.publish, p.id)
-		if l != nil && c.link == l {
+		if s.due(p, true) && l != nil && c.link == l {
 			s.out = packet.AppendAck(s.out, s.version, p.publish, p.id, packet.Success)
 		}
 	}
 	failed := func() {
-		s.owed--
-		if l != nil && c.link == l {
+		if s.due(p, false) && l != nil && c.link == l {
 			c.unstored(p)
 		}
 	}
 	if !c.srv.journal.then(waiter{done: c.alive(ack), failed: c.alive(failed)}, p.mark) {
 		ack()
 	}
+}
+
+// due books that the wait for an acknowledgement is over, and reports whether somebody
+// still wants it.
+func (s *session) due(p pending, safe bool) bool {
+	s.owed--
+	if p.publish != packet.TypePubrec {
+		return true
+	}
+	a := s.arrival(p.id, p.turn)
+	if a == nil {
+		return false
+	}
+	a.safe = a.safe || safe
+	if a.waiting--; a.waiting == 0 && a.safe {
+		delete(s.arrivals, p.id)
+	}
+	return true
 }
 
 // unstored refuses a message that could not be stored for a kept session. MQTT 3.1.1

@@ -44,11 +44,12 @@ type session struct {
 	groups      int                 // SUBSCRIBE and UNSUBSCRIBE packets not answered yet
 	toRouter    []wamp.Message
 
-	filters map[string]*filter
-	topics  map[wamp.ID]*topic
-	exactly unreleased
-	unsafe  map[uint16]arrival // of those, what is not kept yet, by packet identifier
-	aliases []string           // of the client's topics, from 1 on
+	filters  map[string]*filter
+	topics   map[wamp.ID]*topic
+	exactly  unreleased
+	arrivals map[uint16]*arrival // of those, what is waited for, by packet identifier
+	turn     uint64              // of the last arrival
+	aliases  []string            // of the client's topics, from 1 on
 
 	outgoing
 	past [2]uint64 // bytes of former connections, received and sent
@@ -59,6 +60,7 @@ type request struct {
 	publish byte   // packet type of the acknowledgement; 0 for the others
 	id      uint16 // packet identifier of a PUBLISH
 	mark    uint64 // of the journal, when it came
+	turn    uint64 // of the arrival at QoS 2
 	call    *call
 	group   *group
 	entry   int     // index into group.codes
@@ -66,10 +68,15 @@ type request struct {
 	pattern bridge.Pattern
 }
 
-// arrival is a PUBLISH at QoS 2 that has come and is not where it is kept yet.
+// arrival is a PUBLISH at QoS 2 that has come. It is waited for by acknowledgements of
+// its own and of its repetitions, which may be over only after its identifier has been
+// released and used anew: then they are not those of the new one.
 type arrival struct {
-	mark   uint64 // of the journal, when it came
-	routed bool
+	turn    uint64
+	mark    uint64 // of the journal, when it came
+	routed  bool
+	safe    bool // it is where it is kept
+	waiting int  // acknowledgements
 }
 
 // unreleased holds the identifiers of PUBLISH at QoS 2 that have no PUBREL yet.
@@ -122,7 +129,7 @@ func (s *Server) newSession(id string, version byte) *session {
 	return &session{
 		cfg: &s.cfg, stats: &s.stats, rare: s.rare, memory: s.memory, shares: s.shares, journal: s.journal, clock: s.clock, settles: s.receipts != nil,
 		id: id, version: version, online: true,
-		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{}, unsafe: map[uint16]arrival{},
+		requests: map[wamp.ID]request{}, filters: map[string]*filter{}, topics: map[wamp.ID]*topic{}, arrivals: map[uint16]*arrival{},
 		outgoing: outgoing{window: s.cfg.InFlight, unacked: map[uint16]*delivery{}},
 	}
 }
@@ -223,7 +230,9 @@ func (s *session) published(p *packet.Publish) (ack pending, err error) {
 	}
 	r := request{id: p.ID, mark: s.journal.mark(), publish: [3]byte{0, packet.TypePuback, packet.TypePubrec}[p.QoS]}
 	if p.QoS == 2 {
-		s.unsafe[p.ID] = arrival{mark: r.mark}
+		s.turn++
+		r.turn = s.turn
+		s.arrivals[p.ID] = &arrival{turn: r.turn, mark: r.mark}
 	}
 	m := s.publication(p)
 	if response, ok := p.Properties.Text(packet.ResponseTopic); ok && !strings.HasPrefix(p.Topic, "$") && !p.Retain {
@@ -238,12 +247,12 @@ func (s *session) published(p *packet.Publish) (ack pending, err error) {
 // its sender forgets the message when it has the answer.
 func (s *session) repeated(id uint16) (ack pending) {
 	s.stats.repeated.Add(1)
-	first, waits := s.unsafe[id]
+	first := s.arrivals[id]
 	switch {
-	case !waits:
+	case first == nil || first.safe:
 		s.out = packet.AppendAck(s.out, s.version, packet.TypePubrec, id, packet.Success)
 	case first.routed:
-		return pending{packet.TypePubrec, id, first.mark}
+		return pending{packet.TypePubrec, id, first.mark, first.turn}
 	}
 	return ack // the router's answer to the first one is that to both
 }
@@ -268,7 +277,7 @@ func (s *session) released(id uint16) {
 	if s.resumed {
 		code = packet.Success
 	}
-	delete(s.unsafe, id)
+	delete(s.arrivals, id)
 	if s.exactly.remove(id) {
 		code = packet.Success
 		if s.kept {
@@ -296,9 +305,14 @@ func (s *session) answered(id, subscription wamp.ID, err *wamp.ErrorReply) (ack 
 		}
 		s.stats.refused.Add(1)
 		code := reasonOf(err.URI)
-		s.safe(r.publish, r.id)
-		if r.publish == packet.TypePubrec && s.version == packet.V5 {
-			s.exactly.remove(r.id) // the handshake ends with the refusal (4.3.3)
+		if r.publish == packet.TypePubrec {
+			if s.arrival(r.id, r.turn) == nil {
+				return ack
+			}
+			delete(s.arrivals, r.id)
+			if s.version == packet.V5 {
+				s.exactly.remove(r.id) // the handshake ends with the refusal (4.3.3)
+			}
 		}
 		s.out = packet.AppendAck(s.out, s.version, r.publish, r.id, code)
 		return ack
@@ -314,38 +328,41 @@ type pending struct {
 	publish byte // packet type; 0 = none
 	id      uint16
 	mark    uint64 // of the journal, before it was routed
+	turn    uint64 // of the arrival at QoS 2
 }
 
 // taken books a publication that the router has routed.
 func (s *session) taken(r request) pending {
-	if first, ok := s.unsafe[r.id]; ok && r.publish == packet.TypePubrec {
+	if first := s.arrival(r.id, r.turn); first != nil {
 		first.routed = true
-		s.unsafe[r.id] = first
 	}
+	p := pending{r.publish, r.id, r.mark, r.turn}
 	if !s.settles {
-		s.receipt(r.publish, r.id)
+		s.receipt(p)
 	}
-	return pending{r.publish, r.id, r.mark}
+	return p
+}
+
+// arrival returns the PUBLISH at QoS 2 that has the identifier, nil if it has been
+// released or refused meanwhile.
+func (s *session) arrival(id uint16, turn uint64) *arrival {
+	if a := s.arrivals[id]; a != nil && a.turn == turn {
+		return a
+	}
+	return nil
 }
 
 // receipt notes that a message at QoS 2 of a kept session has been taken, unless it has
 // been released meanwhile.
-func (s *session) receipt(publish byte, id uint16) {
-	if _, waits := s.unsafe[id]; waits && publish == packet.TypePubrec && s.kept {
-		s.journal.add(Change{Key: receivedKey(s.id, id), Value: []byte{1}})
-	}
-}
-
-// safe notes that a message is where it is kept, or that it never will be.
-func (s *session) safe(publish byte, id uint16) {
-	if publish == packet.TypePubrec {
-		delete(s.unsafe, id)
+func (s *session) receipt(p pending) {
+	if a := s.arrival(p.id, p.turn); a != nil && !a.safe && s.kept {
+		s.journal.add(Change{Key: receivedKey(s.id, p.id), Value: []byte{1}})
 	}
 }
 
 // forgetReceived lets a packet identifier of QoS 2 be used anew.
 func (s *session) forgetReceived(id uint16) {
-	delete(s.unsafe, id)
+	delete(s.arrivals, id)
 	if s.exactly.remove(id) && s.kept {
 		s.journal.add(Change{Key: receivedKey(s.id, id)})
 	}
