@@ -279,7 +279,7 @@ func (b *bench) finish() {
 }
 
 // traced are the scenarios that images are made of.
-var traced = []string{"confirmed", "table", "sampled", "rolling", "bounded", "shared", "packing", "wear", "restarts"}
+var traced = []string{"confirmed", "table", "sampled", "rolling", "bounded", "shared", "packing", "wear", "restarts", "readers", "lanes"}
 
 // recordAll records two rounds of every scenario: from nothing, and from a directory
 // that a cut has left. The recordings are kept when the test fails.

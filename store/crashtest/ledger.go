@@ -58,6 +58,7 @@ type offer struct {
 //	dropped A B     the store says that it has dropped A to B
 //	put KEY N       the entries KEY and KEY + Twin of the table are about to get record N
 //	done KEY N      they have it, on disk
+//	beside LINE     the line is of the outbox beside, which is judged in the same way
 //
 // The zero value is a ledger of nothing.
 type Ledger struct {
@@ -70,6 +71,7 @@ type Ledger struct {
 	cursors map[string]uint64 // by reader
 	dropped []Range
 	entries map[uint64]entry // of the table
+	beside  *Ledger          // nil where there is one outbox alone
 }
 
 // entry is what may be in a table.
@@ -87,6 +89,9 @@ func (l *Ledger) Clone() *Ledger {
 	c := *l
 	c.offers, c.durable, c.taken, c.cursors = maps.Clone(l.offers), maps.Clone(l.durable), maps.Clone(l.taken), maps.Clone(l.cursors)
 	c.urgent = maps.Clone(l.urgent)
+	if l.beside != nil {
+		c.beside = l.beside.Clone()
+	}
 	c.dropped = append([]Range(nil), l.dropped...)
 	c.entries = map[uint64]entry{}
 	for k, e := range l.entries {
@@ -103,6 +108,12 @@ func (l *Ledger) Note(line string) error {
 	if l.offers == nil {
 		l.offers, l.durable, l.taken, l.entries = map[uint64]offer{}, map[uint64]uint64{}, map[uint64]uint64{}, map[uint64]entry{}
 		l.cursors, l.urgent = map[string]uint64{}, map[uint64]bool{}
+	}
+	if rest, ok := strings.CutPrefix(line, "beside "); ok {
+		if l.beside == nil {
+			l.beside = &Ledger{}
+		}
+		return l.beside.Note(rest)
 	}
 	f := strings.Fields(line)
 	if len(f) < 2 || len(f) > 3 {
@@ -187,6 +198,8 @@ type Found struct {
 	Items []Item // everything behind it
 	// Others is what other readers found, by their names.
 	Others map[string]Reading
+	// Beside is what was found in the outbox beside; nil where there is none.
+	Beside *Found
 	// Entries are those of the table; 0 stands for what is no record.
 	Entries map[uint64]uint64
 	// Damage is what the store itself reported to have found broken or dropped.
@@ -229,6 +242,12 @@ func (l *Ledger) Check(f *Found, mode Mode) []string {
 	l.reading("", Reading{f.Acked, f.Items}, f.ID, mode, fail)
 	for name, r := range f.Others {
 		l.reading(name, r, f.ID, mode, fail)
+	}
+	switch {
+	case l.beside != nil && f.Beside != nil:
+		bad = append(bad, l.beside.Check(f.Beside, mode)...)
+	case l.beside != nil:
+		fail("write: the outbox beside cannot be used: %s", f.Why)
 	}
 	return bad
 }

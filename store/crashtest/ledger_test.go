@@ -69,6 +69,11 @@ func TestLedgerCatches(t *testing.T) {
 			found: Found{Items: whole, Entries: map[uint64]uint64{7: 21, 7 + Twin: 20}}},
 		{name: "no entry of ours", more: []string{"put 7 20", "done 7 20"}, want: "altered",
 			found: Found{Items: whole, Entries: map[uint64]uint64{7: 0, 7 + Twin: 20}}},
+		{name: "the outbox beside has its own", more: []string{"beside open 1 b", "beside offer 20", "beside ok 20 1"}, mode: Mode{Honest: true},
+			found: Found{Items: whole, Beside: &Found{Epoch: 2, ID: "b", Wrote: true, Items: []Item{item(1, 20)}}}},
+		{name: "the outbox beside has lost a record", more: []string{"beside open 1 b", "beside offer 20", "beside ok 20 1"}, mode: Mode{Honest: true}, want: "lost",
+			found: Found{Items: whole, Beside: &Found{Epoch: 2, ID: "b", Wrote: true}}},
+		{name: "the outbox beside is gone", more: []string{"beside open 1 b"}, mode: Mode{Honest: true}, want: "write", found: Found{Items: whole}},
 		{name: "no more can be written", found: Found{Why: "append: store is full", Items: whole}, mode: Mode{Honest: true}, want: "write"},
 	}
 	for _, tt := range tests {

@@ -21,6 +21,7 @@ type scenario struct {
 	sampled bool // taken at once and flushed now and then, in place of acknowledged one by one
 	acks    bool // the reader follows
 	table   bool // entries of a table change beside
+	lanes   bool // what is urgent has an outbox of its own, beside
 	again   int  // how many more times the store is closed and opened, and all is done once more
 }
 
@@ -41,6 +42,11 @@ var scenarios = map[string]scenario{
 		records: 1200, sampled: true, acks: true},
 	// Epochs, and the mark of an orderly end.
 	"restarts": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SegmentBytes: 128 << 10, Linger: time.Millisecond}, writers: 2, records: 8, acks: true, again: 4},
+	// Readers that lose the same records, each at a place of its own.
+	"readers": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SampleInterval: 5 * time.Millisecond, SampleRecords: 16, Readers: []string{"slow", "slower"}},
+		writers: 2, records: 80, sampled: true, acks: true},
+	"lanes": {outbox: store.OutboxConfig{MaxBytes: 8 << 20, SampleInterval: 5 * time.Millisecond, SampleRecords: 16, Linger: time.Millisecond},
+		writers: 2, records: 80, sampled: true, acks: true, lanes: true},
 	"endless": {outbox: store.OutboxConfig{MaxBytes: 64 << 20, SegmentBytes: 256 << 10, Linger: time.Millisecond, Readers: []string{"slow"}},
 		writers: 8, acks: true},
 }
@@ -68,10 +74,18 @@ func (w *writer) run(dir string, base uint64) error {
 	if w.box, err = st.Outbox("up", s.outbox); err != nil {
 		return err
 	}
+	if s.lanes {
+		if w.urgent, err = openUrgent(st, w.box); err != nil {
+			return err
+		}
+	}
 	if w.table, err = st.Table("entries", tableConfig); err != nil {
 		return err
 	}
 	w.note("open %d %s", st.Epoch(), w.box.ID())
+	if s.lanes {
+		w.note("beside open %d %s", st.Epoch(), w.urgent.ID())
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- st.Run(ctx) }()
@@ -96,11 +110,19 @@ func (w *writer) run(dir string, base uint64) error {
 	return st.Close()
 }
 
+const urgentName = "up-urgent"
+
+// openUrgent opens the outbox of what is urgent, before which the other one gives way.
+func openUrgent(st *store.Store, other *store.Outbox) (*store.Outbox, error) {
+	return st.Outbox(urgentName, store.OutboxConfig{MaxBytes: 8 << 20, Linger: time.Millisecond, Over: other})
+}
+
 // writer is a workload under way.
 type writer struct {
-	s   scenario
-	out *os.File
-	box *store.Outbox
+	s      scenario
+	out    *os.File
+	box    *store.Outbox
+	urgent *store.Outbox // nil where there is one alone
 
 	table *store.Table
 
@@ -115,23 +137,30 @@ func (w *writer) note(format string, args ...any) {
 }
 
 func (w *writer) event(e store.Event) {
-	if e.Kind == store.Dropped {
+	switch {
+	case e.Kind == store.Dropped && e.Outbox == urgentName:
+		w.note("beside dropped %d %d", e.From, e.To)
+	case e.Kind == store.Dropped:
 		w.note("dropped %d %d", e.From, e.To)
 	}
 }
 
-// offer takes the next number and says so.
-func (w *writer) offer() uint64 {
+// offer takes the next number and says so, in a line that begins with prefix.
+func (w *writer) offer(prefix string) uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.next++
-	fmt.Fprintf(w.out, "offer %d\n", w.next)
+	fmt.Fprintf(w.out, "%soffer %d\n", prefix, w.next)
 	return w.next
 }
 
 func (w *writer) write(ctx context.Context, r *rand.Rand) {
 	for i := 0; w.s.records == 0 || i < w.s.records; i++ {
-		n := w.offer()
+		if w.urgent != nil && r.IntN(4) == 0 {
+			w.alarm(ctx, r)
+			continue
+		}
+		n := w.offer("")
 		if w.s.sampled {
 			line, urgent := "taken %d %d", r.IntN(8) == 0
 			if urgent {
@@ -149,6 +178,19 @@ func (w *writer) write(ctx context.Context, r *rand.Rand) {
 		if w.s.acks && r.IntN(10) == 0 {
 			w.ack(ctx, r)
 		}
+	}
+}
+
+// alarm appends a record to the outbox of what is urgent, whose reader follows.
+func (w *writer) alarm(ctx context.Context, r *rand.Rand) {
+	n := w.offer("beside ")
+	if seq, err := w.urgent.Append(ctx, Record(n)); err == nil {
+		w.note("beside ok %d %d", n, seq)
+	}
+	if last := w.urgent.Committed(); r.IntN(4) == 0 && last > 5 {
+		w.note("beside cursor %d", last-5)
+		// A failing disk may refuse it.
+		_ = w.urgent.Ack(ctx, last-5)
 	}
 }
 
@@ -222,6 +264,13 @@ func examine(dir string, s scenario, n uint64) *Found {
 		f.Why = "outbox: " + err.Error()
 		return f
 	}
+	var urgent *store.Outbox
+	if s.lanes {
+		if urgent, err = openUrgent(st, box); err != nil {
+			f.Why = "outbox: " + err.Error()
+			return f
+		}
+	}
 	table, err := st.Table("entries", tableConfig)
 	if err != nil {
 		f.Why = "table: " + err.Error()
@@ -238,21 +287,36 @@ func examine(dir string, s scenario, n uint64) *Found {
 		<-done
 		_ = st.Close()
 	}()
-	f.Epoch, f.ID = st.Epoch(), box.ID()
+	f.Epoch = st.Epoch()
 	if f.Entries, err = entries(table); err != nil {
 		f.Why = "entries: " + err.Error()
 		return f
 	}
+	if urgent != nil {
+		f.Beside = &Found{Epoch: st.Epoch()}
+		f.Beside.outbox(ctx, urgent, nil, n)
+	}
+	if f.outbox(ctx, box, s.outbox.Readers, n); f.Wrote {
+		err = table.Apply(ctx, []store.Change{{Key: key(Twin - 1), Value: Record(n)}, {Key: key(2*Twin - 1), Value: Record(n)}})
+		if f.Wrote = err == nil; err != nil {
+			f.Why = "apply: " + err.Error()
+		}
+	}
+	return f
+}
+
+// outbox reads what is in an outbox and appends record n.
+func (f *Found) outbox(ctx context.Context, box *store.Outbox, readers []string, n uint64) {
+	f.ID = box.ID()
 	// No more than what was there before: what is written below is no finding.
-	last := box.Status().Appended
-	if err := f.read(ctx, box, s.outbox.Readers, last); err != nil {
+	if err := f.read(ctx, box, readers, box.Status().Appended); err != nil {
 		f.Why = "read: " + err.Error()
-		return f
+		return
 	}
 	seq, err := box.Append(ctx, Record(n))
 	if err != nil {
 		f.Why = "append: " + err.Error()
-		return f
+		return
 	}
 	again, err := read(ctx, box.Reader(""), seq-1, seq)
 	switch {
@@ -261,12 +325,8 @@ func examine(dir string, s scenario, n uint64) *Found {
 	case len(again) != 1 || again[0] != Item{Epoch: f.Epoch, Seq: seq, N: n}:
 		f.Why = fmt.Sprintf("record %d was appended as number %d of epoch %d; read back: %v", n, seq, f.Epoch, again)
 	default:
-		err = table.Apply(ctx, []store.Change{{Key: key(Twin - 1), Value: Record(n)}, {Key: key(2*Twin - 1), Value: Record(n)}})
-		if f.Wrote = err == nil; err != nil {
-			f.Why = "apply: " + err.Error()
-		}
+		f.Wrote = true
 	}
-	return f
 }
 
 // read has every reader of an outbox read what is there for it up to a record.
