@@ -442,9 +442,14 @@ func (r *run) stop(ctx context.Context) error {
 		r.core.serve(func(context.Context) { _ = s.Close() })
 	}
 	ok = r.core.stop(backLimit) && ok
-	ok = r.keep.stop(backLimit) && ok
-	if !ok {
+	kept := r.keep.stop(backLimit)
+	if !ok || !kept {
 		err = errors.Join(err, errors.New("shutdown: some tasks did not stop in time"))
+	}
+	if !kept {
+		// A commit is under way, on a disk that takes its time. The end of the process
+		// leaves it whole or undone; closing its file below it would do neither.
+		return err
 	}
 	return errors.Join(err, r.store.Close())
 }
