@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -61,6 +62,7 @@ func (l *lane) put(topic wamp.URI, seq uint64, record []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if now := time.Now(); len(l.marks) == 0 || now.Sub(l.marks[len(l.marks)-1].at) >= liveTick {
+		l.forget(now)
 		l.marks = append(l.marks, mark{seq, now})
 	}
 	v, known := l.newest[topic]
@@ -87,13 +89,18 @@ func (l *lane) late(history mark) bool {
 	if position < history.seq {
 		return now.Sub(history.at) > behind
 	}
-	// The last mark that is old enough is the one that counts.
+	l.forget(now)
+	return len(l.marks) > 0 && now.Sub(l.marks[0].at) > behind && position < l.marks[0].seq
+}
+
+// forget forgets the marks before the last one that is old enough: that is the one that
+// counts. mu is held.
+func (l *lane) forget(now time.Time) {
 	i := 0
 	for i+1 < len(l.marks) && now.Sub(l.marks[i+1].at) > behind {
 		i++
 	}
-	l.marks = append(l.marks[:0], l.marks[i:]...)
-	return len(l.marks) > 0 && now.Sub(l.marks[0].at) > behind && position < l.marks[0].seq
+	l.marks = slices.Delete(l.marks, 0, i)
 }
 
 // take returns records of values that have not been sent in their turn, as many as it
