@@ -100,8 +100,10 @@ func (c *conn) register(ctx context.Context, procedure wamp.URI, match wamp.Matc
 // change its mind.
 func (c *conn) insist(ctx context.Context, procedure wamp.URI, match wamp.Match) (undo func(context.Context) error) {
 	// Whether it has been done in the end is told by undo.
-	_ = client.Insist(ctx, func(ctx context.Context) (err error) {
-		undo, err = c.register(ctx, procedure, match)
+	_ = client.Insist(ctx, func(context.Context) (err error) {
+		// Not with ctx: an answer that nobody waits for would be a registration that
+		// nobody ends.
+		undo, err = c.register(c.ctx, procedure, match)
 		var r *uplink.Refusal
 		if err != nil && errors.As(refusal(err), &r) && r.Settled {
 			c.sink.log.Warn("the far router refuses a procedure", "procedure", string(procedure), "error", err)
