@@ -73,16 +73,21 @@ const (
 	overtaken                 // it has been refused, and to route it now would break the topic's order
 )
 
-// refuse notes that a publication has been refused.
+// refuse notes that a publication has been refused. Whoever is refused may be anybody:
+// no mark of another stream goes for that, and none counts as used.
 func (k *marks) refuse(who Identity, o *wamp.Once, topic wamp.URI) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	m := k.find(who, o.Stream)
-	if m == nil {
-		m = &mark{key: string(k.key)}
-		k.add(m)
+	e := k.find(who, o.Stream)
+	if e == nil {
+		if len(k.streams) >= k.max {
+			return
+		}
+		// The first to go, and nothing to hand out before something is routed.
+		e = k.recent.PushBack(&mark{key: string(k.key)})
+		k.enlist(e)
 	}
-	if m.stray(o) < 0 {
+	if m := e.Value.(*mark); m.stray(o) < 0 {
 		k.enter(m, o, topic, strayRefused)
 	}
 }
@@ -91,11 +96,13 @@ func (k *marks) refuse(who Identity, o *wamp.Once, topic wamp.URI) {
 func (k *marks) advance(who Identity, o *wamp.Once, topic wamp.URI) standing {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	m := k.find(who, o.Stream)
-	if m == nil {
+	e := k.find(who, o.Stream)
+	if e == nil {
 		k.add(&mark{key: string(k.key), epoch: o.Epoch, seq: o.Seq})
 		return fresh
 	}
+	k.recent.MoveToFront(e)
+	m := e.Value.(*mark)
 	i := m.stray(o)
 	if o.Epoch > m.epoch || o.Epoch == m.epoch && o.Seq > m.seq {
 		m.epoch, m.seq = o.Epoch, o.Seq
@@ -155,9 +162,8 @@ func (k *marks) forget(m *mark, i int) {
 
 func (k *marks) hash(topic wamp.URI) uint64 { return maphash.String(k.seed, string(topic)) }
 
-// find returns the mark of a stream, from then on the one used most recently, or nil;
-// its key is in k.key.
-func (k *marks) find(who Identity, stream string) *mark {
+// find returns the mark of a stream, or nil; its key is in k.key.
+func (k *marks) find(who Identity, stream string) *list.Element {
 	authID := who.AuthID
 	if who.AuthMethod == methodAnonymous {
 		// An anonymous authid is new with each session; the stream's name is all
@@ -165,19 +171,11 @@ func (k *marks) find(who Identity, stream string) *mark {
 		authID = ""
 	}
 	k.key = append(append(append(k.key[:0], authID...), 0), stream...)
-	e, ok := k.streams[string(k.key)]
-	if !ok {
-		return nil
-	}
-	k.recent.MoveToFront(e)
-	return e.Value.(*mark)
+	return k.streams[string(k.key)]
 }
 
 // add adds a mark as the most recent one.
 func (k *marks) add(m *mark) {
-	if k.streams == nil {
-		k.streams = map[string]*list.Element{}
-	}
 	if len(k.streams) >= k.max {
 		oldest := k.recent.Back()
 		old := oldest.Value.(*mark)
@@ -189,8 +187,16 @@ func (k *marks) add(m *mark) {
 			k.gone = append(k.gone, old.key)
 		}
 	}
-	k.streams[m.key] = k.recent.PushFront(m)
+	k.enlist(k.recent.PushFront(m))
 	k.note(m, !m.known)
+}
+
+// enlist makes a mark findable.
+func (k *marks) enlist(e *list.Element) {
+	if k.streams == nil {
+		k.streams = map[string]*list.Element{}
+	}
+	k.streams[e.Value.(*mark).key] = e
 }
 
 // note notes whether a mark has moved.

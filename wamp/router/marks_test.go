@@ -111,6 +111,40 @@ func TestStraysAreBounded(t *testing.T) {
 	})
 }
 
+// TestRefusalsMoveNoMarks has somebody refused in very many streams: the marks of others
+// stay, and there is nothing to keep over a restart.
+func TestRefusalsMoveNoMarks(t *testing.T) {
+	may := func(who router.Identity, a router.Action, _ wamp.URI, _ wamp.Match) (bool, error) {
+		return a != router.ActionPublish || who.AuthID != "mallory", nil
+	}
+	within(t, router.RealmConfig{Authorize: may, MaxStreams: 3}, func(w *world) {
+		pub, _ := w.join("pub")
+		mallory, _ := w.join("mallory")
+		pub.sayOnce("a", 1, 5)
+		for i := range 10 {
+			mallory.sayOnce(fmt.Sprint(i), 1, 1)
+		}
+		pub.sayOnce("b", 1, 5)
+		for i := range 10 {
+			mallory.sayOnce(fmt.Sprint(i), 1, 1)
+		}
+		pub.sayOnce("c", 1, 5) // in the place of one of mallory's
+		moved, gone := w.TakeMarks(10)
+		if told(moved) != "pub:a 1/5, pub:b 1/5, pub:c 1/5" || len(gone) != 0 {
+			t.Errorf("moved %s, gone %s", told(moved), told(gone))
+		}
+		sub, _ := w.join("sub")
+		sub.say(&wamp.Subscribe{Request: 1, Topic: "x"})
+		sub.heard()
+		for _, stream := range []string{"a", "b", "c"} {
+			pub.sayOnce(stream, 1, 5)
+		}
+		if n := len(sub.heard()); n != 0 {
+			t.Errorf("%d repetitions were routed", n)
+		}
+	})
+}
+
 func TestMarksAreTakenAndRestored(t *testing.T) {
 	var taken []router.Mark
 	within(t, router.RealmConfig{MaxStreams: 3}, func(w *world) {
