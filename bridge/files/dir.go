@@ -49,6 +49,7 @@ var (
 // Dir is a directory of files. Nothing outside it is ever touched: names are a single
 // component, and the system call resolves them below it. It is safe for concurrent use.
 type Dir struct {
+	own  string
 	room func(size int64) error
 	now  func() time.Time
 
@@ -61,6 +62,9 @@ type Dir struct {
 type Config struct {
 	// Path is the directory, made if it is missing.
 	Path string
+	// Own begins the names of the gateway's own files, which Put keeps and users cannot
+	// send; "" = there are none.
+	Own string
 	// Room returns an error when the disk has no room for so many bytes more. Required.
 	Room func(size int64) error
 	// Now is the clock that the disk's times are of; nil = time.Now.
@@ -79,7 +83,7 @@ func Open(cfg Config) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("directory of files: %w", err)
 	}
-	d := &Dir{root: root, room: cfg.Room, now: cfg.Now, owners: map[string]string{}}
+	d := &Dir{root: root, own: cfg.Own, room: cfg.Room, now: cfg.Now, owners: map[string]string{}}
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -110,6 +114,9 @@ func (d *Dir) begin(owner, name string, size int64, sum string) (int64, error) {
 	switch {
 	case !validName.MatchString(name):
 		return 0, badName(name)
+	case d.ours(name):
+		return 0, wamp.NewError(wamp.ErrURIInvalidArgument, fmt.Sprintf("%q is a name of the gateway's own files: choose one that does not begin with %s", name, d.own),
+			wamp.Dict{"argument": "name", "reserved": d.own})
 	case size < 0 || size > MaxFile:
 		return 0, wamp.NewError(wamp.ErrURILimit, "the file is too large", wamp.Dict{"bytes": size, "max": int64(MaxFile)})
 	case !validSum.MatchString(sum):
@@ -121,6 +128,7 @@ func (d *Dir) begin(owner, name string, size int64, sum string) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
+	all = slices.DeleteFunc(all, func(i Info) bool { return d.ours(i.Name) })
 	if i := slices.IndexFunc(all, func(i Info) bool { return i.Partial && i.Name == name }); i >= 0 {
 		old := all[i]
 		if old.Size == size && old.SHA256 == sum {
@@ -316,10 +324,12 @@ func (d *Dir) finish(path, name string) error {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// Put keeps a file of the gateway's own, whose name begins with mark, in place of all but
-// the newest of that mark, so that there are keep. Their names grow with time. They do not
-// take the room of what users send.
-func (d *Dir) Put(name, mark string, keep int, content []byte) (Info, error) {
+// ours reports whether a name is one of the gateway's own files.
+func (d *Dir) ours(name string) bool { return d.own != "" && strings.HasPrefix(name, d.own) }
+
+// Put keeps a file of the gateway's own, and of the others the last by name, so that there
+// are keep, at least 1. They do not take the room of what users send.
+func (d *Dir) Put(name string, keep int, content []byte) (Info, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.fits(int64(len(content))); err != nil {
@@ -341,8 +351,9 @@ func (d *Dir) Put(name, mark string, keep int, content []byte) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	keep--                               // for this one, although the clock may have been set back since the others
 	for i := len(all) - 1; i >= 0; i-- { // a directory is in order
-		if all[i].Partial || !strings.HasPrefix(all[i].Name, mark) {
+		if all[i].Partial || !d.ours(all[i].Name) || all[i].Name == name {
 			continue
 		}
 		if keep--; keep < 0 {

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 
 func open(t *testing.T, path string) *Dir {
 	t.Helper()
-	d, err := Open(Config{Path: path, Room: func(int64) error { return nil }})
+	d, err := Open(Config{Path: path, Own: "own-", Room: func(int64) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestOwnFilesTakeNoRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"own-1", "own-2", "own-3"} {
-		if i, err := d.Put(name, "own-", 2, []byte(name)); i.Size != 5 || err != nil {
+		if i, err := d.Put(name, 2, []byte(name)); i.Size != 5 || err != nil {
 			t.Fatal(i, err)
 		}
 	}
@@ -233,6 +233,35 @@ func TestOwnFilesTakeNoRoom(t *testing.T) {
 	}
 }
 
+// TestOwnFilesAreTheGateways has users beside the gateway's own files: they have all of their
+// own room, and no say in which of those are kept.
+func TestOwnFilesAreTheGateways(t *testing.T) {
+	t.Parallel()
+	d, sum := open(t, t.TempDir()), strings.Repeat("0", 64)
+	if _, err := d.begin("ann", "own-9", 1, sum); !wamp.IsError(err, wamp.ErrURIInvalidArgument) {
+		t.Errorf("a user sends a file of the gateway's: %v", err)
+	}
+	// The clock is set back before the last one.
+	for _, name := range []string{"own-2026", "own-2027", "own-1970"} {
+		if _, err := d.Put(name, 2, []byte(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, there := range map[string]bool{"own-1970": true, "own-2026": false, "own-2027": true} {
+		if _, _, err := d.stat(name, 0); (err == nil) != there {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for i := range maxFiles {
+		if _, err := d.begin(fmt.Sprint("user", i), fmt.Sprint("f", i), 1, sum); err != nil {
+			t.Fatalf("file %d: %v", i, err)
+		}
+	}
+	if _, err := d.begin("late", "late", 1, sum); !wamp.IsError(err, wamp.ErrURILimit) {
+		t.Errorf("one more: %v", err)
+	}
+}
+
 func sumBytes(s string) []byte { b := sha256.Sum256([]byte(s)); return b[:] }
 
 func TestNoRoomOnTheDisk(t *testing.T) {
@@ -245,7 +274,7 @@ func TestNoRoomOnTheDisk(t *testing.T) {
 	if _, err := d.begin("", "a", 1, strings.Repeat("0", 64)); !wamp.IsError(err, wamp.ErrURIStorageFull) {
 		t.Error(err)
 	}
-	if _, err := d.Put("own-1", "own-", 2, nil); !wamp.IsError(err, wamp.ErrURIStorageFull) {
+	if _, err := d.Put("own-1", 2, nil); !wamp.IsError(err, wamp.ErrURIStorageFull) {
 		t.Error(err)
 	}
 }
@@ -299,7 +328,7 @@ func fillSmallDisk(dir string) error {
 	if !wamp.IsError(err, wamp.ErrURIStorageFull) {
 		return fmt.Errorf("full at %d: %w", at, err)
 	}
-	if _, err := d.Put("own-1", "own-", 2, content); !wamp.IsError(err, wamp.ErrURIStorageFull) {
+	if _, err := d.Put("own-1", 2, content); !wamp.IsError(err, wamp.ErrURIStorageFull) {
 		return fmt.Errorf("put: %w", err)
 	}
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT, "size=4m"); err != nil {

@@ -26,7 +26,7 @@ const partSuffix = ".part"
 // startFiles serves the directory of files, and what makes support bundles there.
 func (r *run) startFiles(ctx context.Context) error {
 	path := filepath.Join(r.state, "files")
-	d, err := files.Open(files.Config{Path: path, Room: func(size int64) error { return store.Room(path, size, 0) }})
+	d, err := files.Open(files.Config{Path: path, Own: bundleMark, Room: func(size int64) error { return store.Room(path, size, 0) }})
 	if err != nil {
 		return err
 	}

@@ -61,7 +61,7 @@ func (b *bundler) serve(ctx context.Context, _ *wamp.Invocation, _ func(wamp.Pay
 		return wamp.Payload{}, err
 	}
 	name := bundleMark + b.clock.Now().UTC().Format("20060102t150405.000z") + ".tar.gz"
-	i, err := b.files.Put(name, bundleMark, keepBundles, content)
+	i, err := b.files.Put(name, keepBundles, content)
 	return wamp.Args(i.Dict()), err
 }
 
