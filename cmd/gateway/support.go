@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"compress/flate"
 	"context"
 	"encoding/binary"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,14 +96,19 @@ func (b *bundler) bundle(ctx context.Context) ([]byte, error) {
 
 // scrubber replaces secrets, also as they stand in JSON and in quotes.
 func scrubber(secrets []string) *strings.Replacer {
-	var pairs []string
+	texts := slices.Clone(secrets)
 	for _, s := range secrets {
-		pairs = append(pairs, s, "***")
 		for _, line := range strings.Split(s, "\n") { // of a key in several lines
 			if len(line) > 3 {
-				pairs = append(pairs, strings.Trim(strconv.Quote(line), `"`), "***")
+				texts = append(texts, strings.Trim(strconv.Quote(line), `"`))
 			}
 		}
+	}
+	// The longest first, so that nothing is left of one that begins as another does.
+	slices.SortFunc(texts, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	pairs := make([]string, 0, 2*len(texts))
+	for _, s := range texts {
+		pairs = append(pairs, s, "***")
 	}
 	return strings.NewReplacer(pairs...)
 }

@@ -288,6 +288,16 @@ func TestABundleIsBounded(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftOfASecret has secrets that begin as others do, in either order.
+func TestNothingIsLeftOfASecret(t *testing.T) {
+	t.Parallel()
+	for _, secrets := range [][]string{{"hush", "hush-long", "hush-l\nhush-lines"}, {"hush-l\nhush-lines", "hush-long", "hush"}} {
+		if got := scrubber(secrets).Replace("hush, hush-long, hush-lines"); got != "***, ***, ***" {
+			t.Errorf("%q: %s", secrets, got)
+		}
+	}
+}
+
 func TestTheTailOfALog(t *testing.T) {
 	t.Parallel()
 	tail := &logTail{}

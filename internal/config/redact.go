@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -28,9 +29,11 @@ var (
 
 // Redacted reads the configuration anew and returns the tables of each file, by its name,
 // as they may be shown to somebody else; and what must not be shown elsewhere either: the
-// secrets that they refer to, and hidden texts of 8 bytes and more. References stay. Hidden are texts that may hold a secret, paths of requests, what URLs have behind
-// their hosts, and every text of a device that is not in order, or of a main file that is
-// not. A file that cannot be parsed is left out: errs says what is wrong.
+// secrets that they refer to, and hidden texts of 8 bytes and more. References stay. Hidden
+// are texts that may hold a secret, paths of requests, what URLs have behind their hosts,
+// and every text of a device that is not in order, or of a main file that is not. Of a file
+// that cannot be parsed there are only the secrets that it refers to: errs says what is
+// wrong.
 func (c *Config) Redacted(kinds []drivers.Kind) (tables map[string]any, secrets []string, errs Errors) {
 	path := cmp.Or(c.dir, c.File)
 	cfg, errs := Load(path, kinds)
@@ -64,6 +67,7 @@ type redactor struct {
 func (r *redactor) file(file string, sound bool) {
 	doc, err := read(file)
 	if err != nil {
+		r.scan(file)
 		return
 	}
 	devices, _ := doc.root["device"].(map[string]any)
@@ -77,6 +81,23 @@ func (r *redactor) file(file string, sound bool) {
 		shown["device"] = tables
 	}
 	r.tables[filepath.Base(file)] = shown
+}
+
+// scan notes the references in a file that cannot be parsed: the gateway may have been
+// started with it as it was before.
+func (r *redactor) scan(file string) {
+	if !regular(file) {
+		return
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, maxFile)) // as much as can be read
+	for _, ref := range quotedReference.FindAllSubmatch(text, -1) {
+		r.note(string(ref[1]))
+	}
 }
 
 // shade says what is hidden below a table.
@@ -117,7 +138,10 @@ func (r *redactor) value(key string, x any, s shade) any {
 
 var (
 	reference = regexp.MustCompile(`^(env|file):.`)
-	withHost  = regexp.MustCompile(`^[a-z0-9+]+://`)
+	// As it stands in a file.
+	quotedReference = regexp.MustCompile(`["']((?:env|file):[^"'\n]+)["']`)
+
+	withHost = regexp.MustCompile(`(?i)^[a-z][a-z0-9+.-]*://`) // RFC 3986, 3.1
 )
 
 func (r *redactor) text(s string, hide bool) string {
@@ -147,13 +171,16 @@ func (r *redactor) text(s string, hide bool) string {
 	return s
 }
 
-// note remembers what a reference refers to. Only regular files are read: others, which
-// are no secrets, may block.
+// regular reports whether a file is one. Others, which are no secrets, may block.
+func regular(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// note remembers what a reference refers to.
 func (r *redactor) note(ref string) {
-	if file, ok := strings.CutPrefix(ref, "file:"); ok {
-		if info, err := os.Stat(file); err != nil || !info.Mode().IsRegular() {
-			return
-		}
+	if file, ok := strings.CutPrefix(ref, "file:"); ok && !regular(file) {
+		return
 	}
 	if s, err := (Secret{ref}).Reveal(); err == nil {
 		r.conceal(s, 4)

@@ -91,6 +91,7 @@ func TestURLsAndReferences(t *testing.T) {
 		"https://host/hook/abcdef":        "https://host/***",
 		"https://ann:pw@host":             "https://host/***",
 		"ws://host/ws?token=abcdef":       "ws://host/***",
+		"HTTP://ann:upper@host":           "http://host/***",
 		"rs+unix:///run/gantry.sock":      "rs+unix:///run/gantry.sock",
 		"http://[bad":                     hidden,
 		"env:REDACT_TEST":                 "env:REDACT_TEST",
@@ -105,8 +106,14 @@ func TestURLsAndReferences(t *testing.T) {
 	if got := r.text("a longer text", true); got != hidden {
 		t.Error(got)
 	}
+	broken := filepath.Join(dir, "broken.toml")
+	t.Setenv("REDACT_TEST_BROKEN", "of a broken file")
+	if err := os.WriteFile(broken, []byte("[uplink.up\npassword = \"env:REDACT_TEST_BROKEN\" # 'env:\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.file(broken, false)
 	slices.Sort(r.secrets)
-	want := []string{"a longer text", "http://[bad", "https://ann:pw@host", "https://host/hook/abcdef", "of the environment", "of the file", "ws://host/ws?token=abcdef"}
+	want := []string{"HTTP://ann:upper@host", "a longer text", "http://[bad", "https://ann:pw@host", "https://host/hook/abcdef", "of a broken file", "of the environment", "of the file", "ws://host/ws?token=abcdef"}
 	if diff := cmp.Diff(want, r.secrets); diff != "" {
 		t.Error(diff)
 	}
