@@ -21,7 +21,7 @@ import (
 // badLine returns a line to the program, and the URL that leads over it.
 func (p *program) badLine(rate int) (*badline.Line, string) {
 	p.t.Helper()
-	l := badline.New(p.t, strings.TrimSuffix(strings.TrimPrefix(p.url, "ws://"), "/ws"), rate)
+	l := badline.New(p.t, p.host(), rate)
 	return l, "ws://" + l.Addr() + "/ws"
 }
 
@@ -113,11 +113,13 @@ func TestAFileThatChangesMeanwhile(t *testing.T) {
 	if back, err := os.ReadFile(to); code != exitOK || !strings.Contains(errs, "of another file") || !bytes.Equal(back, next) || err != nil {
 		t.Errorf("over a part of another file: code %d, %s, %d bytes, %v", code, errs, len(back), err)
 	}
-	l, url := p.badLine(200_000)
+	l, url := p.badLine(100_000)
 	var fetching sync.WaitGroup
 	fetching.Go(func() { code, _, errs = p.commandAt(url, get...) })
 	eventually(t, "first piece", func() bool { return sizeOf(to+partSuffix) > 0 })
+	l.Gate.Lock() // however long it takes to replace the file
 	put(last)
+	l.Gate.Unlock()
 	fetching.Wait()
 	if code != exitFailed || !strings.Contains(errs, "changed meanwhile") || sizeOf(to+partSuffix) != 0 {
 		t.Errorf("replaced while it was fetched: code %d, %s", code, errs)

@@ -21,6 +21,8 @@ type Line struct {
 	// Budget ends a connection that has carried so many bytes, in both directions
 	// together; 0 = never.
 	Budget atomic.Int64
+	// Gate holds up what is sent, in both directions, while somebody has it locked.
+	Gate sync.RWMutex
 	// Made counts the connections, and Carried the bytes towards the other end.
 	Made, Carried atomic.Uint64
 
@@ -152,7 +154,10 @@ func (l *Line) carry(to, from net.Conn, carried *atomic.Uint64, used *atomic.Int
 				time.Sleep(time.Until(next))
 				next = time.Now().Add(time.Duration(n) * time.Second / time.Duration(l.rate))
 			}
-			if _, err := deliver(buf[:n]); err != nil {
+			l.Gate.RLock()
+			_, err := deliver(buf[:n])
+			l.Gate.RUnlock()
+			if err != nil {
 				return
 			}
 			carried.Add(uint64(n))
