@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // ForTest mounts a file system for a test and returns where. It skips where there is no
@@ -21,7 +22,12 @@ func ForTest(t testing.TB) (*FS, string) {
 		t.Skip("no file system in user space: ", err)
 	}
 	t.Cleanup(func() {
-		if err := f.Unmount(); err != nil {
+		err := f.Unmount()
+		// A process that is being born has all that is open for a moment.
+		for late := time.Now().Add(time.Minute); err != nil && time.Now().Before(late); {
+			err = f.Unmount() // waits a little before it gives up
+		}
+		if err != nil {
 			t.Errorf("unmount: %v", err)
 		}
 	})
