@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
 	"net/url"
-	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -48,21 +45,6 @@ func fillBacklog(b *testing.B, p *program, first, readings int) {
 	if err := s.Publish(b.Context(), "gantry.field.point.meter.end", wamp.PublishOptions{Acknowledge: true}, wamp.Args(true)); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// peakMiB returns the most memory that a program has held.
-func peakMiB(b *testing.B, p *program) float64 {
-	b.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, line, _ := bytes.Cut(status, []byte("VmHWM:"))
-	kib, err := strconv.Atoi(strings.Fields(string(line))[0])
-	if err != nil {
-		b.Fatal(err)
-	}
-	return float64(kib) / 1024
 }
 
 // BenchmarkDrainBacklog has a gateway with a backlog send it to another one over TCP. It
@@ -128,7 +110,7 @@ func drainBacklog(b *testing.B, scheme string, readings int) {
 	b.ReportMetric(float64(readings)/took.Seconds(), "readings/s")
 	b.ReportMetric(per(cpuTime(b, field)), "us-cpu/reading")
 	b.ReportMetric(per(cpuTime(b, hq)-farBefore), "far-us-cpu/reading")
-	b.ReportMetric(peakMiB(b, field), "MiB-peak")
+	b.ReportMetric(float64(field.status("VmHWM"))/(1<<20), "MiB-peak")
 	b.ReportMetric(ready.Seconds(), "s-to-ready")
 	field.stop()
 	hq.stop()

@@ -30,7 +30,7 @@ forward = ["point"]
 	if n := queuedEvents(t, p, 3); n != 3 {
 		t.Errorf("%d events are in the queue", n)
 	}
-	text := "\n" + get(t, "http"+strings.TrimSuffix(strings.TrimPrefix(p.url, "ws"), "/ws")+"/metrics")
+	text := "\n" + get(t, "http://"+p.host()+"/metrics")
 	for _, line := range []string{
 		`gantry_outbox_records_total{outbox="hq"} 3`, `gantry_outbox_records_total{outbox="hq-dead"} 0`, `gantry_outbox_pending_bytes{outbox="hq"} 0`,
 		`gantry_outbox_files{outbox="hq"} 1`, `gantry_outbox_lost_total{outbox="hq",reason="max_bytes"} 0`, `gantry_outbox_lost_total{outbox="hq",reason="crash"} 0`,

@@ -79,7 +79,7 @@ func BenchmarkWaysToFetch(b *testing.B) {
 	}{{"near", 0, 0, 8 << 20}, {"50 ms there and back", 0, 25 * time.Millisecond, 8 << 20}, {"2 MiB per s", 2 << 20, 0, 8 << 20}} {
 		for _, way := range ways {
 			b.Run(line.name+"/"+way.name, func(b *testing.B) {
-				l := badline.NewLong(b, strings.TrimSuffix(strings.TrimPrefix(p.url, "ws://"), "/ws"), line.rate, line.delay)
+				l := badline.NewLong(b, p.host(), line.rate, line.delay)
 				for range b.N {
 					dial := func(ctx context.Context) (wamp.Peer, error) { return dialRouter(ctx, "rs://"+l.Addr(), "") }
 					s, err := client.Connect(b.Context(), dial, client.SessionConfig{Realm: "gantry"})
