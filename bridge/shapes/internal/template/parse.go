@@ -471,7 +471,7 @@ func (p *parser) group() (node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return both(n, rest, func(a, b any) (any, error) { return append([]any{a}, b.([]any)...), nil }), nil
+		return both(n, rest, func(a, b any) (any, error) { return made(append([]any{a}, b.([]any)...)) }), nil
 	}
 	return n, p.need(")")
 }
@@ -482,7 +482,10 @@ func (p *parser) list(closing string) (node, error) {
 		if _, ok := p.take(closing); ok {
 			return func(e *env) (any, error) {
 				l, err := e.all(items)
-				return l, err
+				if err != nil {
+					return nil, err
+				}
+				return made(l)
 			}, nil
 		}
 		if len(items) > 0 {
@@ -542,7 +545,7 @@ func (p *parser) dict() (node, error) {
 		for i, k := range ks {
 			m[text(k)] = vs[i]
 		}
-		return m, nil
+		return made(m)
 	}, nil
 }
 

@@ -58,6 +58,39 @@ func (e *env) bounded(v any, err error) (any, error) {
 	return v, err
 }
 
+// maxMade bounds each list or dictionary that is made on the way: the bytes of all texts in it, and
+// 8 for each value.
+const maxMade = 4 * maxResult
+
+// made refuses a list or dictionary that has become too large: those in it may be the same one many
+// times, which as a text is without a bound.
+func made(v any) (any, error) {
+	if left := weigh(v, maxMade); left < 0 {
+		return nil, fmt.Errorf("a list of more than %d bytes", maxMade)
+	}
+	return v, nil
+}
+
+// weigh returns what is left of a bound behind a value, something negative if it is too large.
+func weigh(v any, left int) int {
+	left -= 8
+	switch v := v.(type) {
+	case string:
+		left -= len(v)
+	case []any:
+		for i := 0; i < len(v) && left >= 0; i++ {
+			left = weigh(v[i], left)
+		}
+	case map[string]any:
+		for k, x := range v {
+			if left = weigh(x, left-len(k)); left < 0 {
+				break
+			}
+		}
+	}
+	return left
+}
+
 // Compile reads a template of at most MaxSource bytes.
 func Compile(source string) (*Template, error) {
 	if len(source) > MaxSource {

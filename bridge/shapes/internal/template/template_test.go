@@ -145,15 +145,25 @@ func TestTemplatesThatAreNotKnown(t *testing.T) {
 
 func TestTextsDoNotGrow(t *testing.T) {
 	t.Parallel()
-	source := "{% set a = value %}" + strings.Repeat("{% set a = a ~ a %}", 40) + "{{ a }}"
-	if v, err := render(t, source, strings.Repeat("x", 1000)); err == nil {
-		t.Errorf("%d bytes", len(v.(string)))
+	again := func(statement string) string {
+		return "{% set a = value %}" + strings.Repeat("{% set a = "+statement+" %}", 40)
 	}
-	if _, err := render(t, "{{ value | replace('x', value) | replace('x', value) }}", strings.Repeat("x", 1000)); err == nil {
-		t.Error("replaced without a bound")
-	}
-	if _, err := render(t, "{{ value | regex_replace('x', value) | regex_replace('x', value) }}", strings.Repeat("x", 1000)); err == nil {
-		t.Error("replaced by a pattern without a bound")
+	for name, source := range map[string]string{
+		"joined":                  again("a ~ a") + "{{ a }}",
+		"formatted":               again("'%s%s' % [a, a]") + "{{ a }}",
+		"formatted, the format":   again("a ~ '%s' | format(a)") + "{{ a }}",
+		"lists in lists":          again("[a, a]") + "{{ a | tojson }}",
+		"lists in dictionaries":   again("{'a': a, 'b': a}") + "{{ a }}",
+		"tuples in tuples":        again("(a, a)") + "{{ a == a }}",
+		"replaced":                "{{ value | replace('x', value) | replace('x', value) }}",
+		"replaced by a pattern":   "{{ value | regex_replace('x', value) | regex_replace('x', value) }}",
+		"groups of each letter":   "{{ value | regex_replace('" + strings.Repeat("()", 250) + "', '') }}",
+		"steps for each letter":   "{{ value | regex_match('" + strings.Repeat(".{0,999}", 50) + "y') }}",
+		"a pattern that is large": "{{ value | regex_match('" + strings.Repeat("x", 513) + "') }}",
+	} {
+		if v, err := render(t, source, strings.Repeat("x", 5000)); err == nil {
+			t.Errorf("%s: a %T", name, v)
+		}
 	}
 }
 
@@ -161,6 +171,7 @@ func FuzzTemplate(f *testing.F) {
 	f.Add("{{ value_json.a | round(1) if value_json.b else -1 }}", `{"a": 1.5, "b": true}`)
 	f.Add("{% set x = {'a': [1, 2]} %}{% if x.a[0] in [1] %}{{ value ~ 'y' }}{% endif %}", "17")
 	f.Add("{{ value.split(',')[0] | int(0) // 3 ** 2 % 4 }}{# c #}", "1,2")
+	f.Add("{% set a = ['%s%5.1f' % [value, 2], value[1:] | regex_replace('(.)', '_')] %}{{ (a, a) | tojson }}", "abc")
 	f.Fuzz(func(t *testing.T, source, payload string) {
 		tmpl, err := template.Compile(source)
 		if err != nil {
