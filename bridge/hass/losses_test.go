@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
+	"gantry/wamp/serialize"
 	"gantry/wamp/transport"
 )
 
@@ -109,6 +112,33 @@ func TestLossesAreCounted(t *testing.T) {
 	})
 }
 
+// TestWhatIsNotTakenIsSentAgain has a broker that is full, and a gateway that does not answer, for
+// a while.
+func TestWhatIsNotTakenIsSentAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := &broker{full: true}
+		w.Connected(b)
+		w.Receive(bridge.Message{Topic: "homeassistant/device/gantry_gw_gone/config", Payload: []byte("{}"), Retained: true})
+		time.Sleep(time.Second)
+		b.set(false)
+		time.Sleep(time.Minute)
+		if took := b.set(false); !slices.Contains(took, "homeassistant/device/gantry_gw_gone/config ") || !slices.Contains(took, "gantry_gw/gone/availability ") {
+			t.Errorf("a device that is gone is not taken back: %q", took)
+		}
+		for topic, arg := range map[wamp.URI]any{"gantry.gw.state.busy.link": "online", "gantry.gw.state.uplink_hq.queue": 1200} {
+			if err := w.sess.Publish(t.Context(), topic, wamp.PublishOptions{}, wamp.Args(arg)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		if took := fmt.Sprint(b.set(false)); strings.Contains(took, "uplink_hq") || !strings.Contains(took, "gantry_gw/busy/availability online") {
+			t.Errorf("%s", took)
+		}
+	})
+}
+
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	login, err := router.NewAuthenticator(router.LoginConfig{AnonymousAnywhere: true})
@@ -136,12 +166,17 @@ func newWorld(t *testing.T) *world {
 	}
 	w := &world{sess: join()}
 	w.Publisher = hass.New(hass.Config{Gateway: "gw", Broker: "house", Prefix: "homeassistant", Devices: []string{"*"}}, join(), slog.New(slog.NewTextHandler(&w.lines, nil)))
-	_, err = w.sess.Register(ctx, "gantry.gw.sys.device.describe", wamp.RegisterOptions{}, func(context.Context, *wamp.Invocation, func(wamp.Payload) error) (wamp.Payload, error) {
+	var asked atomic.Bool // for the device "busy", which is not described the first time
+	_, err = w.sess.Register(ctx, "gantry.gw.sys.device.describe", wamp.RegisterOptions{}, func(_ context.Context, inv *wamp.Invocation, _ func(wamp.Payload) error) (wamp.Payload, error) {
+		args, _, err := serialize.Values(inv.Payload)
+		if err != nil || args[0] == "busy" && !asked.Swap(true) {
+			return wamp.Payload{}, errors.New("busy")
+		}
 		points := wamp.List{wamp.Dict{"point": "on", "type": "bool", "access": "r"}}
 		for i := range 299 {
 			points = append(points, wamp.Dict{"point": fmt.Sprint("p", i), "type": "float", "access": "r"})
 		}
-		return wamp.Args(wamp.Dict{"device": "lamp", "state": "online", "points": points}), nil
+		return wamp.Args(wamp.Dict{"device": args[0], "state": "online", "points": points}), nil
 	})
 	if err != nil {
 		t.Fatal(err)

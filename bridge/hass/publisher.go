@@ -114,7 +114,7 @@ type Stats struct {
 	Undecodable uint64 // readings and states that cannot be read
 	BadTopic    uint64 // events whose topic names no device
 	Old         uint64 // discovery messages from before that may stay at the broker, as there are too many
-	Unsent      uint64 // messages that the broker did not take; they are made again
+	Unsent      uint64 // messages that the broker did not take; they are sent again
 	NoEntity    uint64 // points and actions of a device beyond the limit
 }
 
@@ -259,9 +259,9 @@ func parts(uri wamp.URI) (device, name string, ok bool) {
 
 // link takes the state of a device.
 func (p *Publisher) link(ev *wamp.Event) {
-	device, _, args, _, ok := p.read(ev)
-	if !ok || !p.wanted(device) {
-		return
+	device, name, args, _, ok := p.read(ev)
+	if !ok || name != "link" || !p.wanted(device) {
+		return // an uplink's queue has a state, too
 	}
 	online := args[0] == bridge.Online || args[0] == bridge.Degraded
 	p.mu.Lock()
@@ -305,12 +305,17 @@ func (p *Publisher) queue(topic string, payload []byte, retain bool) {
 	if p.carrier == nil {
 		return // the next connection begins with everything
 	}
+	p.put(topic, message{payload, retain})
+	p.ring()
+}
+
+// put is queue for a message that has to wait for the next turn; p.mu is held.
+func (p *Publisher) put(topic string, m message) {
 	if _, waits := p.states[topic]; !waits && len(p.states) >= maxStates {
 		p.lose(&p.tooMany, "a state is not sent: too many wait", "topic", topic, "limit", maxStates)
 		return
 	}
-	p.states[topic] = message{payload, retain}
-	p.ring()
+	p.states[topic] = m
 }
 
 // point takes a reading.
@@ -358,19 +363,26 @@ func (p *Publisher) turn(ctx context.Context) time.Duration {
 	for _, name := range describe {
 		p.describe(ctx, name)
 	}
-	if err := p.send(ctx, c); err != nil && p.again(c) {
+	if unsent := p.send(ctx, c); len(unsent) > 0 && p.again(c, unsent) {
 		wait = min(wait, callTime)
 	}
 	return wait
 }
 
-// again has everything sent anew where the broker has not taken a message, and reports
-// whether the connection is still there.
-func (p *Publisher) again(c bridge.Carrier) bool {
+// again has messages that the broker has not taken sent anew, but for those in whose place
+// there are newer ones, and reports whether the connection is still there.
+func (p *Publisher) again(c bridge.Carrier, unsent map[string]message) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.fresh = p.fresh || p.carrier == c
-	return p.carrier == c
+	if p.carrier != c {
+		return false // the next connection begins with everything
+	}
+	for t, m := range unsent {
+		if _, newer := p.states[t]; !newer {
+			p.put(t, m)
+		}
+	}
+	return true
 }
 
 // all queues everything about a device; p.mu is held.
@@ -382,9 +394,8 @@ func (p *Publisher) all(name string, d *shown) {
 	}
 }
 
-// send sends what is queued, discovery messages first. What is left behind an error has to be
-// queued anew.
-func (p *Publisher) send(ctx context.Context, c bridge.Carrier) error {
+// send sends what is queued, discovery messages first, and returns what is left behind an error.
+func (p *Publisher) send(ctx context.Context, c bridge.Carrier) (unsent map[string]message) {
 	p.mu.Lock()
 	for device := range p.foreign {
 		if p.shown[device] == nil && len(p.dirty) == 0 {
@@ -405,15 +416,16 @@ func (p *Publisher) send(ctx context.Context, c bridge.Carrier) error {
 		}
 		return strings.Compare(a, b)
 	})
-	for i, t := range topics {
+	for _, t := range topics {
 		err := c.Send(ctx, bridge.Message{Topic: t, Payload: states[t].payload, Retained: states[t].retain, QoS: 1})
 		if err != nil {
-			p.unsent.Add(uint64(len(topics) - i))
+			p.unsent.Add(uint64(len(states)))
 			if ctx.Err() == nil {
-				p.rare.Warn("messages to Home Assistant are not taken; all are sent again", "topic", t, "messages", len(topics)-i, "error", err)
+				p.rare.Warn("messages to Home Assistant are not taken; they are sent again", "topic", t, "messages", len(states), "error", err)
 			}
-			return err
+			return states
 		}
+		delete(states, t)
 		p.published.Add(1)
 	}
 	return nil
@@ -441,6 +453,7 @@ func (p *Publisher) describe(ctx context.Context, name string) {
 			p.rare.Warn("device not described", "device", name, "error", err)
 			p.mu.Lock()
 			p.dirty[name], p.since = true, time.Now().Add(callTime)
+			p.ring()
 			p.mu.Unlock()
 		}
 		return
