@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/eclipse/paho.golang/paho"
 	"github.com/eclipse/paho.golang/paho/extensions/rpc"
@@ -72,17 +73,22 @@ func (m *pahoFive) publish(t *testing.T, topic, text string, qos byte) {
 	}
 }
 
-func (m *pahoFive) expect(t *testing.T, topic, text string) {
+// take returns the next message.
+func (m *pahoFive) take(t *testing.T) *paho.Publish {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	select {
 	case p := <-m.got:
-		if p.Topic != topic || string(p.Payload) != text {
-			t.Fatalf("got %s %q, want %s %q", p.Topic, p.Payload, topic, text)
-		}
-	case <-ctx.Done():
-		t.Fatalf("no %s %q", topic, text)
+		return p
+	case <-time.After(patience):
+		t.Fatal("no message")
+		return nil
+	}
+}
+
+func (m *pahoFive) expect(t *testing.T, topic, text string) {
+	t.Helper()
+	if p := m.take(t); p.Topic != topic || string(p.Payload) != text {
+		t.Fatalf("got %s %q, want %s %q", p.Topic, p.Payload, topic, text)
 	}
 }
 
@@ -173,7 +179,7 @@ func TestPahoClientOfVersion5(t *testing.T) {
 			}
 			for i := range 30 {
 				// The client leaves it to its user what an alias stands for.
-				got := <-m.got
+				got := m.take(t)
 				if alias := got.Properties.TopicAlias; string(got.Payload) != fmt.Sprint(i) || alias == nil || *alias != uint16(i%5+1) || (got.Topic == "") != (i >= 5) {
 					t.Fatalf("message %d: %s %q, alias %v", i, got.Topic, got.Payload, alias)
 				}
@@ -193,8 +199,7 @@ func TestPahoClientOfVersion5(t *testing.T) {
 			seen := map[string]bool{}
 			for _, m := range members {
 				for range 10 { // in turn
-					got := <-m.got
-					seen[got.Topic] = true
+					seen[m.take(t).Topic] = true
 				}
 			}
 			if len(seen) != 30 {
