@@ -218,7 +218,7 @@ func offline(dir string, fn func(d *disk) error) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer func() { _ = unlockDir(lock) }()
 	return fn(newDisk(dir, nil, 0))
 }
 

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestInspectExportCompact(t *testing.T) {
@@ -149,4 +152,36 @@ func TestInspectBeside(t *testing.T) {
 	wg.Wait()
 	r.stop(t)
 	inspect(t, dir)
+}
+
+// TestInspectGivesTheLockBack has a child between its fork and its exec while a store is
+// looked at.
+func TestInspectGivesTheLockBack(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "s")
+	fill(t, dir, OutboxConfig{}, 50)
+	copied := -1
+	if err := Export(dir, "up", func(_, seq uint64, _ int64, _ []byte) error {
+		if seq > 1 {
+			return nil
+		}
+		fds, err := os.ReadDir("/proc/self/fd")
+		for _, fd := range fds {
+			n, _ := strconv.Atoi(fd.Name())
+			if to, _ := os.Readlink("/proc/self/fd/" + fd.Name()); to == filepath.Join(dir, "lock") {
+				copied, err = unix.Dup(n)
+			}
+		}
+		return err
+	}); err != nil || copied < 0 {
+		t.Fatal(copied, err)
+	}
+	defer unix.Close(copied)
+	s, err := Open(Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
 }
