@@ -2,12 +2,21 @@ package store
 
 import (
 	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"go.etcd.io/bbolt"
 )
 
 // gapsOf returns what a reader is told of missing records, as from-to cause.
@@ -161,6 +170,144 @@ func TestDamageIsAGap(t *testing.T) {
 	if len(gaps) != 1 || !bytes.HasSuffix([]byte(gaps[0]), []byte(" damaged")) || !slices.Equal(gaps, want) {
 		t.Error(want, gaps)
 	}
+}
+
+// TestADamagedChunkIsOneGap damages a chunk in the middle of a file that is read again
+// and again: what is missing is known once, and no more than that.
+func TestADamagedChunkIsOneGap(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := start(t, dir, OutboxConfig{})
+	for range 3 {
+		appendN(t, r.o, 10)
+	}
+	r.stop(t)
+	bad := damageChunk(t, segmentPath(filepath.Join(dir, "up"), 1), 2)
+	r = start(t, dir, OutboxConfig{})
+	defer r.stop(t)
+	want := []string{fmt.Sprintf("%d-%d damaged", bad.from, bad.to)}
+	for range 5 {
+		if gaps := gapsOf(readAll(t, r.o, 0)); !slices.Equal(gaps, want) {
+			t.Fatalf("told of %q, not of %q", gaps, want)
+		}
+	}
+	r.o.mu.Lock()
+	defer r.o.mu.Unlock()
+	if !slices.Equal(r.o.gaps, []gap{bad}) {
+		t.Error(r.o.gaps)
+	}
+}
+
+// damageChunk damages the chunk of a file that is the first to begin at from or behind,
+// and returns what is missing then.
+func damageChunk(t *testing.T, path string, from uint64) gap {
+	t.Helper()
+	db, err := bbolt.Open(path, 0o600, options(0, false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c *chunk
+	err = db.Update(func(tx *bbolt.Tx) error {
+		k, _ := tx.Cursor().Seek(binary.BigEndian.AppendUint64(nil, from))
+		b := tx.Bucket(k)
+		packed := slices.Clone(b.Get([]byte(chunkKey)))
+		if c, err = decodeChunk(packed); err != nil {
+			return err
+		}
+		packed[len(packed)-1] ^= 1
+		return b.Put([]byte(chunkKey), packed)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return gap{c.first, c.last(), inDamage}
+}
+
+// TestARefusedRecordIsAGap has a record refused, and one given up, while the disk fails.
+func TestARefusedRecordIsAGap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var fails atomic.Bool
+		r := open(t, Config{Dir: t.TempDir(), Step: func(op Op, _ string) error {
+			if fails.Load() && (op == OpCommit || op == OpCreate) {
+				return syscall.EIO
+			}
+			return nil
+		}})
+		var err error
+		if r.o, err = r.Outbox("up", OutboxConfig{MaxPending: 10000, MaxRecord: 5000}); err != nil {
+			t.Fatal(err)
+		}
+		r.run()
+		defer r.stop(t)
+		fails.Store(true)
+		if _, err := r.o.Append(t.Context(), []byte("refused")); !errors.Is(err, syscall.EIO) {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := r.o.Enqueue(t.Context(), make([]byte, 5000), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		fails.Store(false)
+		if err := r.o.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if gaps := gapsOf(readAll(t, r.o, 0)); !slices.Equal(gaps, []string{"1-1 refused", "2-2 not written"}) {
+			t.Error(gaps)
+		}
+		if l := r.o.Losses(); l["refused"] != 1 || l["not written"] != 1 {
+			t.Error(l)
+		}
+	})
+}
+
+// TestWhoCannotWait enqueues the first sampled record of a run while meta.db cannot be
+// written, and does not wait for it.
+func TestWhoCannotWait(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var held atomic.Bool
+		free := make(chan struct{})
+		r := open(t, Config{Dir: t.TempDir(), Step: func(op Op, path string) error {
+			// A file is committed to under the name that it was born with.
+			if held.Load() && op == OpCommit && strings.HasPrefix(filepath.Base(path), metaName) {
+				<-free
+			}
+			return nil
+		}})
+		var err error
+		if r.o, err = r.Outbox("up", OutboxConfig{SampleInterval: time.Hour}); err != nil {
+			t.Fatal(err)
+		}
+		r.run()
+		defer r.stop(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		held.Store(true)
+		taken := make(chan error, 1)
+		go func() {
+			_, err := r.o.Enqueue(ctx, []byte("x"), false)
+			taken <- err
+		}()
+		synctest.Wait()
+		select {
+		case err := <-taken:
+			if err != nil {
+				t.Error(err)
+			}
+		default:
+			t.Error("it waits for the disk")
+		}
+		close(free)
+		synctest.Wait()
+		after := cut(t, r, OutboxConfig{})
+		defer after.stop(t)
+		if gaps := gapsOf(readAll(t, after.o, 0)); !slices.Equal(gaps, []string{"1-1 crash"}) {
+			t.Error(gaps)
+		}
+	})
 }
 
 func TestCausesAreBounded(t *testing.T) {

@@ -18,8 +18,8 @@ import (
 // There are two ways in. Append waits until the record is on disk. Enqueue does
 // not: an urgent record is committed within the linger time, a sampled one is
 // only committed when not every reader has acknowledged it within the sample
-// interval, so that healthy uplinks cost no write at all. In both cases the
-// readers see the record at once.
+// interval, so that healthy uplinks cost no write but that of Enqueue at the first one of
+// a run. In both cases the readers see the record at once.
 //
 // All methods are safe for concurrent use.
 type Outbox struct {
@@ -265,7 +265,8 @@ func (o *Outbox) AppendAll(ctx context.Context, records ...[]byte) (last uint64,
 
 // Enqueue adds a record, of which it keeps a copy, and returns its sequence
 // number without waiting for a commit; it only waits, until ctx ends, while too
-// much is uncommitted. An urgent record is committed within the linger time, any
+// much is uncommitted, and, unless ctx has ended, for a sync of meta.db at the first
+// of a run that is not urgent. An urgent record is committed within the linger time, any
 // other when it has not been acknowledged for the sample interval; what a crash has
 // cost of those, readers are told. Confirm and Flush tell when it is on disk.
 // ErrFull: the record was refused.
@@ -280,7 +281,7 @@ func (o *Outbox) enqueue(ctx context.Context, b []byte, urgent bool, done chan e
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if !urgent && !o.loosened && o.shutErr == nil {
-		o.loosen()
+		o.loosen(ctx)
 	}
 	if err := o.room(ctx, int64(len(b))); err != nil {
 		return 0, err
@@ -308,13 +309,18 @@ func (o *Outbox) enqueue(ctx context.Context, b []byte, urgent bool, done chan e
 }
 
 // loosen has it on disk, once in a run, that sampled records may be lost in a crash, so
-// that the next run can tell of it. It gives up mu meanwhile.
-func (o *Outbox) loosen() {
+// that the next run can tell of it. It gives up mu meanwhile. When ctx has ended nobody
+// may be held up, and the committer does it as its next.
+func (o *Outbox) loosen(ctx context.Context) {
 	o.loose, o.gapsSaved = true, false
-	o.mu.Unlock()
-	// A disk that cannot be written must not hold the record up.
-	_ = o.saveState()
-	o.mu.Lock()
+	if ctx.Err() == nil {
+		o.mu.Unlock()
+		// A disk that cannot be written must not hold the record up.
+		_ = o.saveState()
+		o.mu.Lock()
+	} else {
+		o.poke()
+	}
 	o.loosened = true
 }
 
@@ -337,10 +343,14 @@ func (o *Outbox) room(ctx context.Context, n int64) error {
 			o.rejected++
 			return fmt.Errorf("outbox %s: %w: %v", o.name, ErrFull, o.failing)
 		default:
-			if f := o.first(); f > max(o.settled, o.acked) && !o.at(f).gone {
-				o.lose(f, f)
-				o.note(gap{f, f, givenUp})
-				o.losses[givenUp]++
+			if f := o.first(); f > max(o.settled, o.acked) {
+				why := refusedOnce
+				if !o.at(f).gone {
+					why = givenUp
+					o.lose(f, f)
+				}
+				o.note(gap{f, f, why})
+				o.losses[why]++
 			}
 			o.pop(o.failing)
 		}

@@ -117,8 +117,12 @@ func (r *Reader) locate(after, first uint64) (c *chunk, end uint64, err error) {
 		r.open, r.cached = seg, nil
 		c, bad, err := seg.after(after)
 		if bad != nil {
-			o.noteDamage(after+1, end-1)
-			o.s.cfg.Events(Event{Kind: DamagedChunk, Outbox: o.name, File: seg.path, From: after + 1, To: end - 1, Err: bad})
+			to := end - 1
+			if c != nil {
+				to = min(to, c.first-1)
+			}
+			o.noteDamage(after+1, to)
+			o.s.cfg.Events(Event{Kind: DamagedChunk, Outbox: o.name, File: seg.path, From: after + 1, To: to, Err: bad})
 		}
 		switch {
 		case err == nil && c.first < end:
@@ -201,14 +205,15 @@ func (o *Outbox) endOf(seg *segment) uint64 {
 	return o.settled
 }
 
-// noteDamage remembers that what is missing among the records from..to fell to damage.
+// noteDamage remembers that what is missing among the records from..to fell to damage,
+// to which a reader may come again and again.
 func (o *Outbox) noteDamage(from, to uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if to > o.acked {
-		o.note(gap{from, to, inDamage})
+	if g := (gap{from, to, inDamage}); to > o.acked && !slices.Contains(o.gaps, g) {
+		o.note(g)
+		o.poke()
 	}
-	o.poke()
 }
 
 // replace puts heir, nil for none, in the place of seg in the list. It reports
