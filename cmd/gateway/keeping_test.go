@@ -200,11 +200,17 @@ func settled(t *testing.T, p *program) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
+	within(t, patience, what, ok)
+}
+
+// within waits until ok, and for no longer than limit.
+func within(t *testing.T, limit time.Duration, what string, ok func() bool) {
+	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
-	for late := time.Now().Add(patience); !ok(); <-tick.C {
+	for late := time.Now().Add(limit); !ok(); <-tick.C {
 		if time.Now().After(late) {
-			t.Fatalf("no %s within %s", what, patience)
+			t.Fatalf("no %s within %s", what, limit)
 		}
 	}
 }

@@ -49,16 +49,6 @@ func storm(t *testing.T, addr string, n int) {
 	s.publish(stormTopic(n-1), true, body) // QoS 1: behind the others
 }
 
-// until waits for a condition that follows from a metric.
-func (p *program) until(limit time.Duration, what string, ok func() bool) {
-	p.t.Helper()
-	for late := time.Now().Add(limit); !ok(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(late) {
-			p.t.Fatalf("no %s within %s", what, limit)
-		}
-	}
-}
-
 // frugal fails the test if the program has taken more than it may under an attack.
 func (p *program) frugal(n int) {
 	p.t.Helper()
@@ -87,7 +77,7 @@ func TestRetainedStormOfABroker(t *testing.T) {
 		}
 		return sum
 	}
-	p.until(stormPatience(n), "end of the storm", func() bool { return sum("received") == float64(n) && sum("passed_in", "not_passed") == float64(n) })
+	within(t, stormPatience(n), "end of the storm", func() bool { return sum("received") == float64(n) && sum("passed_in", "not_passed") == float64(n) })
 	if got := sum("readings", "dropped"); got != float64(n) {
 		t.Errorf("%v readings and %v dropped, of %d", sum("readings"), sum("dropped"), n)
 	}
@@ -145,7 +135,7 @@ func TestRetainedStormOfTheListener(t *testing.T) {
 		}
 		taken.Add(1)
 	})
-	p.until(stormPatience(n), "end of what is taken", func() bool { return taken.Load() >= int64(n)-lost })
+	within(t, stormPatience(n), "end of what is taken", func() bool { return taken.Load() >= int64(n)-lost })
 	t.Logf("%d taken, %d were not kept", taken.Load(), lost)
 	if d := p.metric("gantry_router_dropped_total"); d != 0 {
 		t.Errorf("%v dropped", d)
