@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -51,13 +52,24 @@ type disk struct {
 	written atomic.Uint64 // bytes of pages given to the kernel
 	flushes atomic.Uint64 // syncs of files and directories
 	commits atomic.Uint64
+
+	mu   sync.Mutex // guards held
+	held map[*bbolt.DB]*opened
+}
+
+// opened is a file that bbolt has open.
+type opened struct {
+	file *os.File
+	// stuck: bbolt has panicked in a transaction that writes, and may hold its locks
+	// for ever.
+	stuck bool
 }
 
 func newDisk(dir string, step func(Op, string) error, minFree int64) *disk {
 	if step == nil {
 		step = func(Op, string) error { return nil }
 	}
-	return &disk{dir: dir, step: step, minFree: minFree, vetting: vetting{files: map[string]standing{}}}
+	return &disk{dir: dir, step: step, minFree: minFree, vetting: vetting{files: map[string]standing{}}, held: map[*bbolt.DB]*opened{}}
 }
 
 // room returns ErrFull when size more bytes at path would leave the system too little.
@@ -128,14 +140,47 @@ func (d *disk) open(path string, mapped int64, readOnly bool) (*bbolt.DB, error)
 
 // openVetted opens a file without looking at it before.
 func (d *disk) openVetted(path string, mapped int64, readOnly bool) (db *bbolt.DB, err error) {
+	o, opts := &opened{}, options(mapped, readOnly)
+	opts.OpenFile = func(path string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		o.file, err = os.OpenFile(path, flag, mode)
+		return o.file, err
+	}
 	err = guard(func() error {
-		db, err = bbolt.Open(path, 0o600, options(mapped, readOnly))
+		db, err = bbolt.Open(path, 0o600, opts)
 		return err
 	})
-	if err == nil {
-		db.AllocSize = allocSize
+	if err != nil {
+		if o.file != nil {
+			_ = o.file.Close() // after a panic; a second time does no harm
+		}
+		return nil, err
 	}
-	return db, err
+	db.AllocSize = allocSize
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held[db] = o
+	return db, nil
+}
+
+// close closes a file. Of one that bbolt is stuck in, the lock is given back and the
+// descriptor closed; what it has mapped stays so, and would keep both.
+func (d *disk) close(db *bbolt.DB) error {
+	d.mu.Lock()
+	o := d.held[db]
+	delete(d.held, db)
+	d.mu.Unlock()
+	if o != nil && o.stuck {
+		return errors.Join(unix.Flock(int(o.file.Fd()), unix.LOCK_UN), o.file.Close())
+	}
+	return guard(db.Close)
+}
+
+// forsake closes a file without calling bbolt, whose state is not known.
+func (d *disk) forsake(db *bbolt.DB) {
+	d.mu.Lock()
+	d.held[db].stuck = true
+	d.mu.Unlock()
+	_ = d.close(db)
 }
 
 // bear makes a bbolt file at path with the given transactions in it, in place of
@@ -153,7 +198,7 @@ func (d *disk) bear(path string, mapped int64, txs ...func(*bbolt.Tx) error) (db
 	defer func() {
 		if err != nil {
 			if db != nil {
-				_ = guard(db.Close)
+				_ = d.close(db)
 			}
 			_ = os.Remove(tmp)
 			db = nil
@@ -184,33 +229,52 @@ func (d *disk) commit(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
 	if err := d.step(OpCommit, db.Path()); err != nil {
 		return err
 	}
+	d.mu.Lock()
+	o := d.held[db]
+	stuck := o.stuck
+	d.mu.Unlock()
+	if stuck {
+		return damaged("it could not be read while it was written")
+	}
+	returned := false
 	err := guard(func() error {
-		tx, err := db.Begin(true)
-		if err != nil {
-			return err
-		}
-		// Does nothing after Commit.
-		defer func() { _ = tx.Rollback() }()
-		size := fileSize(db.Path())
-		if err := fn(tx); err != nil {
-			return err
-		}
-		if err := tx.Commit(); err != nil {
-			return err
-		}
-		stats := tx.Stats()
-		d.written.Add(uint64(stats.GetPageAlloc()) + page) // and the meta page
-		d.commits.Add(1)
-		d.flushes.Add(2)
-		if fileSize(db.Path()) != size {
-			d.flushes.Add(1)
-		}
-		return nil
+		err := d.transact(db, fn)
+		returned = true
+		return err
 	})
+	if !returned {
+		d.mu.Lock()
+		o.stuck = true
+		d.mu.Unlock()
+	}
 	if err != nil {
 		return err
 	}
 	return d.step(OpCommitted, db.Path())
+}
+
+func (d *disk) transact(db *bbolt.DB, fn func(*bbolt.Tx) error) error {
+	tx, err := db.Begin(true)
+	if err != nil {
+		return err
+	}
+	// Does nothing after Commit.
+	defer func() { _ = tx.Rollback() }()
+	size := fileSize(db.Path())
+	if err := fn(tx); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	stats := tx.Stats()
+	d.written.Add(uint64(stats.GetPageAlloc()) + page) // and the meta page
+	d.commits.Add(1)
+	d.flushes.Add(2)
+	if fileSize(db.Path()) != size {
+		d.flushes.Add(1)
+	}
+	return nil
 }
 
 func fileSize(path string) int64 {

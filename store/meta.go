@@ -240,4 +240,4 @@ func (m *meta) put(key string, value []byte) error {
 	})
 }
 
-func (m *meta) close() error { return guard(m.db.Close) }
+func (m *meta) close() error { return m.disk.close(m.db) }

@@ -29,7 +29,7 @@ func salvageTable(d *disk, from, to string) error {
 	if err != nil {
 		return err
 	}
-	return guard(db.Close)
+	return d.close(db)
 }
 
 // salvage returns the entries of a damaged table that can be read: it walks the

@@ -171,6 +171,9 @@ func (s *segment) rest() {
 func (s *segment) abandon() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.db != nil {
+		s.disk.forsake(s.db)
+	}
 	s.db, s.gone = nil, true
 }
 
@@ -178,7 +181,7 @@ func (s *segment) abandon() {
 func (s *segment) close() {
 	if s.db != nil {
 		// Nothing is lost by an error here: every commit was synced.
-		_ = guard(s.db.Close)
+		_ = s.disk.close(s.db)
 		s.db = nil
 	}
 }

@@ -248,7 +248,7 @@ func (t *Table) replace(all []Change) error {
 	t.db = db
 	t.fileMu.Unlock()
 	if old != nil {
-		_ = guard(old.Close)
+		_ = t.disk.close(old)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -539,7 +539,7 @@ func (t *Table) close() {
 	defer t.fileMu.Unlock()
 	if t.db != nil {
 		// Nothing is lost by an error here: every commit was synced.
-		_ = guard(t.db.Close)
+		_ = t.disk.close(t.db)
 		t.db = nil
 	}
 }
