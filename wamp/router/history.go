@@ -406,7 +406,11 @@ func (w *historyWalk) backwards(f func(*happened) (bool, error)) error {
 			batch = append(batch, part...)
 		}
 		if len(batch) == 0 {
-			return nil // everything older has been dropped
+			var err error
+			if end, err = w.newest(after); err != nil {
+				return err
+			}
+			continue
 		}
 		for i := range batch {
 			if more, err := f(&batch[len(batch)-1-i]); !more || err != nil {
@@ -416,6 +420,42 @@ func (w *historyWalk) backwards(f func(*happened) (bool, error)) error {
 		end = after
 	}
 	return nil
+}
+
+// newest returns the number of the newest record up to end, across a hole that damage
+// or a full disk has left; 0 if all of them have been dropped.
+func (w *historyWalk) newest(end uint64) (uint64, error) {
+	low, err := w.first(0)
+	if err != nil || low > end {
+		return 0, err
+	}
+	// There is a record low, and none behind high up to end.
+	for high := end; low < high; {
+		middle := low + (high-low)/2
+		next, err := w.first(middle)
+		switch {
+		case err != nil:
+			return 0, err
+		case next <= end:
+			low = next
+		default:
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+// first returns the number of the first record after one, math.MaxUint64 if there is
+// none.
+func (w *historyWalk) first(after uint64) (uint64, error) {
+	for {
+		found := uint64(math.MaxUint64)
+		next, err := w.log.Read(context.Background(), after, 1, func(seq uint64, _ []byte) { found = seq })
+		if err != nil || found != math.MaxUint64 || next == after {
+			return found, err
+		}
+		after = next
+	}
 }
 
 // read returns the events of at most limit records after a number, those up to

@@ -266,6 +266,51 @@ func TestAHistoryIsReadOnce(t *testing.T) {
 	})
 }
 
+// holes is a Log that has lost the records between some of its numbers.
+type holes struct {
+	repeated
+	lost [][2]uint64 // from, to
+}
+
+func (l *holes) Read(ctx context.Context, after uint64, limit int, each func(uint64, []byte)) (uint64, error) {
+	for ; limit > 0 && after < l.last; limit-- {
+		after++
+		for _, h := range l.lost {
+			if h[0] <= after && after <= h[1] {
+				after = h[1] + 1
+			}
+		}
+		if after > l.last {
+			return l.last, nil
+		}
+		each(after, l.record)
+	}
+	return after, nil
+}
+
+// TestHolesInAHistory reads histories that damage has made holes into, from the newest
+// event back: none that is left is missed.
+func TestHolesInAHistory(t *testing.T) {
+	for _, lost := range [][][2]uint64{
+		{{101, 900}}, {{1, 500}}, {{300, 1000}}, {{2, 999}}, {{100, 350}, {352, 800}}, {{400, 600}, {1, 199}}, {{1, 999}}, {{1, 1000}},
+	} {
+		log := &holes{repeated: repeated{last: 1000}, lost: lost}
+		left := 1000
+		for _, h := range lost {
+			left -= int(h[1] - h[0] + 1)
+		}
+		within(t, router.RealmConfig{History: []router.HistoryRule{{Topic: "log", Log: log}}}, func(w *world) {
+			p, _ := w.join("p")
+			p.say(&wamp.Publish{Request: 1, Topic: "log", Payload: wamp.Args(21.5)})
+			v, failed := p.asks("wamp.subscription.get_events", wamp.List{int64(1)}, wamp.Dict{"reverse": true, "limit": int64(1000)})
+			events, _ := v.(wamp.List)
+			if failed != "" || len(events) != left {
+				t.Errorf("%v lost: %d events of %d, %s", lost, len(events), left, failed)
+			}
+		})
+	}
+}
+
 // TestWhatIsServedLateIsAmended has last values and the events of a history replaced
 // by what is known of them by then; who listens at once gets what was published.
 func TestWhatIsServedLateIsAmended(t *testing.T) {
