@@ -39,8 +39,9 @@ type mark struct {
 }
 
 const (
-	// maxStrays bounds the strays known of a stream; the oldest goes. The length of its
-	// window is how many an uplink can have at a time.
+	// maxStrays bounds the strays known of a stream; the oldest goes. An uplink with a
+	// longer window can have more: of those too a lost refusal is taken for a repetition,
+	// and what it sends again may be routed twice.
 	maxStrays = 64
 	// maxAllStrays bounds those of all streams together, in memory about 600 KiB. Over it
 	// there are no new ones: a refusal whose answer is lost is then taken for a repetition.
