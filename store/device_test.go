@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -35,63 +34,115 @@ func deviceStat(b *testing.B, device string) (written, flushes int64) {
 // and counts what its block device gets: pages of the store, and the inodes and the
 // journal of the file system. What it takes once to make the files, some 25 flushes, is
 // over by then: 2 s go before. Three stores at once, since the time is that of the clock.
+// Then the same in stores where a million readings had been waiting for their uplink.
 func BenchmarkDevice(b *testing.B) {
-	const rate, warm, long = 100, 2, 20
-	type kind struct {
-		name   string
-		cfg    OutboxConfig
-		online bool
-	}
-	var wg sync.WaitGroup
 	for b.Loop() {
-		for _, k := range []kind{{name: "online", online: true}, {name: "offline"}, {name: "wear-saver", cfg: OutboxConfig{WearSaver: true}}} {
-			dir, device := lyingfs.Ext4(b, 256<<20)
-			st, err := Open(Config{Dir: filepath.Join(dir, "store")})
-			if err != nil {
-				b.Fatal(err)
+		for _, waiting := range []int{0, 1_000_000} {
+			var stores []*deviceStore
+			for _, s := range []*deviceStore{
+				{name: "online", online: true},
+				{name: "offline"},
+				{name: "wear-saver", cfg: OutboxConfig{WearSaver: true}},
+			} {
+				s.open(b)
+				if waiting > 0 {
+					s.name += "-drained"
+					s.burst(b, waiting)
+				}
+				stores = append(stores, s)
 			}
-			box, err := st.Outbox("up", k.cfg)
-			if err != nil {
-				b.Fatal(err)
+			var wg sync.WaitGroup
+			for _, s := range stores {
+				wg.Go(func() { s.paced(b) })
 			}
-			wg.Go(func() {
-				ctx, cancel := context.WithCancel(b.Context())
-				ended := make(chan error, 1)
-				go func() { ended <- st.Run(ctx) }()
-				var written, flushes int64
-				tick := time.NewTicker(time.Second / rate)
-				defer tick.Stop()
-				for n := range rate * (warm + long) {
-					<-tick.C
-					if n == rate*warm {
-						syncAll(b, dir)
-						written, flushes = deviceStat(b, device)
-					}
-					seq, err := box.Enqueue(ctx, reading(n), false)
-					if err == nil && k.online {
-						err = box.Ack(ctx, seq)
-					}
-					if err != nil {
-						b.Error(err)
-						break
-					}
-				}
-				_, f := deviceStat(b, device) // without that of the next line
-				syncAll(b, dir)
-				w, _ := deviceStat(b, device)
-				b.ReportMetric(float64(w-written)/(rate*long), k.name+"-B/reading")
-				b.ReportMetric(float64(f-flushes)/long, k.name+"-flushes/s")
-				cancel()
-				if err := <-ended; err != nil {
-					b.Error(err)
-				}
-				if err := st.Close(); err != nil {
-					b.Error(err)
-				}
-			})
+			wg.Wait()
+			for _, s := range stores {
+				s.stop(b)
+			}
 		}
-		wg.Wait()
 	}
+}
+
+// deviceStore is a store on a file system of its own.
+type deviceStore struct {
+	*rig
+	name        string
+	cfg         OutboxConfig
+	online      bool
+	dir, device string
+}
+
+// open makes the file system large enough for mkfs to give it the blocks of 4 KiB that
+// those of gateways have; below 512 MiB they are of 1 KiB, and cost half.
+func (s *deviceStore) open(b *testing.B) {
+	s.dir, s.device = lyingfs.Ext4(b, 1<<30)
+	s.cfg.MaxBytes = 512 << 20
+	s.rig = start(b, filepath.Join(s.dir, "store"), s.cfg)
+}
+
+// burst appends n readings as fast as it goes and drains them, as an uplink does that
+// gets an answer for each, and reports what both cost.
+func (s *deviceStore) burst(b *testing.B, n int) {
+	syncAll(b, s.dir)
+	began := time.Now()
+	written, flushes := deviceStat(b, s.device)
+	for i := range n {
+		if _, err := s.o.Enqueue(b.Context(), reading(i), false); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for after := uint64(0); after < uint64(n); {
+		err := s.o.Read(b.Context(), after, 256, func(_, seq uint64, _ []byte, lost uint64) {
+			if lost > 0 {
+				b.Error("lost: ", lost)
+			}
+			for ; after < seq; after++ {
+				if err := s.o.Ack(b.Context(), after+1); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.report(b, s.name+"-burst", n, began, written, flushes)
+}
+
+// paced has readings come at their rate, those that are late at once.
+func (s *deviceStore) paced(b *testing.B) {
+	const rate, warm, long = 100, 2, 20
+	var began time.Time
+	var written, flushes int64
+	first := time.Now()
+	for n := range rate * (warm + long) {
+		time.Sleep(time.Until(first.Add(time.Duration(n) * time.Second / rate)))
+		if n == rate*warm {
+			syncAll(b, s.dir)
+			began = time.Now()
+			written, flushes = deviceStat(b, s.device)
+		}
+		seq, err := s.o.Enqueue(b.Context(), reading(n), false)
+		if err == nil && s.online {
+			err = s.o.Ack(b.Context(), seq)
+		}
+		if err != nil {
+			b.Error(err)
+			return
+		}
+	}
+	time.Sleep(time.Until(first.Add((warm + long) * time.Second)))
+	s.report(b, s.name, rate*long, began, written, flushes)
+}
+
+// report reports what n readings have cost since.
+func (s *deviceStore) report(b *testing.B, name string, n int, began time.Time, written, flushes int64) {
+	_, f := deviceStat(b, s.device) // without that of the next line
+	took := time.Since(began)
+	syncAll(b, s.dir)
+	w, _ := deviceStat(b, s.device)
+	b.ReportMetric(float64(w-written)/float64(n), name+"-B/reading")
+	b.ReportMetric(float64(f-flushes)/took.Seconds(), name+"-flushes/s")
 }
 
 // syncAll has everything written that waits in a file system.
