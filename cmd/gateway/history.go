@@ -61,6 +61,15 @@ func (l *historyLog) committed() uint64 {
 	return box.Committed()
 }
 
+// flush returns once what has been appended is on disk.
+func (l *historyLog) flush(ctx context.Context) error {
+	box := l.box.Load()
+	if box == nil {
+		return nil
+	}
+	return box.Flush(ctx)
+}
+
 // Read hands out records.
 func (l *historyLog) Read(ctx context.Context, after uint64, limit int, each func(seq uint64, record []byte)) (uint64, error) {
 	box := l.box.Load()

@@ -162,7 +162,7 @@ func staleReading(b []byte) (wamp.Payload, error) {
 	return wamp.Values(args, kwargs), nil
 }
 
-// run saves now and then until ctx ends. The last save is flush's.
+// run saves now and then until ctx ends. The last save is finish's.
 func (l *lastValues) run(ctx context.Context) error {
 	tick := time.NewTicker(lastValuesPeriod)
 	defer tick.Stop()

@@ -96,7 +96,7 @@ func (k *onceMarks) restore() error {
 	return nil
 }
 
-// run saves now and then until ctx ends. The last save is flush's.
+// run saves now and then until ctx ends. The last save is finish's.
 func (k *onceMarks) run(ctx context.Context) error {
 	pause := time.NewTimer(onceMarksPeriod)
 	defer pause.Stop()
@@ -120,13 +120,22 @@ func (k *onceMarks) run(ctx context.Context) error {
 	}
 }
 
-// finish saves all marks. The histories have been flushed, and nobody publishes any
-// more.
+// finish saves all marks. No stream goes on, but the gateway's own parts may still
+// publish what a history keeps: that an uplink is not connected.
 func (k *onceMarks) finish(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for {
-		if more, err := k.step(ctx); err != nil || !more {
+		more, err := k.step(ctx)
+		if errors.Is(err, errHistoriesBehind) {
+			for _, l := range k.histories {
+				if err := l.flush(ctx); err != nil {
+					return err
+				}
+			}
+			more, err = k.step(ctx)
+		}
+		if err != nil || !more {
 			return err
 		}
 	}
@@ -140,13 +149,13 @@ func (k *onceMarks) step(ctx context.Context) (more bool, err error) {
 	if len(k.waiting) == 0 {
 		k.take()
 	}
+	if len(k.waiting) == 0 {
+		return false, nil
+	}
 	for i, l := range k.histories {
 		if i < len(k.behind) && l.committed() < k.behind[i] {
 			return false, errHistoriesBehind
 		}
-	}
-	if len(k.waiting) == 0 {
-		return false, nil
 	}
 	if err := k.table.Apply(ctx, k.waiting); err != nil {
 		return false, err

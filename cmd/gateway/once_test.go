@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gantry/store"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
@@ -188,6 +189,57 @@ func drainUplink(t *testing.T, p *program, name string) {
 		}
 	}
 	p.stop()
+}
+
+// TestMarksAreSavedAtTheEnd has something published at the end, after the histories have
+// been flushed.
+func TestMarksAreSavedAtTheEnd(t *testing.T) {
+	t.Parallel()
+	st, err := store.Open(store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	box, err := st.Outbox("history", store.OutboxConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := st.Table("once", store.TableConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = st.Run(ctx) })
+	defer func() {
+		cancel()
+		running.Wait()
+		if err := st.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	r, err := router.New(router.Config{Realms: []router.RealmConfig{{Name: "gantry"}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &historyLog{}
+	l.box.Store(box)
+	if err := l.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if err := l.Append([]byte("late")); err != nil {
+			t.Fatal(err)
+		}
+		key := onceMarkKey(router.Mark{Realm: "gantry", Key: "ann\x00barn"})
+		k := &onceMarks{table: table, router: r, histories: []*historyLog{l},
+			waiting: []store.Change{{Key: key, Value: onceMarkValue(router.Mark{Epoch: 1, Seq: 2}, 1)}}, behind: []uint64{l.Last()}}
+		if err := k.finish(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if len(k.waiting) > 0 || l.committed() < k.behind[0] {
+			t.Errorf("%d marks wait; the history is on disk up to %d of %v", len(k.waiting), l.committed(), k.behind)
+		}
+	}
 }
 
 func FuzzReadOnceMark(f *testing.F) {

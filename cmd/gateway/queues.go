@@ -165,9 +165,7 @@ func (r *run) flush(ctx context.Context) error {
 		}
 	}
 	for _, h := range r.histories {
-		if box := h.box.Load(); box != nil {
-			errs = append(errs, box.Flush(ctx))
-		}
+		errs = append(errs, h.flush(ctx))
 	}
 	if r.once != nil {
 		errs = append(errs, r.once.finish(ctx))
