@@ -15,10 +15,9 @@ const (
 	// behind is how old the next record of the queue must be for live values to go
 	// past it.
 	behind = 400 * time.Millisecond
-	// alive is how much longer than an answer takes the next one may: a connection that
-	// is stuck is not made better by more. It is less than behind, so that a queue is not
-	// taken for slow because of that.
-	alive = behind * 3 / 4
+	// old is how long what is older than the connection may take instead, while answers
+	// come quickly: it has waited already, and a new value would wait behind it.
+	old = behind / 4
 	// liveTick is how often that is looked at.
 	liveTick = 100 * time.Millisecond
 	// liveTopics bounds the topics whose newest value is kept; liveBatch is how many
@@ -79,19 +78,25 @@ func (l *lane) put(topic wamp.URI, seq uint64, record []byte) {
 	}
 }
 
-// late reports whether the next record to be sent is older than behind. history is
-// the last record that is older than the connection, made at.
-func (l *lane) late(history mark) bool {
+// late reports whether the next record to be sent has waited too long, though answers
+// come. history is the last record that is older than the connection, made at.
+func (l *lane) late(history mark, answering func(within time.Duration) bool) bool {
 	position := l.position.Load()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
 	if position < history.seq {
-		return now.Sub(history.at) > behind
+		age := now.Sub(history.at)
+		return age > behind && answering(alive(behind)) || age > old && answering(alive(old))
 	}
 	l.forget(now)
-	return len(l.marks) > 0 && now.Sub(l.marks[0].at) > behind && position < l.marks[0].seq
+	return len(l.marks) > 0 && now.Sub(l.marks[0].at) > behind && position < l.marks[0].seq && answering(alive(behind))
 }
+
+// alive is how much longer than an answer takes the next one may, where records may wait
+// for so long: a connection that is stuck is not made better by more, and its queue is
+// not taken for slow because of that.
+func alive(wait time.Duration) time.Duration { return wait * 3 / 4 }
 
 // forget forgets the marks before the last one that is old enough: that is the one that
 // counts. mu is held.
@@ -164,7 +169,7 @@ func (u *Uplink) overtake(ctx context.Context, c Conn, f *flow, end context.Canc
 		case <-ctx.Done():
 			return
 		}
-		late = u.lane.late(f.history) && f.w.answering()
+		late = u.lane.late(f.history, f.w.answering)
 		if !late {
 			u.lane.clear()
 			continue

@@ -557,7 +557,7 @@ func TestLostEventsAreReported(t *testing.T) {
 	watcher := far.join()
 	c := far.collect(watcher, "gantry.g1.", wamp.SubscribeOptions{})
 	away := make(chan struct{})
-	s := newSetup(t, t.TempDir(), uplink.Config{Forward: []string{"point"}, Buffer: uplink.Buffer{Commit: "confirmed"}}, func(ctx context.Context) (wamp.Peer, error) {
+	s := newSetup(t, t.TempDir(), uplink.Config{Forward: []string{"point"}, NoLive: true, Buffer: uplink.Buffer{Commit: "confirmed"}}, func(ctx context.Context) (wamp.Peer, error) {
 		select {
 		case <-away:
 			return far.pipe(), nil
@@ -690,13 +690,13 @@ func TestWindowAndSilentRouter(t *testing.T) {
 			})
 			return c, nil
 		}
-		s := newSetup(t, t.TempDir(), uplink.Config{Window: 50}, dial)
+		s := newSetup(t, t.TempDir(), uplink.Config{Window: 20}, dial)
 		defer s.stop()
 		s.publish("temp", 1, 200)
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		mu.Lock()
-		if len(seen) != 1 || len(seen[0]) != 50 {
+		if len(seen) != 1 || len(seen[0]) != 20 {
 			t.Fatal(seen)
 		}
 		mu.Unlock()
@@ -704,7 +704,7 @@ func TestWindowAndSilentRouter(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		if len(seen) != 2 || len(seen[1]) != 50 || seen[1][0] != seen[0][0] {
+		if len(seen) != 2 || len(seen[1]) != 20 || seen[1][0] != seen[0][0] {
 			t.Fatal("the same records are not sent again:", seen)
 		}
 	})

@@ -9,11 +9,10 @@ import (
 )
 
 const (
-	// minInFlight and maxInFlight bound the bytes of records that wait for their
-	// answer, which begin with firstInFlight; a single larger record travels alone.
-	minInFlight   = 1 << 10
-	firstInFlight = 3 << 10
-	maxInFlight   = 4 << 20
+	// minInFlight, which they begin with, and maxInFlight bound the bytes of records
+	// that wait for their answer; a single larger record travels alone.
+	minInFlight = 1 << 10
+	maxInFlight = 4 << 20
 	// queueing is how much longer than the quickest answer of late one may take
 	// before less is sent at a time: what waits in the buffers of a slow link delays
 	// everything behind it.
@@ -58,7 +57,7 @@ type flight struct {
 }
 
 func newWindow(records int) *window {
-	return &window{max: records, limit: firstInFlight}
+	return &window{max: records, limit: minInFlight}
 }
 
 // add enters the first records of a batch, at least one, as soon as there is room,
@@ -190,9 +189,9 @@ func (w *window) oldest() time.Duration {
 }
 
 // answering reports whether an answer has come, and no longer ago than the quickest one
-// took and alive.
-func (w *window) answering() bool {
+// took and within.
+func (w *window) answering(within time.Duration) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return time.Since(w.moved) < w.quickest+alive
+	return time.Since(w.moved) < w.quickest+within
 }
