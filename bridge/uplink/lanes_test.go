@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"gantry/bridge/uplink"
@@ -72,33 +73,36 @@ func TestAlarmsOvertake(t *testing.T) {
 // TestAlarmsGoBesideABacklog raises alarms while a long queue is being sent.
 func TestAlarmsGoBesideABacklog(t *testing.T) {
 	t.Parallel()
-	const n, alarms, rate = 30_000, 5, 5000
-	far := newRealm(t, nil)
-	defer far.stop()
-	c := far.collect(far.join(), "gantry.g1.", wamp.SubscribeOptions{})
-	dial, open := later(far)
-	cfg := uplink.Config{Forward: []string{"point", "alarm"}, NoLive: true, Buffer: uplink.Buffer{MaxBytes: 256 << 20}, Rate: uplink.Rate{Events: rate}}
-	s := newSetup(t, t.TempDir(), cfg, dial)
-	defer s.stop()
-	s.publish("temp", 1, n)
-	open()
-	c.wait(t, 1)
-	for i := range alarms {
-		s.raise(i + 1)
-	}
-	// Alarms that wait would be behind all of them.
-	all := c.wait(t, 4*rate)
-	seen := 0
-	for _, e := range all[:4*rate] {
-		if e.topic == "gantry.g1.alarm.dev.hot" {
-			if seen++; e.value != int64(seen) {
-				t.Errorf("alarm %d came as number %v", seen, e.value)
+	synctest.Test(t, func(t *testing.T) {
+		const n, alarms, rate = 30_000, 5, 5000
+		far := newRealm(t, nil)
+		defer far.stop()
+		c := far.collect(far.join(), "gantry.g1.", wamp.SubscribeOptions{})
+		dial, open := later(far)
+		cfg := uplink.Config{Forward: []string{"point", "alarm"}, NoLive: true, Buffer: uplink.Buffer{MaxBytes: 256 << 20}, Rate: uplink.Rate{Events: rate}}
+		s := newSetup(t, t.TempDir(), cfg, dial)
+		defer s.stop()
+		s.publish("temp", 1, n)
+		open()
+		c.wait(t, 1)
+		for i := range alarms {
+			s.raise(i + 1)
+		}
+		time.Sleep(n / rate * time.Second)
+		// Alarms that wait would be behind all of them.
+		all := c.wait(t, 4*rate)
+		seen := 0
+		for _, e := range all[:4*rate] {
+			if e.topic == "gantry.g1.alarm.dev.hot" {
+				if seen++; e.value != int64(seen) {
+					t.Errorf("alarm %d came as number %v", seen, e.value)
+				}
 			}
 		}
-	}
-	if seen != alarms {
-		t.Errorf("%d alarms of %d were among the first %d of %d events", seen, alarms, 4*rate, n)
-	}
+		if seen != alarms {
+			t.Errorf("%d alarms of %d were among the first %d of %d events", seen, alarms, 4*rate, n)
+		}
+	})
 }
 
 // TestAlarmsAreTakenOnce loses the connection again and again while both lanes are

@@ -350,7 +350,7 @@ func TestValuesPublishedBeforeTheStartAreForwarded(t *testing.T) {
 	defer far.stop()
 	c := far.collect(far.join(), "gantry.g1.point.", wamp.SubscribeOptions{})
 	started := make(chan struct{})
-	s := newSetup(t, t.TempDir(), uplink.Config{}, func(ctx context.Context) (wamp.Peer, error) {
+	s := newSetup(t, t.TempDir(), uplink.Config{NoLive: true}, func(ctx context.Context) (wamp.Peer, error) {
 		select {
 		case <-started:
 			return far.pipe(), nil
