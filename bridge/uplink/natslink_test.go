@@ -155,7 +155,7 @@ func TestNATS(t *testing.T) {
 			t.Errorf("%s: %s %v", subject, m.Data, m.Header)
 		}
 	}
-	if _, err := w.nc.Request("gantry.g1.sys.config.reload", nil, time.Second); !errors.Is(err, nats.ErrNoResponders) {
+	if _, err := w.nc.Request("gantry.g1.sys.config.reload", nil, time.Minute); !errors.Is(err, nats.ErrNoResponders) {
 		t.Errorf("what is not served: %v", err)
 	}
 	if len(calls) != 3 {

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a program may take for a step.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 // Need returns the path of nats-server or nats, as .ci/peers has built it, or else from
 // PATH. It skips the test if there is none, or fails it where all peers have to be.
@@ -97,14 +97,14 @@ func (s *Server) Nats(args ...string) string {
 // Connect connects a client that outlives the server's deaths; it ends with the test.
 func Connect(t testing.TB, url string, options ...nats.Option) (*nats.Conn, jetstream.JetStream) {
 	t.Helper()
-	nc, err := nats.Connect(url, append([]nats.Option{nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)...)
+	nc, err := nats.Connect(url, append([]nats.Option{nats.Timeout(patience), nats.MaxReconnects(-1), nats.ReconnectWait(50 * time.Millisecond)}, options...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	gone := make(chan struct{})
 	nc.SetClosedHandler(func(*nats.Conn) { close(gone) })
 	t.Cleanup(func() { nc.Close(); <-gone })
-	js, err := jetstream.New(nc)
+	js, err := jetstream.New(nc, jetstream.WithDefaultTimeout(patience))
 	if err != nil {
 		t.Fatal(err)
 	}
