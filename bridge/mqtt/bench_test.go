@@ -68,7 +68,7 @@ var ways = []struct {
 		s := &sink{addr: mosquitto.NewBroker(b, "max_queued_messages 0").Addr}
 		w := newWorld(b, benchConfig(s.addr))
 		w.await(bridge.Online)
-		w.deaf.Store(true)
+		close(w.deaf)
 		s.realm(b, w, func(*wamp.Event) {})
 		return s
 	}},
@@ -96,7 +96,7 @@ func toOutbox(b *testing.B, confirmed bool) *sink {
 		}
 	})
 	w.await(bridge.Online)
-	w.deaf.Store(true)
+	close(w.deaf)
 	keeper <- s.realm(b, w, func(ev *wamp.Event) {
 		if _, err := box.Enqueue(b.Context(), []byte(ev.Details.Topic), confirmed); err != nil {
 			b.Error(err)

@@ -31,7 +31,7 @@ func TestCommandIsNotSentAgain(t *testing.T) {
 		_, err := w.sess.Call(t.Context(), "gantry.gw.set.lamp.state", wamp.CallOptions{}, wamp.Args(true))
 		errs <- err
 	}()
-	if p, ok := f.read().(*packets.PublishPacket); !ok || string(p.Payload) != "ON" {
+	if p, ok := f.next().(*packets.PublishPacket); !ok || string(p.Payload) != "ON" {
 		t.Fatalf("got %v", p)
 	}
 	f.cut()
@@ -48,7 +48,7 @@ func TestCommandIsNotSentAgain(t *testing.T) {
 		_, err := w.sess.Call(t.Context(), "gantry.gw.set.lamp.state", wamp.CallOptions{}, wamp.Args(false))
 		errs <- err
 	}()
-	p, ok := f.read().(*packets.PublishPacket)
+	p, ok := f.next().(*packets.PublishPacket)
 	if !ok || string(p.Payload) != "OFF" || p.Dup {
 		t.Fatalf("got %v", p)
 	}
@@ -215,7 +215,7 @@ func TestRealmTakesNothing(t *testing.T) {
 	w.stop()
 	s := &stuck{w.sess, make(chan struct{}, 1)}
 	var err error
-	w.client, err = mqtt.New("house", mqtt.Config{URL: f.url(), KeepAlive: time.Second, RulesConfig: rules()}, mqtt.Deps{Origin: origin(t), Session: s}, nil)
+	w.client, err = mqtt.New("house", mqtt.Config{URL: f.url(), KeepAlive: 2 * time.Second, RulesConfig: rules()}, mqtt.Deps{Origin: origin(t), Session: s}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func TestRealmTakesNothing(t *testing.T) {
 	f.raw([]byte("\x32\x0d\x00\x09sensors/a\x00\x01"))
 	<-s.asked
 	w.stop()
-	if _, ok := f.read().(*packets.DisconnectPacket); !ok {
+	if _, ok := f.next().(*packets.DisconnectPacket); !ok {
 		t.Error("acknowledged, or no DISCONNECT")
 	}
 }

@@ -157,7 +157,7 @@ func TestWill(t *testing.T) {
 func TestDeafBroker(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	w := newWorld(t, mqtt.Config{URL: f.url(), KeepAlive: 2 * time.Second, Probe: time.Second, RulesConfig: rules()})
+	w := newWorld(t, mqtt.Config{URL: f.url(), KeepAlive: 4 * time.Second, Probe: time.Second, RulesConfig: rules()})
 	f.granted(f.accept(false))
 	w.await(bridge.Online)
 	probe := func() *packets.PublishPacket {
@@ -188,7 +188,7 @@ func TestDeafBroker(t *testing.T) {
 func TestNoProbeReturned(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
-	w := newWorld(t, mqtt.Config{URL: f.url(), KeepAlive: 2 * time.Second, Probe: time.Second, RulesConfig: rules()})
+	w := newWorld(t, mqtt.Config{URL: f.url(), KeepAlive: 4 * time.Second, Probe: time.Second, RulesConfig: rules()})
 	for range 2 { // that many connections are spent on finding out
 		f.granted(f.accept(false))
 		w.await(bridge.Online)

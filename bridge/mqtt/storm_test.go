@@ -55,7 +55,7 @@ func TestRetainedStorm(t *testing.T) {
 			{Topic: "storm/+", Device: "fresh", Point: "t", Path: "t", IgnoreRetained: true},
 		},
 	}})
-	w.deaf.Store(true)
+	close(w.deaf)
 	peak := uint64(0)
 	deadline := time.Now().Add(3 * time.Minute)
 	for tick := time.NewTicker(20 * time.Millisecond); w.client.Stats().Received < uint64(n); {
