@@ -61,7 +61,7 @@ func TestLocal(t *testing.T) {
 		select {
 		case ev := <-events:
 			return ev
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			t.Fatal("no event")
 			return nil
 		}

@@ -143,7 +143,7 @@ func TestRejectNew(t *testing.T) {
 	if err := r.o.Ack(t.Context(), n-1); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); err == nil || errors.Is(err, ErrFull); {
+	for deadline := time.Now().Add(time.Minute); err == nil || errors.Is(err, ErrFull); {
 		if _, err = r.o.Append(t.Context(), noise(10)); err == nil {
 			return
 		}

@@ -409,7 +409,7 @@ func fillSmallDisk(dir string) error {
 		return err
 	}
 	// With the cursor moved the files go, and there is room again.
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if _, err := reject.Append(ctx, noise()); err == nil {
 			break
 		} else if time.Now().After(deadline) {

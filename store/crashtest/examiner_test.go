@@ -14,7 +14,7 @@ import (
 )
 
 // patience is how long an image may take to open, on a machine with much else to do.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // task is an image to be looked at, in a line on an examiner's standard input.
 type task struct {

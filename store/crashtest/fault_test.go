@@ -74,7 +74,7 @@ func TestKilled(t *testing.T) {
 // grown waits until the ledger has a size, or the program has ended.
 func grown(t *testing.T, cmd *exec.Cmd, path string, size int64) {
 	t.Helper()
-	for range 20_000 {
+	for late := time.Now().Add(patience); time.Now().Before(late); {
 		if info, err := os.Stat(path); err == nil && info.Size() >= size {
 			return
 		}
