@@ -8,7 +8,7 @@ import (
 )
 
 func batches(t *testing.T) {
-	server := hasty
+	server := patient
 	server.Batched = true
 	for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
 		l := wamptest.Link{Transport: "websocket", Format: f, Batched: true}

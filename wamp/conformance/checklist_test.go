@@ -74,15 +74,15 @@ type world struct {
 	stopRouter func() // ends the router, not the server; may be called twice
 }
 
-// hasty does not wait for peers that do not close in turn. Nor does it ping: a test
-// that looks at frames would see one on a slow machine.
-var hasty = transport.Options{Linger: 50 * time.Millisecond, PingInterval: time.Minute}
+// patient does not hang up on a machine that is slow to bring the last word. Nor does
+// it ping: a test that looks at frames would see one.
+var patient = transport.Options{Linger: wamptest.Deadline, PingInterval: time.Minute}
 
 func start(t *testing.T, l wamptest.Link, cfg config) *world {
 	t.Helper()
 	cfg.realm.Name = realm
 	if cfg.server == (transport.Options{}) {
-		cfg.server = hasty
+		cfg.server = patient
 	}
 	login, err := router.NewAuthenticator(cfg.login)
 	if err != nil {

@@ -145,7 +145,7 @@ func rawPing(t *testing.T) {
 }
 
 func raw25thBit(t *testing.T) {
-	w := start(t, raw(wamp.CBOR), config{server: transport.Options{MaxMessage: 1 << 24, Linger: 50 * time.Millisecond, PingInterval: time.Minute}})
+	w := start(t, raw(wamp.CBOR), config{server: transport.Options{MaxMessage: 1 << 24, Linger: patient.Linger, PingInterval: time.Minute}})
 	p, s := w.peer(), w.peer()
 	subscribe(s, "sub", `{}`, "a")
 	for _, n := range []int{1<<24 - 1, 1 << 24} {
@@ -171,7 +171,7 @@ func rawSizeLimits(t *testing.T) {
 	for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
 		t.Run(f.String(), func(t *testing.T) {
 			t.Parallel()
-			w := start(t, raw(f), config{server: transport.Options{MaxMessage: 4096, Linger: 50 * time.Millisecond}})
+			w := start(t, raw(f), config{server: transport.Options{MaxMessage: 4096, Linger: patient.Linger}})
 			small := wamptest.OverLimited(t, w.dial(), raw(f), 2048)
 			small.Join(realm)
 			other := w.peer()
@@ -215,7 +215,7 @@ func (d dribble) Write(b []byte) (int, error) {
 }
 
 func rawSlowHandshake(t *testing.T) {
-	w := start(t, raw(wamp.JSON), config{server: transport.Options{HandshakeTimeout: 300 * time.Millisecond, Linger: 50 * time.Millisecond}})
+	w := start(t, raw(wamp.JSON), config{server: transport.Options{HandshakeTimeout: 5 * time.Second, Linger: patient.Linger}})
 	p := wamptest.Over(t, dribble{w.dial()}, raw(wamp.CBOR))
 	p.Join(realm)
 	c := w.dial()
@@ -233,7 +233,7 @@ func webSizeLimits(t *testing.T) {
 		t.Run(f.String(), func(t *testing.T) {
 			t.Parallel()
 			l := wamptest.Link{Transport: "websocket", Format: f}
-			w := start(t, l, config{server: transport.Options{MaxMessage: 4096, Linger: 50 * time.Millisecond}})
+			w := start(t, l, config{server: transport.Options{MaxMessage: 4096, Linger: patient.Linger}})
 			opcode := byte(wamptest.Binary)
 			if f == wamp.JSON {
 				opcode = wamptest.Text
@@ -263,7 +263,7 @@ func webSizeLimits(t *testing.T) {
 }
 
 func halfOpenPeer(t *testing.T) {
-	brisk := transport.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 800 * time.Millisecond, Linger: 50 * time.Millisecond}
+	brisk := transport.Options{PingInterval: time.Second, PingTimeout: 4 * time.Second, Linger: patient.Linger}
 	over(t, wamptest.NetworkLinks(), config{server: brisk}, func(w *world) {
 		dead := w.peer()
 		register(dead, "reg", `{}`, "proc.a")

@@ -157,7 +157,7 @@ func lateChunks(caller *wamptest.Peer) {
 
 func calleeWithFullQueue(t *testing.T) {
 	small := config{}
-	small.server = hasty
+	small.server = patient
 	small.server.Queue, small.server.WriteTimeout = 16<<10, time.Minute
 	over(t, wamptest.Links(), small, func(w *world) {
 		callee, other, caller := w.peer(), w.peer(), w.peer()

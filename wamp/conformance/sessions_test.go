@@ -298,7 +298,7 @@ func emptyArguments(t *testing.T) {
 		w := start(t, wamptest.Link{Transport: "websocket", Format: wamp.JSON}, config{})
 		s := w.peer()
 		subscribe(s, "sub", `{}`, "a.b")
-		p, err := transport.Dial(t.Context(), "ws://"+w.addr, transport.DialConfig{Options: hasty})
+		p, err := transport.Dial(t.Context(), "ws://"+w.addr, transport.DialConfig{Options: patient})
 		if err != nil {
 			t.Fatal(err)
 		}

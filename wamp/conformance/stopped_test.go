@@ -18,7 +18,7 @@ import (
 func TestStoppedReaderGetsTheNewestEvents(t *testing.T) {
 	t.Parallel()
 	const n = 2000
-	opts := transport.Options{Linger: 50 * time.Millisecond, PingInterval: -1, WriteTimeout: time.Minute, Queue: 16 << 10}
+	opts := transport.Options{Linger: patient.Linger, PingInterval: -1, WriteTimeout: time.Minute, Queue: 16 << 10}
 	text := func(i int) string { return strings.Repeat(fmt.Sprintf("%04d ", i), []int{10, 300, 2000}[i%3]) }
 	over(t, wamptest.NetworkLinks(), config{realm: router.RealmConfig{MaxBacklogBytes: 64 << 10}, server: opts}, func(w *world) {
 		stopped, reader, publisher := w.peer(), w.peer(), w.peer()

@@ -56,7 +56,7 @@ func NetworkLinks() []Link {
 }
 
 // Deadline bounds every wait for the other side.
-const Deadline = 10 * time.Second
+const Deadline = 30 * time.Second
 
 // Peer is the client side of a connection, played by a test. Everything that
 // goes wrong fails the test. It is for one goroutine.
