@@ -22,7 +22,7 @@ const (
 )
 
 // rawRouter stands for a router at the other end of a connection and allocates
-// nothing while it works, so that what is counted is the client's.
+// nothing while it works, so that what is counted is the client's. It knows no pings.
 type rawRouter struct {
 	conn net.Conn
 	r    *bufio.Reader
@@ -56,7 +56,7 @@ func startRawRouter(t testing.TB, serve func(*rawRouter)) *client.Session {
 		serve(w)
 	}()
 	s, err := client.Connect(context.Background(), client.URL("rs://"+l.Addr().String(),
-		transport.DialConfig{Formats: []wamp.Format{wamp.CBOR}}), client.SessionConfig{Realm: "realm1"})
+		transport.DialConfig{Formats: []wamp.Format{wamp.CBOR}, Options: transport.Options{PingInterval: -1}}), client.SessionConfig{Realm: "realm1"})
 	if err != nil {
 		t.Fatal(err)
 	}
