@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gantry/internal/backoff"
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 	"gantry/wamp/client"
 	"gantry/wamp/router"
@@ -20,7 +21,7 @@ import (
 
 // gateway is a router behind a port that can be killed and started again.
 type gateway struct {
-	addr string // fixed by the first start
+	addr string // free, kept for the gateway until the test ends
 	kill func()
 }
 
@@ -28,16 +29,9 @@ type gateway struct {
 // said and nothing flushed.
 func (g *gateway) start(t *testing.T) {
 	t.Helper()
-	addr := g.addr
-	if addr == "" {
-		addr = "127.0.0.1:0"
-	}
-	ln, err := net.Listen("tcp", addr)
+	ln, err := net.Listen("tcp", g.addr)
 	if err != nil {
 		t.Fatal(err)
-	}
-	if g.addr == "" {
-		g.addr = ln.Addr().String()
 	}
 	cut := &cutter{Listener: ln}
 	r, err := router.New(router.Config{Realms: []router.RealmConfig{{Name: "realm1"}}}, nil)
@@ -164,7 +158,7 @@ func TestRequestThatCannotBeSentLeavesNoGap(t *testing.T) {
 }
 
 func outlives(t *testing.T, scheme string, f wamp.Format) {
-	g := &gateway{}
+	g := &gateway{addr: mosquitto.FreeAddr(t)}
 	g.start(t)
 	dial := func(ctx context.Context) (wamp.Peer, error) {
 		return transport.Dial(ctx, scheme+"://"+g.addr, transport.DialConfig{Formats: []wamp.Format{f}})
@@ -180,7 +174,7 @@ func outlives(t *testing.T, scheme string, f wamp.Format) {
 		t.Fatal(err)
 	}
 	events := make(chan string, 16)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	for _, sub := range []struct {
 		topic wamp.URI
