@@ -16,6 +16,10 @@ import (
 // hasty waits for nobody who does not close in turn.
 var hasty = transport.Options{Linger: 20 * time.Millisecond}
 
+// patient brings the last word, however slow the machine is. Who has heard it must
+// close in turn.
+var patient = transport.Options{Linger: wamptest.Deadline}
+
 func publish(text string) *wamp.Publish {
 	return &wamp.Publish{Request: 1, Topic: "a.b", Payload: wamp.Args(text)}
 }
@@ -57,15 +61,15 @@ func TestAMessageOutlivesTheCloseOfItsPeer(t *testing.T) { // not parallel: it i
 func TestCloseFlushesInOrderAndEndsTheStream(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, l wamptest.Link) {
-		s := serve(t, "tcp", transport.ServerConfig{}, nil)
-		client, router := s.dial(t, l, transport.Options{})
+		s := serve(t, "tcp", transport.ServerConfig{Options: patient}, nil)
+		client, router := s.dial(t, l, patient)
 		for _, way := range []struct {
 			name     string
 			from, to wamp.Peer
 		}{{"server", router, client}, {"client", client, router}} {
 			const n = 500
 			if way.name == "client" {
-				client, router = s.dial(t, l, transport.Options{})
+				client, router = s.dial(t, l, patient)
 				way.from, way.to = client, router
 			}
 			filler := strings.Repeat("x", 1000)
@@ -129,7 +133,7 @@ func TestCloseFreesABlockedReceiver(t *testing.T) {
 // RFC 6455, 5.5.1: nothing follows a close frame.
 func TestNothingFollowsACloseFrame(t *testing.T) {
 	t.Parallel()
-	s := serve(t, "tcp", transport.ServerConfig{Options: transport.Options{Linger: 500 * time.Millisecond}}, nil)
+	s := serve(t, "tcp", transport.ServerConfig{Options: patient}, nil)
 	p, router := s.script(t, wamptest.Link{Transport: "websocket", Format: wamp.CBOR})
 	received := make(chan error, 1)
 	closed := make(chan struct{})
@@ -149,6 +153,7 @@ func TestNothingFollowsACloseFrame(t *testing.T) {
 	if p.CloseCode != 0 {
 		t.Fatalf("a second close frame came with code %d", p.CloseCode)
 	}
+	p.Close()
 	<-received
 	<-closed
 }

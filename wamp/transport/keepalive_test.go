@@ -40,7 +40,7 @@ func receive(p wamp.Peer) <-chan error {
 func TestPingIsAnsweredOnceWithItsPayload(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, l wamptest.Link) {
-		s := serve(t, "tcp", transport.ServerConfig{}, echo)
+		s := serve(t, "tcp", transport.ServerConfig{Options: transport.Options{PingInterval: -1}}, echo)
 		p := wamptest.Dial(t, s.network, s.addr, l)
 		ping, pong := kinds(l)
 		sizes := []int{0, 1, 125}

@@ -34,7 +34,7 @@ func TestTooLongAMessageFailsBeforeItIsThere(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			opts := hasty
+			opts := patient
 			opts.MaxMessage = 1024
 			s := serve(t, "tcp", transport.ServerConfig{Options: opts}, nil)
 			p, router := s.script(t, wamptest.Link{Transport: c.tr, Format: wamp.CBOR})
@@ -55,6 +55,7 @@ func TestTooLongAMessageFailsBeforeItIsThere(t *testing.T) {
 					t.Errorf("close code is %d, expected 1009", p.CloseCode)
 				}
 			}
+			p.Close()
 			<-closed
 		})
 	}
@@ -219,7 +220,7 @@ func TestFrameOfTheWrongTypeFailsTheConnection(t *testing.T) {
 		if l.Transport != "websocket" {
 			t.Skip("only WebSocket has types of messages")
 		}
-		s := serve(t, "tcp", transport.ServerConfig{Options: hasty}, nil)
+		s := serve(t, "tcp", transport.ServerConfig{Options: patient}, nil)
 		p, router := s.script(t, l)
 		wrong := byte(wamptest.Text)
 		if l.Format == wamp.JSON {
@@ -234,6 +235,7 @@ func TestFrameOfTheWrongTypeFailsTheConnection(t *testing.T) {
 		if p.CloseCode != 1003 {
 			t.Errorf("close code is %d, expected 1003", p.CloseCode)
 		}
+		p.Close()
 		<-closed
 	})
 }

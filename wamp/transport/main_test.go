@@ -24,6 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type server struct {
 	*transport.Server
 	network, addr string
+	ln            net.Listener // at addr; the server closes it
 	// peers receives the peers that arrive when there is no accept function of
 	// the test's own. Unbuffered: each waits to be taken.
 	peers chan wamp.Peer
@@ -48,7 +49,7 @@ func serveLogged(t testing.TB, network string, cfg transport.ServerConfig, accep
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &server{network: network, addr: ln.Addr().String(), peers: make(chan wamp.Peer)}
+	s := &server{network: network, addr: ln.Addr().String(), ln: ln, peers: make(chan wamp.Peer)}
 	if accept == nil {
 		accept = func(ctx context.Context, p wamp.Peer) {
 			select {

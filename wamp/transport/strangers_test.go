@@ -102,7 +102,6 @@ func TestStrangersMaySendSmallMessagesOnly(t *testing.T) {
 
 func TestRefusalsAreCountedByReason(t *testing.T) {
 	t.Parallel()
-	opts := transport.Options{Linger: hasty.Linger, HandshakeTimeout: 500 * time.Millisecond, PingInterval: 500 * time.Millisecond, PingTimeout: 200 * time.Millisecond, MaxMessage: 1024, MaxHello: 1024}
 	upgrade := string(wamptest.Upgrade("/ws", "wamp.2.json"))
 	for _, c := range []struct{ name, sent, why string }{
 		{"nothing", "", "handshake_timeout"},
@@ -120,6 +119,13 @@ func TestRefusalsAreCountedByReason(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
+			opts := transport.Options{Linger: hasty.Linger, HandshakeTimeout: time.Minute, PingInterval: -1, MaxMessage: 1024, MaxHello: 1024}
+			switch c.why {
+			case "handshake_timeout":
+				opts.HandshakeTimeout = 500 * time.Millisecond
+			case "silent":
+				opts.PingInterval, opts.PingTimeout = 500*time.Millisecond, 200*time.Millisecond
+			}
 			s := serve(t, "tcp", transport.ServerConfig{Options: opts}, welcoming)
 			conn := s.conn(t)
 			if frame, ok := strings.CutPrefix(c.sent, upgrade); ok {

@@ -13,7 +13,7 @@ import (
 func TestTrafficCountsTheBytesOfFrames(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, l wamptest.Link) {
-		s := serve(t, "tcp", transport.ServerConfig{}, nil)
+		s := serve(t, "tcp", transport.ServerConfig{Options: transport.Options{PingInterval: -1}}, nil)
 		p, router := s.script(t, l)
 		var in, out uint64
 		for _, n := range []int{10, 200, 70_000} {
