@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -12,31 +13,98 @@ import (
 	"gantry/internal/config"
 )
 
-// TestSamplesOfDevicesAreInOrder loads every sample of the pages that have whole
-// devices in them as users would: as a device file.
+// TestSamplesOfDevicesAreInOrder loads the samples of all pages as users would: each
+// that names a driver as a device file, as it is typed; one that goes on with a device
+// of the page together with what it goes on with; the rest in gantry.toml.
 func TestSamplesOfDevicesAreInOrder(t *testing.T) {
 	t.Parallel()
-	for _, page := range []string{"devices.md", "drivers/external.md", "drivers/line.md", "drivers/sim.md"} {
-		t.Run(page, func(t *testing.T) {
-			text := readDoc(t, page)
-			files := map[string]string{"gantry.toml": "schema = 1\n"}
-			for i, block := range strings.Split(text, "```toml\n")[1:] {
-				sample, _, _ := strings.Cut(block, "```")
-				if !strings.Contains(sample, "[device.") {
-					files["gantry.toml"] += sample
-					continue
-				}
-				files[fmt.Sprintf("devices.d/sample%d.toml", i+1)] = sample
+	// What a page leaves out of the device that its fragment is about.
+	left := map[string]string{"drivers/frame.md": `[device.dust]
+driver = "frame"
+port = { usb = "1a86:7523" }
+frame = { kind = "fixed", start = "AA", end = "AB", size = 10 }
+checksum = { kind = "sum8", from = 2 }
+[device.dust.message.working]
+match = { 1 = "C5 06" }
+[device.dust.point.working]
+message = "working"
+at = 4
+type = "bool"
+`}
+	pages := 0
+	for _, pattern := range []string{"*.md", "drivers/*.md"} {
+		files, err := filepath.Glob(filepath.Join("..", "..", "docs", filepath.FromSlash(pattern)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			page := path.Join(path.Dir(pattern), filepath.Base(file))
+			samples := strings.Split(readDoc(t, page), "```toml\n")[1:]
+			if len(samples) == 0 {
+				continue
 			}
-			cfg, errs := config.Load(writeFiles(t, files), kinds())
-			if len(errs) > 0 {
-				t.Fatal(errs)
+			pages++
+			if head := left[page]; head != "" {
+				samples = append([]string{head}, samples...)
 			}
-			if len(cfg.Devices) != len(files)-1 || len(cfg.Devices) < 2 {
-				t.Errorf("%d devices in %d files", len(cfg.Devices), len(files)-1)
-			}
-		})
+			t.Run(page, func(t *testing.T) { loadSamples(t, samples) })
+		}
 	}
+	if pages < 20 {
+		t.Errorf("only %d pages have samples", pages)
+	}
+}
+
+// loadSamples loads the samples of a page; what follows their end is cut off.
+func loadSamples(t *testing.T, samples []string) {
+	t.Helper()
+	typed, joined := map[string]string{}, map[string]string{}
+	main, devices := "schema = 1\n", map[string]string{} // the file of each device
+	for i, sample := range samples {
+		sample, _, _ = strings.Cut(sample, "```")
+		device := deviceInSample.FindStringSubmatch(sample)
+		switch {
+		case device == nil:
+			main = joinTables(main, sample)
+		case strings.Contains(sample, "\ndriver ="):
+			file := fmt.Sprintf("devices.d/sample%d.toml", i+1)
+			typed[file], joined[file] = sample, sample
+			for _, d := range deviceInSample.FindAllStringSubmatch(sample, -1) {
+				devices[d[1]] = file
+			}
+		default:
+			file := devices[device[1]]
+			joined[file] = joinTables(joined[file], sample)
+		}
+	}
+	for _, files := range []map[string]string{typed, joined} {
+		files["gantry.toml"] = main
+		cfg, errs := config.Load(writeFiles(t, files), kinds())
+		if len(errs) > 0 {
+			t.Fatal(errs)
+		}
+		if len(cfg.Devices) != len(devices) {
+			t.Errorf("%d devices, want %d", len(cfg.Devices), len(devices))
+		}
+	}
+}
+
+// deviceInSample finds the devices in a sample.
+var deviceInSample = regexp.MustCompile(`(?m)^\[device\.([a-z0-9_]+)[.\]]`)
+
+// joinTables puts what two texts say about one table together.
+func joinTables(a, b string) string {
+	for _, table := range regexp.MustCompile(`(?m)^\[`).Split(b, -1)[1:] {
+		head, body, _ := strings.Cut("["+table, "\n")
+		head, _, _ = strings.Cut(head, " ")
+		before, after, found := strings.Cut(a, head)
+		if line, rest, ok := strings.Cut(after, "\n"); found && ok && !strings.HasPrefix(head, "[[") {
+			a = before + head + line + "\n" + body + rest
+		} else {
+			a += head + "\n" + body
+		}
+	}
+	return a
 }
 
 // TestEveryDriverIsDocumented wants of each driver what a user looks for: a page, the
