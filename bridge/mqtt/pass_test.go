@@ -105,11 +105,14 @@ func TestPassOut(t *testing.T) {
 	t.Parallel()
 	b := mosquitto.NewBroker(t)
 	sub := mosquitto.Subscribe(t, b.Addr, "-t", "#", "-q", "2")
-	w := newWorld(t, mqtt.Config{URL: "tcp://" + b.Addr, Pass: []mqtt.Pass{
+	w := newWorldWith(t, mqtt.Config{URL: "tcp://" + b.Addr, Pass: []mqtt.Pass{
 		{Topic: "out/#", Prefix: "house.", Direction: "out", QoS: ptr[uint8](2)},
 		{Topic: "gantry/gw/state/+/link", Direction: "out", QoS: ptr[uint8](0), Retain: "always"},
-	}})
-	w.publish("house.out.kept", wamp.PublishOptions{Retain: true}, int64(1))
+	}}, func(d *mqtt.Deps) { // before it runs: as one that is kept, not as a new one
+		if err := d.Session.Publish(t.Context(), "house.out.kept", wamp.PublishOptions{Acknowledge: true, Retain: true}, wamp.Args(int64(1))); err != nil {
+			t.Fatal(err)
+		}
+	})
 	w.await(bridge.Online)
 	for online, kept := false, false; !online || !kept; { // the state that a component of the gateway publishes
 		select {
