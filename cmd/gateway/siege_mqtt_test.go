@@ -30,14 +30,17 @@ func mqttConnectPacket(id string) string {
 }
 
 // mqttConnected connects.
-func (s *siege) mqttConnected(id string) net.Conn {
+func (s *siege) mqttConnected(id string) (c net.Conn) {
 	s.t.Helper()
-	c := s.knock(s.p.mqtt)
-	_, _ = io.WriteString(c, mqttConnectPacket(id))
-	var b [4]byte
-	if _, err := io.ReadFull(c, b[:]); err != nil || b != [4]byte{0x20, 2, 0, 0} {
-		s.t.Fatalf("CONNACK: % x, %v", b, err)
-	}
+	s.again(func() error {
+		c = s.knock(s.p.mqtt)
+		_, _ = io.WriteString(c, mqttConnectPacket(id))
+		var b [4]byte
+		if _, err := io.ReadFull(c, b[:]); err != nil || b != [4]byte{0x20, 2, 0, 0} {
+			return fmt.Errorf("CONNACK: % x, %v", b, err)
+		}
+		return nil
+	})
 	return c
 }
 

@@ -16,16 +16,19 @@ func (s *siege) upgraded() *raider {
 	return s.upgradedTo("wamp.2.json")
 }
 
-func (s *siege) upgradedTo(protocol string) *raider {
+func (s *siege) upgradedTo(protocol string) (r *raider) {
 	s.t.Helper()
-	r := s.greeted(string(wamptest.Upgrade("/ws", protocol)))
-	r.web = true
-	for line := ""; line != "\r\n"; {
-		var err error
-		if line, err = r.r.ReadString('\n'); err != nil {
-			s.t.Fatal(err)
+	s.again(func() error {
+		r = s.greeted(string(wamptest.Upgrade("/ws", protocol)))
+		r.web = true
+		for line := ""; line != "\r\n"; {
+			var err error
+			if line, err = r.r.ReadString('\n'); err != nil {
+				return err
+			}
 		}
-	}
+		return nil
+	})
 	return r
 }
 
@@ -50,17 +53,18 @@ func webFrame(text bool, payload string) string {
 }
 
 // webJoined joins over a WebSocket.
-func (s *siege) webJoined() *raider {
+func (s *siege) webJoined() (r *raider) {
 	s.t.Helper()
-	r := s.upgraded()
-	_, _ = io.WriteString(r, webHeader(uint64(len(raidHello)))+raidHello)
-	var h [4]byte
-	if _, err := io.ReadFull(r.r, h[:]); err != nil || h[0] != 0x81 || h[1] != 126 {
-		s.t.Fatalf("no WELCOME: % x, %v", h, err)
-	}
-	if _, err := io.CopyN(io.Discard, r.r, int64(h[2])<<8|int64(h[3])); err != nil {
-		s.t.Fatal(err)
-	}
+	s.again(func() error {
+		r = s.upgraded()
+		_, _ = io.WriteString(r, webHeader(uint64(len(raidHello)))+raidHello)
+		var h [4]byte
+		if _, err := io.ReadFull(r.r, h[:]); err != nil || h[0] != 0x81 || h[1] != 126 {
+			return fmt.Errorf("no WELCOME: % x, %v", h, err)
+		}
+		_, err := io.CopyN(io.Discard, r.r, int64(h[2])<<8|int64(h[3]))
+		return err
+	})
 	return r
 }
 

@@ -121,26 +121,38 @@ func TestUplinksLoseNothing(t *testing.T) {
 // soakPace is the time between two readings.
 const soakPace = 2 * time.Millisecond
 
-// soak publishes readings and does harm every so often, for a time.
+// soakLeast is how many readings show something.
+const soakLeast = 500
+
+// soak publishes readings and does harm every so often, for a time, and for longer where
+// the machine has much else to do.
 func soak(t *testing.T, far *farGateway, last, every time.Duration, harm func()) {
 	field := startProgram(t, writeFiles(t, map[string]string{"gantry.toml": fieldConfig(far.uplink())}), t.TempDir())
-	ctx, cancel := context.WithTimeout(t.Context(), last)
+	s := field.join()
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	sent := make(chan int, 1)
 	go func() { sent <- load(ctx, t, field.mqtt, 0, 1<<30, soakPace) }()
-	harms := 0
-	for tick := time.NewTicker(every); ctx.Err() == nil; {
+	var status wamp.Dict
+	enough := func() bool {
+		var err error
+		status, err = queueStatus(t.Context(), s)
+		return err != nil || number(t, status, "appended") > soakLeast
+	}
+	harms, end := 0, time.Now().Add(last)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for harms == 0 || time.Now().Before(end) || !enough() && time.Now().Before(end.Add(2*patience)) {
 		select {
 		case <-tick.C:
 			harm()
 			harms++
-		case <-ctx.Done():
-			tick.Stop()
+		case <-time.After(time.Until(end)):
+			pause(t, soakPace)
 		}
 	}
+	cancel()
 	n := <-sent
-	s := field.join()
-	var status wamp.Dict
 	// A minute may pass until the next connection.
 	for late := time.Now().Add(5 * patience); ; pause(t, 20*time.Millisecond) {
 		var err error
@@ -158,7 +170,7 @@ func soak(t *testing.T, far *farGateway, last, every time.Duration, harm func())
 	far.now.stop()
 	c := readFarHistory(t, far.state)
 	// The last one may have been acknowledged too late to be counted.
-	if c.total < n || c.total > n+1 || n < 500 || harms == 0 || number(t, status, "dead_letters")+number(t, status, "lost") > 0 {
+	if c.total < n || c.total > n+1 || n < soakLeast || harms == 0 || number(t, status, "dead_letters")+number(t, status, "lost") > 0 {
 		t.Errorf("%d readings sent, %d arrived; harm done %d times; %v", n, c.total, harms, status)
 	}
 	t.Logf("%d readings, 0 lost, 0 out of order, 0 twice after the mark; %d copies below it, %d newest values ahead; harm done %d times, %d connections",

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"gantry/internal/mosquitto"
 	"gantry/wamp/websocket/conformance"
 )
 
@@ -78,12 +79,7 @@ func TestTesteeServes(t *testing.T) {
 
 func TestTesteeTellsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := ln.Addr().String()
-	ln.Close()
+	addr := mosquitto.FreeAddr(t)
 	for _, tt := range []struct {
 		args []string
 		code int
