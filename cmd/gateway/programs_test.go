@@ -142,7 +142,7 @@ func TestDriverThatLies(t *testing.T) {
 		return abs
 	}
 	p := startProgram(t, writeFiles(t, map[string]string{
-		"gantry.toml": "schema = 1\ngateway.name = \"shed\"\nmqtt.listen = \"\"\n",
+		"gantry.toml": "schema = 1\ngateway.name = \"shed\"\nmqtt.listen = \"\"\nlisten.quiet_rawsocket = true\n",
 		"devices.d/liar.toml": fmt.Sprintf(`[device.liar]
 driver = "external"
 command = ["/usr/bin/python3", %q]
