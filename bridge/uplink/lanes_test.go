@@ -74,7 +74,7 @@ func TestAlarmsOvertake(t *testing.T) {
 func TestAlarmsGoBesideABacklog(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		const n, alarms, rate = 30_000, 5, 5000
+		const n, alarms, rate = 6000, 5, 1000
 		far := newRealm(t, nil)
 		defer far.stop()
 		c := far.collect(far.join(), "gantry.g1.", wamp.SubscribeOptions{})
