@@ -12,7 +12,7 @@ import (
 )
 
 // Patience is how long tests wait for what has to come.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Library is a Kind that is installed.
 type Library struct{ command []string }
