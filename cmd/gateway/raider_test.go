@@ -38,6 +38,22 @@ func (s *siege) knock(addr string) net.Conn {
 	return c
 }
 
+// crowd opens connections that begin with what text says, n of them and once more so
+// many until a metric tells that the program makes room: a busy machine may be so slow that
+// the first ones have been given up when the last ones come.
+func (s *siege) crowd(n int, addr, count string, text func(i int) string) {
+	s.t.Helper()
+	before := s.metric(count)
+	for late := time.Now().Add(patience); ; {
+		for i := range n {
+			_, _ = io.WriteString(s.knock(addr), text(i))
+		}
+		if s.metric(count) > before || time.Now().After(late) {
+			return
+		}
+	}
+}
+
 // again tries what the program may have hung up on for being slow: the limits are short
 // here, and this machine may be busy.
 func (s *siege) again(try func() error) {

@@ -37,9 +37,7 @@ func strangers(s *siege) {
 	const head = "POST /hook/door HTTP/1.1\r\nHost: localhost\r\nX-Signature: 00\r\nContent-Length: %d\r\n\r\n"
 	body := strings.Repeat("x", 65_000)
 	const n = 600 // more than may be half open
-	for range n {
-		_, _ = io.WriteString(s.knock(s.host), fmt.Sprintf(head, 65_536)+body)
-	}
+	s.crowd(n, s.host, refusedHalfOpen, func(int) string { return fmt.Sprintf(head, 65_536) + body })
 	s.garrison.rounds(s.t, 20)
 	wrong := fmt.Sprintf(head, len(body)) + body
 	dial := "GET /dev/lamp HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +

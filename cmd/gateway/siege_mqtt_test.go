@@ -44,12 +44,13 @@ func (s *siege) mqttConnected(id string) (c net.Conn) {
 	return c
 }
 
+// mqttEndedHalfOpen counts connections that have made room for others before their CONNECT.
+const mqttEndedHalfOpen = `gantry_mqtt_ended_total{why="half_open"}`
+
 // mqttHalfOpen opens more connections than there may be and says little.
 func mqttHalfOpen(s *siege) {
 	begun := []string{"", "\x10", "\x10\xff\xff\x0f", mqttConnectPacket("x")[:12], "\x10\xff\xff\xff\x7f" + strings.Repeat("x", 1000)}
-	for i := range scale(2000) {
-		_, _ = io.WriteString(s.knock(s.p.mqtt), begun[i%len(begun)])
-	}
+	s.crowd(scale(2000), s.p.mqtt, mqttEndedHalfOpen, func(i int) string { return begun[i%len(begun)] })
 	s.garrison.rounds(s.t, 10)
 }
 

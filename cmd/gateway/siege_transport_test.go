@@ -227,14 +227,15 @@ func slowloris(s *siege) {
 	}
 }
 
+// refusedHalfOpen counts connections that have made room for others before their login.
+const refusedHalfOpen = `gantry_transport_refused_total{reason="half_open"}`
+
 // halfOpen opens connections in each state before the login and leaves them so.
 func halfOpen(s *siege) {
 	upgrade := string(wamptest.Upgrade("/ws", "wamp.2.json"))
 	stages := []string{"", "\x7f\xf1\x00\x00", upgrade, "GET / HTTP/1.1\r\nHost: x\r\n", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"}
 	n := scale(5000)
-	for i := range n {
-		_, _ = io.WriteString(s.knock(s.host), stages[i%len(stages)])
-	}
+	s.crowd(n, s.host, refusedHalfOpen, func(i int) string { return stages[i%len(stages)] })
 	s.garrison.rounds(s.t, 20)
 	s.t.Logf("%d connections", n)
 }
