@@ -114,10 +114,10 @@ func (p *program) kill() {
 }
 
 // stop asks the program to end, as the service manager does, and fails the test
-// when it does not do so in time.
+// when it does not do so in time: a program that has had to leave a task behind at the end
+// of its time says so by its exit code.
 func (p *program) stop() {
 	p.t.Helper()
-	asked := time.Now()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		p.t.Fatal(err)
 	}
@@ -126,8 +126,8 @@ func (p *program) stop() {
 	case <-time.After(patience):
 		p.t.Fatal("SIGTERM is ignored")
 	}
-	if took := time.Since(asked); took > 5*time.Second || p.cmd.ProcessState.ExitCode() != exitOK {
-		p.t.Errorf("stopped after %s with %s", took, p.cmd.ProcessState)
+	if p.cmd.ProcessState.ExitCode() != exitOK {
+		p.t.Errorf("stopped with %s", p.cmd.ProcessState)
 	}
 }
 

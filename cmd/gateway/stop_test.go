@@ -52,6 +52,15 @@ func TestClientsHearTheProgramLeave(t *testing.T) {
 	}
 }
 
+// TestStopTakesFiveSecondsAtMost adds up what the program waits for.
+func TestStopTakesFiveSecondsAtMost(t *testing.T) {
+	t.Parallel()
+	const stages = 3 // behind the front: uplinks, the router, the store
+	if whole := frontLimit + flushLimit + stages*backLimit; whole > 5*time.Second {
+		t.Errorf("an end takes up to %s", whole)
+	}
+}
+
 // TestPollersHearTheProgramLeave has all clients of long-poll between two requests
 // when the program is told to stop.
 func TestPollersHearTheProgramLeave(t *testing.T) {
