@@ -690,13 +690,13 @@ func TestWindowAndSilentRouter(t *testing.T) {
 			})
 			return c, nil
 		}
-		s := newSetup(t, t.TempDir(), uplink.Config{Window: 20}, dial)
+		s := newSetup(t, t.TempDir(), uplink.Config{Window: 10}, dial)
 		defer s.stop()
 		s.publish("temp", 1, 200)
 		time.Sleep(20 * time.Second)
 		synctest.Wait()
 		mu.Lock()
-		if len(seen) != 1 || len(seen[0]) != 20 {
+		if len(seen) != 1 || len(seen[0]) != 10 {
 			t.Fatal(seen)
 		}
 		mu.Unlock()
@@ -704,7 +704,7 @@ func TestWindowAndSilentRouter(t *testing.T) {
 		synctest.Wait()
 		mu.Lock()
 		defer mu.Unlock()
-		if len(seen) != 2 || len(seen[1]) != 20 || seen[1][0] != seen[0][0] {
+		if len(seen) != 2 || len(seen[1]) != 10 || seen[1][0] != seen[0][0] {
 			t.Fatal("the same records are not sent again:", seen)
 		}
 	})
