@@ -101,7 +101,7 @@ func messageOf(t *testing.T, f wamp.Format, n int) []byte {
 // AP RawSocket, "Serialization": the 25th bit of the length is set for 2^24 and
 // for nothing else.
 func TestThe25thBitOfARawSocketLength(t *testing.T) { // not parallel: it takes memory
-	opts := transport.Options{MaxMessage: 1 << 24}
+	opts := transport.Options{MaxMessage: 1 << 24, PingInterval: -1}
 	s := serve(t, "tcp", transport.ServerConfig{Options: opts}, echo)
 	l := wamptest.Link{Transport: "rawsocket", Format: wamp.MsgPack}
 	scripted := wamptest.Dial(t, s.network, s.addr, l)
