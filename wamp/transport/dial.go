@@ -224,5 +224,7 @@ func (d *dialler) rawsocketIn(ctx context.Context, network, addr string, u *url.
 		_ = conn.Close()
 		return nil, err
 	}
-	return newRawPeer(conn, f, maxSend, &d.cfg.Options, nil), nil
+	p := newRawPeer(conn, f, maxSend, &d.cfg.Options, nil)
+	p.begin()
+	return p, nil
 }

@@ -138,6 +138,7 @@ func (v *service) startRaw(conn, raw net.Conn, first *buffer, visitor *visit) er
 	} else {
 		first.release()
 	}
+	p.begin()
 	v.leave(raw) // before there is a session, as in greet
 	if !v.enter(p) {
 		p.fail(wamp.ErrClosed)

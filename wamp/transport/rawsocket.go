@@ -197,10 +197,14 @@ func newRawPeer(conn net.Conn, f wamp.Format, maxSend int, opts *Options, t *tur
 		finish:   finishRaw,
 	}
 	p.tune(opts.silence())
-	if !opts.QuietRawSocket {
+	return p
+}
+
+// begin starts the keepalive, which sees p as it is set up by then.
+func (p *rawPeer) begin() {
+	if !p.opts.QuietRawSocket {
 		p.watch(p)
 	}
-	return p
 }
 
 func (p *rawPeer) ping() error {
