@@ -302,7 +302,8 @@ func (b *broker) publish(s *session, m *wamp.Publish) {
 		s.refuseOrCount(m, wamp.ErrURIInvalidArgument, "it has been refused before, and later ones of its topic have been taken since")
 		return
 	}
-	if ack {
+	// One that has been ended meanwhile may have been ended behind a subscriber of its.
+	if ack && !s.gone.Load() {
 		b.acknowledge(s, request, m.Topic, id)
 	}
 }
@@ -359,6 +360,11 @@ func (b *broker) route(s *session, id wamp.ID, m *wamp.Publish) bool {
 	// Under the lock, so that nobody who holds it for writing sees a mark that is
 	// ahead of what has been routed.
 	if m.Options.Once != nil && s != nil {
+		if s.gone.Load() { // and is not answered: who sends it again is to be heard
+			b.mu.RUnlock()
+			b.scratch.Put(p)
+			return true
+		}
 		if at := b.marks.advance(s.identity, m.Options.Once, m.Topic); at != fresh {
 			b.mu.RUnlock()
 			b.scratch.Put(p)

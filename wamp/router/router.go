@@ -115,11 +115,15 @@ func (r *Router) sayGoodbye(to func(*session) bool) {
 	r.realmsMu.RUnlock()
 	for _, realm := range realms {
 		realm.mu.Lock()
+		// All at one time, for the broker: a subscriber that comes again after a restart
+		// (wamp.PeerInfo) is not to miss what a publisher is acknowledged.
+		realm.broker.mu.Lock()
 		for _, s := range realm.sessions {
 			if to(s) {
 				s.end(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown, Details: wamp.Dict{"message": "the router is stopping"}})
 			}
 		}
+		realm.broker.mu.Unlock()
 		realm.mu.Unlock()
 	}
 }

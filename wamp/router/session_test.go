@@ -185,6 +185,32 @@ func TestDismissLeavesThoseInTheProcess(t *testing.T) {
 	})
 }
 
+// TestTheDismissedAreNotAcknowledged dismisses a publisher between its message and the
+// routing of it, when its subscribers have gone.
+func TestTheDismissedAreNotAcknowledged(t *testing.T) {
+	var dismiss func()
+	cfg := router.RealmConfig{Authorize: func(_ router.Identity, action router.Action, _ wamp.URI, _ wamp.Match) (bool, error) {
+		if action == router.ActionPublish {
+			dismiss()
+		}
+		return true, nil
+	}}
+	within(t, cfg, func(w *world) {
+		dismiss = w.Dismiss
+		far := w.connectBy("websocket")
+		far.say(&wamp.Hello{Realm: "realm1", Details: wamp.Dict{"roles": allRoles}})
+		far.heard()
+		near, _ := w.join("near")
+		near.say(&wamp.Subscribe{Request: 1, Topic: "a.b"})
+		near.heard()
+		far.say(&wamp.Publish{Request: 1, Topic: "a.b", Options: wamp.PublishOptions{Acknowledge: true, Once: &wamp.Once{Stream: "s", Epoch: 1, Seq: 1}}})
+		far.hears(&wamp.Goodbye{Reason: wamp.ErrURISystemShutdown})
+		if got := near.heard(); len(got) > 0 {
+			t.Errorf("what will be sent again has been routed: %v", got)
+		}
+	})
+}
+
 func TestConfigIsChecked(t *testing.T) {
 	for name, cfg := range map[string]router.Config{
 		"no realm":        {},
