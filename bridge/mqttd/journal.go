@@ -107,18 +107,26 @@ func (j *journal) then(w waiter, mark uint64) bool {
 	return true
 }
 
-// run writes until ctx ends, and then what is left.
+// run writes until ctx ends, and then what is left. What is being written then gets
+// lastFlush to get there.
 func (j *journal) run(ctx context.Context) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	defer cancel()
+	ending.Go(func() {
+		<-ctx.Done()
+		pause(late, lastFlush)
+		cancel()
+	})
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
 		case <-j.kick:
-			j.flush(ctx)
+			j.flush(late)
 		}
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
-	defer cancel()
-	j.flush(last)
+	j.flush(late)
 }
 
 const (

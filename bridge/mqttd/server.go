@@ -503,14 +503,20 @@ func (s *Server) revive(ctx context.Context, id string, st *stored) {
 }
 
 // Run brings the sessions to disk until ctx ends, and waits for those that Restore and
-// ServeConn have begun, whose own context has to end before. Without Restore it only settles.
+// ServeConn have begun, whose own context has to end before: what they take until then is
+// brought to disk as well. Without Restore it only settles.
 func (s *Server) Run(ctx context.Context) error {
-	var settling sync.WaitGroup
+	var ending sync.WaitGroup
 	if s.receipts != nil {
-		settling.Go(func() { _ = s.receipts.Run(ctx) }) // the end of ctx is all that ends it
+		ending.Go(func() { _ = s.receipts.Run(ctx) }) // the end of ctx is all that ends it
 	}
-	s.journal.run(ctx)
-	settling.Wait()
-	s.restored.Wait()
+	writing, done := context.WithCancel(context.WithoutCancel(ctx))
+	ending.Go(func() {
+		<-ctx.Done()
+		s.restored.Wait()
+		done()
+	})
+	s.journal.run(writing)
+	ending.Wait()
 	return nil
 }

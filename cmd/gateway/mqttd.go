@@ -57,7 +57,8 @@ func (r *run) restoreMQTT() error {
 	if err := r.mqttd.Restore(r.front.ctx, mqttTable{r.mqttTable}); err != nil {
 		return err
 	}
-	r.front.run("mqtt sessions", r.mqttd.Run)
+	// Behind those who publish, so that the last of it is brought to disk as well.
+	r.back.run("mqtt sessions", r.mqttd.Run)
 	return nil
 }
 

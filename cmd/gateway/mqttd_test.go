@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	v5 "github.com/eclipse/paho.golang/packets"
 
+	"gantry/wamp"
 	"gantry/wamp/websocket"
 )
 
@@ -46,6 +48,7 @@ func mqttJoin(t *testing.T, nc net.Conn, id, user, password string) (mqttPeer, b
 type exactly struct {
 	held map[uint16]bool // identifiers without PUBREL
 	got  map[string]int  // by payload
+	end  chan struct{}   // closed when the payload "end" has come
 }
 
 // receive takes messages until the connection ends or limit have come. It answers only
@@ -62,6 +65,9 @@ func (e *exactly) receive(m mqttPeer, limit int) {
 			if !e.held[p.PacketID] {
 				e.held[p.PacketID] = true
 				e.got[string(p.Payload)]++
+				if string(p.Payload) == "end" && e.got["end"] == 1 {
+					close(e.end)
+				}
 			}
 			answer = &v5.Pubrec{PacketID: p.PacketID, Properties: &v5.Properties{}}
 		case *v5.Pubrel:
@@ -118,7 +124,7 @@ func TestMQTTSessionSurvivesKillNine(t *testing.T) {
 		}
 		return nc
 	}
-	sub := &exactly{map[uint16]bool{}, map[string]int{}}
+	sub := &exactly{map[uint16]bool{}, map[string]int{}, make(chan struct{})}
 	var acked sync.Map
 	count := func() (n int) {
 		acked.Range(func(any, any) bool { n++; return true })
@@ -153,13 +159,18 @@ func TestMQTTSessionSurvivesKillNine(t *testing.T) {
 	m, _ := mqttJoin(t, dial(p), "sub", "", "")
 	var done sync.WaitGroup
 	done.Go(func() { sub.receive(m, 1<<30) })
-	// What comes after everything else.
+	// What comes after everything else; whatever came twice would follow soon.
 	pub, _ := mqttJoin(t, dial(p), "last", "", "")
 	_, _ = (&v5.Publish{Topic: "crash/x", Payload: []byte("end"), QoS: 1, PacketID: 1, Properties: &v5.Properties{}}).WriteTo(pub)
 	if _, err := v5.ReadPacket(pub); err != nil {
 		t.Fatal(err)
 	}
-	_ = m.SetDeadline(time.Now().Add(5 * time.Second))
+	select {
+	case <-sub.end:
+	case <-time.After(patience):
+		t.Error("the last message does not come")
+	}
+	_ = m.SetDeadline(time.Now().Add(2 * time.Second))
 	done.Wait()
 	if sub.got["end"] != 1 || count() < 100 {
 		t.Fatalf("the last message came %d times; %d acknowledged", sub.got["end"], count())
@@ -171,6 +182,80 @@ func TestMQTTSessionSurvivesKillNine(t *testing.T) {
 		return true
 	})
 	t.Logf("%d acknowledged, %d delivered", count(), len(sub.got))
+}
+
+// TestMQTTSessionSurvivesTheEnd stops the gateway while a WAMP session publishes to a kept
+// session whose client is away: what was acknowledged to the very end is there afterwards.
+func TestMQTTSessionSurvivesTheEnd(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\n[mqtt]\nlisten = \"127.0.0.1:0\"\n"})
+	sub := func(p *program) mqttPeer {
+		t.Helper()
+		nc, err := net.Dial("tcp", p.mqtt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, code := mqttJoin(t, nc, "sub", "", "")
+		if code != 0 {
+			t.Fatalf("CONNACK %#x", code)
+		}
+		return m
+	}
+	p := startProgram(t, config, state)
+	m := sub(p)
+	if _, err := (&v5.Subscribe{PacketID: 1, Subscriptions: []v5.SubOptions{{Topic: "end/#", QoS: 1}}, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v5.ReadPacket(m); err != nil {
+		t.Fatal(err)
+	}
+	_ = m.Close()
+	s, begun, acked := p.join(), make(chan struct{}), make(chan int, 1)
+	go func() {
+		n := 0
+		for s.Publish(t.Context(), "end.x", wamp.PublishOptions{Acknowledge: true}, wamp.Args(int64(n))) == nil {
+			if n++; n == 50 {
+				close(begun)
+			}
+		}
+		acked <- n
+	}()
+	select {
+	case <-begun:
+	case <-time.After(patience):
+		t.Fatal("nothing is acknowledged")
+	}
+	p.stop()
+	want := <-acked
+
+	p = startProgram(t, config, state)
+	m = sub(p)
+	p.command("publish", "end.y", "true")
+	for n := 0; ; {
+		got, err := v5.ReadPacket(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		message, ok := got.Content.(*v5.Publish)
+		if !ok {
+			continue
+		}
+		if message.Topic == "end/y" {
+			if n < want {
+				t.Errorf("%d messages have come, %d were acknowledged", n, want)
+			}
+			break
+		}
+		if string(message.Payload) != strconv.Itoa(n) {
+			t.Fatalf("%q in place of %d", message.Payload, n)
+		}
+		n++
+		if _, err := (&v5.Puback{PacketID: message.PacketID, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.stop()
 }
 
 // TestMQTTByEveryDoor logs in over plain TCP, TLS and WebSocket, with the right password
