@@ -101,6 +101,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
+			f.catchUp(late)
 			f.save(late)
 			return nil
 		case <-f.sess.Done():
@@ -108,6 +109,14 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-tick.C:
 			f.save(ctx)
 		}
+	}
+}
+
+// catchUp returns once what has been routed is in the view: the answer to a publication
+// comes behind the events that are on their way.
+func (f *Fleet) catchUp(ctx context.Context) {
+	if err := f.sess.Publish(ctx, f.procedure("saved"), wamp.PublishOptions{Acknowledge: true}, wamp.Payload{}); err != nil {
+		f.log.Warn("the last events may be missing in the fleet view", "error", err)
 	}
 }
 

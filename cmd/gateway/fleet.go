@@ -42,7 +42,8 @@ func (r *run) startFleet(ctx context.Context, origin *bridge.Origin) error {
 		return err
 	}
 	r.fleet.Store(f)
-	r.front.run("fleet", f.Run)
+	// Behind the listeners: what has come from them is in the view that is saved.
+	r.back.run("fleet", f.Run)
 	return awaitReady(ctx, f.Ready())
 }
 
