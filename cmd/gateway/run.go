@@ -35,7 +35,8 @@ import (
 	"gantry/wamp/transport"
 )
 
-// How long each part of the shutdown may take; 5 s in all.
+// How long each part of the shutdown may take beside what those before it have left; 5 s
+// in all.
 const (
 	frontLimit = 2 * time.Second         // listeners, devices, bridges
 	flushLimit = 1500 * time.Millisecond // what is not on disk yet
@@ -242,13 +243,7 @@ func (g *Gateway) Run(outer context.Context) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	g.stored.Store(st)
-	r := &run{
-		Gateway: g, store: st,
-		keep:  newStage(ctx, "store", fail, g.log),
-		core:  newStage(ctx, "router", fail, g.log),
-		back:  newStage(ctx, "uplinks", fail, g.log),
-		front: newStage(ctx, "listeners and devices", fail, g.log),
-	}
+	r := g.newRun(ctx, st, fail)
 	err = r.start(ctx)
 	if err == nil {
 		g.log.Info("ready", "http", g.addrs.HTTP, "unix", g.addrs.Unix, "mqtt", g.addrs.MQTT, "mqtts", g.addrs.MQTTS, "devices", len(g.devices),
@@ -299,7 +294,7 @@ type run struct {
 	store *store.Store
 	keep  *stage // the store's committing
 	core  *stage // the router and the in-process sessions
-	back  *stage // uplinks
+	back  *stage // uplinks, and what keeps what the front has taken
 	front *stage // everything that brings something in
 
 	queues        []*queued                // one for each uplink
@@ -314,6 +309,16 @@ type run struct {
 	lastTable     *store.Table             // last values
 	last          *lastValues              // nil until they are restored
 	sessions      []*client.Session
+}
+
+func (g *Gateway) newRun(ctx context.Context, st *store.Store, fail context.CancelCauseFunc) *run {
+	return &run{
+		Gateway: g, store: st,
+		keep:  newStage(ctx, "store", fail, g.log),
+		core:  newStage(ctx, "router", fail, g.log),
+		back:  newStage(ctx, "uplinks", fail, g.log),
+		front: newStage(ctx, "listeners and devices", fail, g.log),
+	}
 }
 
 // start starts everything, from the store to the listeners.
@@ -430,19 +435,25 @@ func (r *run) stop(ctx context.Context) error {
 		// Not served: the start failed.
 		_ = ln.Close()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushLimit+frontLimit)
-	defer cancel()
+	end := time.Now().Add(frontLimit)
+	// left gives a part its own time on top of what is left.
+	left := func(own time.Duration) time.Duration {
+		end = end.Add(own)
+		return max(time.Until(end), own)
+	}
 	// Before the listeners close everybody's connection.
 	r.router.Dismiss()
 	ok := r.front.stop(frontLimit)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left(flushLimit))
+	defer cancel()
 	err := r.flush(ctx)
-	ok = r.back.stop(backLimit) && ok
+	ok = r.back.stop(left(backLimit)) && ok
 	for _, s := range r.sessions {
 		// The router is about to end them all.
 		r.core.serve(func(context.Context) { _ = s.Close() })
 	}
-	ok = r.core.stop(backLimit) && ok
-	kept := r.keep.stop(backLimit)
+	ok = r.core.stop(left(backLimit)) && ok
+	kept := r.keep.stop(left(backLimit))
 	if !ok || !kept {
 		err = errors.Join(err, errors.New("shutdown: some tasks did not stop in time"))
 	}

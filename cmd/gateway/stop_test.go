@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"gantry/internal/config"
+	"gantry/store"
 	"gantry/wamp"
 )
 
@@ -123,5 +126,38 @@ func TestPollersHearTheProgramLeave(t *testing.T) {
 	}
 	if code := p.cmd.ProcessState.ExitCode(); code != exitOK {
 		t.Errorf("stopped with %s", p.cmd.ProcessState)
+	}
+}
+
+// TestStopGivesATaskTheTimeThatIsLeft has the store take longer to end than its own share
+// is, while nothing else takes any time.
+func TestStopGivesATaskTheTimeThatIsLeft(t *testing.T) {
+	t.Parallel()
+	cfg, errs := config.Load(writeFiles(t, map[string]string{"gantry.toml": "schema = 1\nmqtt.listen = \"\"\n"}), kinds())
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	cfg.Listen.HTTP, cfg.Listen.Unix = "", ""
+	g, err := NewGateway(Options{Config: cfg, State: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := store.Open(store.Config{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	r := g.newRun(ctx, st, cancel)
+	if err := r.start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	r.keep.run("slow disk", func(ctx context.Context) error {
+		<-ctx.Done()
+		time.Sleep(2 * backLimit)
+		return nil
+	})
+	if err := r.stop(ctx); err != nil {
+		t.Error(err)
 	}
 }
