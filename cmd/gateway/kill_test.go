@@ -146,18 +146,18 @@ func killNine(t *testing.T, commit string) {
 		local = append(local, seen.all()...)
 	}
 
-	drain(t, startProgram(t, config, state))
-	events := allAt(t, hq, arrived)
-	told := 0
-	events = slices.DeleteFunc(events, func(e event) bool {
-		gap := e.topic == "gantry.field.alarm.uplink_hq.gap"
-		if gap {
-			told++
-		}
-		return gap
-	})
+	isGap := func(e event) bool { return e.topic == "gantry.field.alarm.uplink_hq.gap" }
+	field := startProgram(t, config, state)
 	// What was not on disk may be lost, and the other side is told so after each kill.
-	if want := map[string]int{"sampled": 2, "confirmed": 0}[commit]; told != want {
+	// That is no part of the depth, which may be 0 before.
+	want := map[string]int{"sampled": 2, "confirmed": 0}[commit]
+	eventually(t, "word of the gaps", func() bool {
+		return len(slices.DeleteFunc(arrived.all(), func(e event) bool { return !isGap(e) })) >= want
+	})
+	drain(t, field)
+	all := allAt(t, hq, arrived)
+	events := slices.DeleteFunc(slices.Clone(all), isGap)
+	if told := len(all) - len(events); told != want {
 		t.Errorf("%d gaps were told of, want %d", told, want)
 	}
 	if compared := checkArrivals(t, events, local, onDisk[1:]); compared < 1000 {

@@ -19,6 +19,7 @@ import (
 	oracle "github.com/simonvetter/modbus"
 
 	"gantry/internal/config"
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 )
 
@@ -35,12 +36,7 @@ type slave struct {
 
 func newSlave(t testing.TB) *slave {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &slave{addr: ln.Addr().String()}
-	ln.Close()
+	s := &slave{addr: mosquitto.FreeAddr(t)}
 	for i := range s.regs {
 		s.regs[i] = uint16(1000 + i)
 	}
@@ -104,27 +100,28 @@ func TestModbusCommands(t *testing.T) {
 	t.Parallel()
 	s := newSlave(t)
 	tcp := "--tcp=" + s.addr
+	const late = "--answer-timeout=25s" // of units that all answer
 	for _, tt := range []struct {
 		name string
 		args []string
 		code int
 		want string // in output or errors
 	}{
-		{"scan", []string{"scan", tcp, "--units", "1-4"}, exitOK, "3       -       register 0 = 1000"},
-		{"scan as JSON", []string{"scan", tcp, "--units", "3,4", "--json"}, exitOK, `{"answer":"register 0 = 1000","unit_id":3}` + "\n"},
-		{"scan in vain", []string{"scan", tcp, "--units", "7-8"}, exitFailed, "no unit answers"},
-		{"read", []string{"read", tcp, "-u", "3", "holding", "7"}, exitOK, "holding_7  1007         good"},
-		{"read more", []string{"read", tcp, "-u", "3", "holding", "0x10", "2", "--type", "i32", "--json"}, exitOK,
+		{"scan", []string{"scan", tcp, late, "--units", "1-4"}, exitOK, "3       -       register 0 = 1000"},
+		{"scan as JSON", []string{"scan", tcp, late, "--units", "3,4", "--json"}, exitOK, `{"answer":"register 0 = 1000","unit_id":3}` + "\n"},
+		{"scan in vain", []string{"scan", tcp, late, "--units", "7-8"}, exitFailed, "no unit answers"},
+		{"read", []string{"read", tcp, late, "-u", "3", "holding", "7"}, exitOK, "holding_7  1007         good"},
+		{"read more", []string{"read", tcp, late, "-u", "3", "holding", "0x10", "2", "--type", "i32", "--json"}, exitOK,
 			`{"point":"holding_16","q":"good","value":66585593}` + "\n" + `{"point":"holding_18","q":"good","value":66716667}` + "\n"},
-		{"read over the end", []string{"read", tcp, "-u", "3", "holding", "999", "2"}, exitOK, "bad: illegal_address"},
-		{"read nothing", []string{"read", tcp, "-u", "3", "input", "5"}, exitFailed, "illegal_function"},
-		{"read of an absent unit", []string{"read", tcp, "-u", "9", "holding", "5"}, exitFailed, "gateway_no_response"},
-		{"write a register", []string{"write", tcp, "-u", "3", "holding", "20", "0x1F"}, exitOK, "holding 20 = 31\n"},
-		{"write a float", []string{"write", tcp, "-u", "3", "holding", "30", "-2.5", "--type", "f32"}, exitOK, "holding 30 = -2.5\n"},
-		{"write a coil", []string{"write", tcp, "-u", "3", "coil", "4", "true"}, exitOK, "coil 4 = true\n"},
-		{"write a part", []string{"write", tcp, "-u", "3", "holding", "21", "1", "--bit", "0", "--bits", "4", "--how", "modify"}, exitOK, "holding 21 = 1\n"},
-		{"write what does not fit", []string{"write", tcp, "-u", "3", "holding", "20", "70000"}, exitFailed, "70000 is not from 0 to 65535"},
-		{"write no number", []string{"write", tcp, "-u", "3", "holding", "20", "x"}, exitUsage, "VALUE"},
+		{"read over the end", []string{"read", tcp, late, "-u", "3", "holding", "999", "2"}, exitOK, "bad: illegal_address"},
+		{"read nothing", []string{"read", tcp, late, "-u", "3", "input", "5"}, exitFailed, "illegal_function"},
+		{"read of an absent unit", []string{"read", tcp, late, "-u", "9", "holding", "5"}, exitFailed, "gateway_no_response"},
+		{"write a register", []string{"write", tcp, late, "-u", "3", "holding", "20", "0x1F"}, exitOK, "holding 20 = 31\n"},
+		{"write a float", []string{"write", tcp, late, "-u", "3", "holding", "30", "-2.5", "--type", "f32"}, exitOK, "holding 30 = -2.5\n"},
+		{"write a coil", []string{"write", tcp, late, "-u", "3", "coil", "4", "true"}, exitOK, "coil 4 = true\n"},
+		{"write a part", []string{"write", tcp, late, "-u", "3", "holding", "21", "1", "--bit", "0", "--bits", "4", "--how", "modify"}, exitOK, "holding 21 = 1\n"},
+		{"write what does not fit", []string{"write", tcp, late, "-u", "3", "holding", "20", "70000"}, exitFailed, "70000 is not from 0 to 65535"},
+		{"write no number", []string{"write", tcp, late, "-u", "3", "holding", "20", "x"}, exitUsage, "VALUE"},
 		{"profiles", []string{"profiles"}, exitOK, "eastron_sdm630"},
 		{"points of a profile", []string{"profiles", "sunspec_inverter"}, exitOK, "holding  40083"},
 		{"no such profile", []string{"profiles", "x"}, exitUsage, "allowed: abb_b23"},
@@ -137,7 +134,7 @@ func TestModbusCommands(t *testing.T) {
 		{"no such port", []string{"read", "--port", filepath.Join(t.TempDir(), "no"), "holding", "1"}, exitFailed, "no such port"},
 		{"no such speed", []string{"scan", "--port", "/dev/null", "--baud", "1"}, exitUsage, "--baud"},
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		code, out, errs := modbusApp(ctx, tt.args...)
 		cancel()
 		if code != tt.code || !strings.Contains(out+errs, tt.want) {
@@ -174,6 +171,7 @@ func TestModbusDeviceInAGateway(t *testing.T) {
 		"devices.d/boiler.toml": `[device.boiler]
 driver = "modbus"
 tcp = { address = "` + s.addr + `" }
+answer_timeout = "5s"
 unit_id = 3
 every = "50ms"
 point.flow = { address = 250, type = "i16", scale = 0.1, unit = "Cel" }
