@@ -100,13 +100,9 @@ func TestHalfOpenLinesAreNoticed(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			// A busy machine may make it late once, by the second that the deadlines leave.
-			for range 3 {
-				if c.over(t).noticed(c.busy) <= halfOpenLimit {
-					return
-				}
+			if took := c.over(t).noticed(c.busy); took > halfOpenLimit {
+				t.Errorf("noticed after %v; the limit is %v", took, halfOpenLimit)
 			}
-			t.Errorf("never noticed within %v", halfOpenLimit)
 		})
 	}
 }

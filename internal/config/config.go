@@ -94,7 +94,7 @@ type Listen struct {
 	Hosts []string `toml:"hosts"`
 	// PingInterval is the silence after which a client is pinged. 0 = 5 s.
 	PingInterval time.Duration `toml:"ping_interval"`
-	// PingTimeout is how much longer it may then stay silent. 0 = 10 s.
+	// PingTimeout is how much longer it may then stay silent. 0 = 8 s.
 	PingTimeout time.Duration `toml:"ping_timeout"`
 	// HandshakeTimeout bounds all before the first message, HelloTimeout the wait for
 	// HELLO, WriteTimeout how long a client may take nothing. 0 = 5 s, 5 s and 10 s.
