@@ -289,7 +289,11 @@ func (p *Port) settle(ctx context.Context) bool {
 	select {
 	case <-stuck:
 	case <-timer.C:
-		return false
+		select {
+		case <-stuck: // it came back as the time ended
+		default:
+			return false
+		}
 	case <-ctx.Done():
 		return false
 	}
