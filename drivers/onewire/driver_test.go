@@ -224,13 +224,26 @@ func TestDeadlineDuringAConversion(t *testing.T) {
 	if err := unix.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	// Open at both ends, lest anybody wait for the other to open it.
+	pipe, err := os.OpenFile(file, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pipe.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if got, err := d.Read(ctx, []string{"flow"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, %v", got, err)
 	}
-	// The conversion ends, and so may Run.
-	if err := os.WriteFile(file, []byte(warm), 0); err != nil {
+	// The conversion ends, and so may Run. Whoever only now opens the file finds one
+	// that is read at once.
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(warm), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pipe.WriteString(warm); err != nil {
 		t.Fatal(err)
 	}
 }
