@@ -138,11 +138,11 @@ func TestLateAnswersOverTCPAreDropped(t *testing.T) {
 	s.answer = func(_ int32, id uint16, pdu []byte) ([]byte, time.Duration) {
 		var after time.Duration
 		if n.Add(1)%3 == 0 {
-			after = 120 * time.Millisecond
+			after = 1000 * time.Millisecond
 		}
 		return appendMBAP(nil, id, 1, s.unit.answer(pdu)), after
 	}
-	d, _ := start(t, s.config(60*time.Millisecond), nil)
+	d, _ := start(t, s.config(500*time.Millisecond), nil)
 	good := 0
 	for i := range 30 {
 		id, want := "r0", int64(1000)
@@ -175,7 +175,7 @@ func TestAServerThatForgotTheConnectionIsDialledAgain(t *testing.T) {
 		}
 		return appendMBAP(nil, id, 1, s.unit.answer(pdu)), 0
 	}
-	d, _ := start(t, s.config(50*time.Millisecond), nil)
+	d, _ := start(t, s.config(2*time.Second), nil)
 	deafened.Store(true)
 	for range deaf {
 		if _, err := d.Read(within(t), []string{"r0"}); !errors.Is(err, drivers.ErrTimeout) {
