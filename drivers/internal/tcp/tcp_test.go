@@ -11,6 +11,7 @@ import (
 
 	"gantry/drivers"
 	"gantry/drivers/internal/tcp"
+	"gantry/internal/mosquitto"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,8 +58,7 @@ func TestConnectionEnds(t *testing.T) {
 	if _, err := c.Read(t.Context(), b[:]); !errors.Is(err, drivers.ErrOffline) {
 		t.Errorf("after the end: %v", err)
 	}
-	ln.Close()
-	if _, err := tcp.Dial(t.Context(), ln.Addr().String()); !errors.Is(err, drivers.ErrOffline) {
+	if _, err := tcp.Dial(t.Context(), mosquitto.FreeAddr(t)); !errors.Is(err, drivers.ErrOffline) {
 		t.Errorf("nobody listens: %v", err)
 	}
 }
