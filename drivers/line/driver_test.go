@@ -256,7 +256,9 @@ func TestLateAnswerIsNotTakenForTheNext(t *testing.T) {
 	b := newBoard(t)
 	cfg := led()
 	point := cfg.Points["led"]
-	point.Write.Ack, point.Write.Timeout = "^OK$", length(300*time.Millisecond)
+	// What the board has not read when the time is over is taken back: a busy machine
+	// has to let it read before.
+	point.Write.Ack, point.Write.Timeout = "^OK$", length(2*time.Second)
 	cfg.Points["led"] = point
 	d, _ := b.start(cfg)
 	if _, err := d.Write(t.Context(), "led", true); !errors.Is(err, drivers.ErrTimeout) {
@@ -287,9 +289,8 @@ func TestNextCommandGoesOutWhenNoLateAnswerComes(t *testing.T) {
 	t.Parallel()
 	b := newBoard(t)
 	cfg := led()
-	// What the board has not read when the time is over is taken back: a busy machine
-	// has to let it read before.
-	cfg.Points["led"].Write.Timeout = length(500 * time.Millisecond)
+	// As above.
+	cfg.Points["led"].Write.Timeout = length(2 * time.Second)
 	d, _ := b.start(cfg)
 	for range 3 {
 		if _, err := d.Write(t.Context(), "led", true); !errors.Is(err, drivers.ErrTimeout) {

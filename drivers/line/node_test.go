@@ -5,7 +5,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -145,8 +144,7 @@ func TestNodeRefusesWhatItDoesNotKnow(t *testing.T) {
 func TestNodeUnpluggedAndReplugged(t *testing.T) {
 	b := avrhil.Start(t, avrhil.Options{})
 	d := nodeDriver(t, b)
-	var goroutines, descriptors int
-	for i := range 12 {
+	cycle := func() {
 		link := &drivertest.Link{}
 		done := make(chan error, 1)
 		go func() { done <- d.Run(t.Context(), link) }()
@@ -162,8 +160,8 @@ func TestNodeUnpluggedAndReplugged(t *testing.T) {
 			if !errors.Is(err, drivers.ErrOffline) {
 				t.Errorf("Run returned %v", err)
 			}
-		case <-time.After(drivertest.Prompt):
-			t.Fatalf("Run has not noticed in %v", drivertest.Prompt)
+		case <-time.After(drivertest.Patience):
+			t.Fatalf("Run has not noticed in %v", drivertest.Patience)
 		}
 		if err := d.Run(t.Context(), link); !errors.Is(err, drivers.ErrOffline) {
 			t.Errorf("Run while unplugged returned %v", err)
@@ -179,37 +177,23 @@ func TestNodeUnpluggedAndReplugged(t *testing.T) {
 		if g := link.AllGarbage(); len(g) != 0 {
 			t.Errorf("garbage %v", g)
 		}
-		if i == 1 {
-			goroutines, descriptors = runtime.NumGoroutine(), openDescriptors(t)
-		}
 		b.Replug()
 	}
-	late := time.Now().Add(drivertest.Prompt)
-	for runtime.NumGoroutine() > goroutines && time.Now().Before(late) {
-		runtime.Gosched()
+	for range 2 {
+		cycle()
 	}
-	if now := runtime.NumGoroutine(); now > goroutines {
-		t.Errorf("%d goroutines before, %d after", goroutines, now)
-	}
-	if now := openDescriptors(t); now > descriptors {
-		t.Errorf("%d descriptors before, %d after", descriptors, now)
-	}
-}
-
-func openDescriptors(t *testing.T) int {
-	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip("needs /proc")
-	}
-	return len(fds)
+	drivertest.LeavesNothing(t, func() {
+		for range 10 {
+			cycle()
+		}
+	})
 }
 
 func TestNodeOnANoisyLine(t *testing.T) {
 	t.Parallel()
 	b := avrhil.Start(t, avrhil.Options{})
 	cfg := node(t, b)
-	cfg.Points["led"].Write.Timeout = length(200 * time.Millisecond)
+	cfg.Points["led"].Write.Timeout = length(time.Second)
 	d := newDriver(t, cfg)
 	link := drivertest.Start(t, d)
 	link.WaitUp(t, 1)

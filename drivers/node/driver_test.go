@@ -192,7 +192,7 @@ func TestPortsWithoutANode(t *testing.T) {
 	t.Cleanup(func() { twin.unplug(t) })
 	select {
 	case <-twin.greeted:
-	case <-time.After(20 * time.Second):
+	case <-time.After(drivertest.Patience):
 		t.Fatal("the twin has not been asked")
 	}
 	h.await(t, "one board", func() bool { return len(h.there) == 1 })

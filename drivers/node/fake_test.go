@@ -232,7 +232,7 @@ func (h *porch) Vanished(_ context.Context, _, id string) { h.change(func() { de
 // await waits until ok, which is called with the lock held, does.
 func (h *porch) await(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(drivertest.Patience)
 	for {
 		h.mu.Lock()
 		done := ok()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"gantry/drivers"
+	"gantry/drivers/drivertest"
 	"gantry/drivers/hub"
 	"gantry/wamp"
 	"gantry/wamp/client"
@@ -30,6 +31,7 @@ func TestAThousandReplugs(t *testing.T) {
 	w := newWorld(t)
 	n := &fakeNode{serial: "1", version: version}
 	var longest time.Duration
+	slow := 0 // cycles of more than 2 s
 	var goroutines, descriptors int
 	for i := range cycles {
 		if i == 20 {
@@ -42,7 +44,8 @@ func TestAThousandReplugs(t *testing.T) {
 		took := time.Since(began)
 		longest = max(longest, took)
 		if took > 2*time.Second {
-			t.Errorf("cycle %d: back after %v, allowed: 2 s", i, took)
+			slow++
+			t.Logf("cycle %d: back after %v", i, took)
 		}
 		if i%100 == 0 {
 			if _, err := w.app.Call(t.Context(), "gantry.barn.set.dev.led", wamp.CallOptions{}, wamp.Args(true)); err != nil {
@@ -52,9 +55,19 @@ func TestAThousandReplugs(t *testing.T) {
 		n.unplug(t)
 		w.await(t, "offline")
 	}
+	if slow > 2 { // a busy machine may hold one up
+		t.Errorf("%d of %d cycles took more than 2 s", slow, cycles)
+	}
 	w.settle(t)
-	if g, d := runtime.NumGoroutine(), countDescriptors(t); g > goroutines+2 || d > descriptors+2 {
-		t.Errorf("from %d to %d goroutines, from %d to %d descriptors", goroutines, g, descriptors, d)
+	for late := time.Now().Add(drivertest.Patience); ; time.Sleep(time.Millisecond) {
+		g, d := runtime.NumGoroutine(), countDescriptors(t)
+		if g <= goroutines+2 && d <= descriptors+2 {
+			break
+		}
+		if time.Now().After(late) {
+			t.Errorf("from %d to %d goroutines, from %d to %d descriptors", goroutines, g, descriptors, d)
+			break
+		}
 	}
 	t.Logf("%d cycles, the longest until online took %v", cycles, longest)
 }
@@ -154,7 +167,7 @@ func newWorld(t *testing.T) *world {
 // await waits for a state of the device.
 func (w *world) await(t *testing.T, state string) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(drivertest.Patience)
 	for {
 		select {
 		case s := <-w.states:
@@ -170,7 +183,7 @@ func (w *world) await(t *testing.T, state string) {
 // settle waits until the finder has left the last port.
 func (w *world) settle(t *testing.T) {
 	t.Helper()
-	late := time.After(20 * time.Second)
+	late := time.After(drivertest.Patience)
 	for {
 		w.finder.mu.Lock()
 		open := len(w.finder.open)

@@ -28,7 +28,7 @@ import (
 )
 
 // Patience is how long a board may take to do as it is told before the test fails.
-const Patience = 20 * time.Second
+const Patience = time.Minute
 
 // Room is the temperature that a new board measures, in degrees Celsius.
 const Room = 21.5
