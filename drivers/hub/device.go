@@ -58,6 +58,10 @@ type device struct {
 	woken       chan struct{}           // closed when a point's demand changes; nil while nobody waits
 	keep        func(point string) bool // which topics stay retained, "" for the link's; nil = all
 
+	// tried is made by run, and closed when the device's procedures have been
+	// registered or refused.
+	tried chan struct{}
+
 	// driver is used by supervise only. nil = the candidate has not been found.
 	driver drivers.Driver
 
@@ -71,7 +75,8 @@ func (d *device) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() { d.keepHouse(ctx) })
 	wg.Go(func() { d.keepRules(ctx) })
-	wg.Go(func() { d.hub.serve(ctx, d.procedures(), func() {}) })
+	d.tried = make(chan struct{})
+	wg.Go(func() { d.hub.serve(ctx, d.procedures(), func() { close(d.tried) }, func() {}) })
 	switch {
 	case d.cfg.Disabled:
 		d.change(ctx, nil, Parked, "disabled")

@@ -41,6 +41,7 @@ type session struct {
 	refuse  error                                      // of Publish
 	deny    func(wamp.URI, wamp.RegisterOptions) error // of Register
 	blocked chan struct{}                              // Publish waits until it is closed
+	held    chan struct{}                              // Register waits until it is closed
 	done    chan struct{}
 }
 
@@ -107,7 +108,17 @@ func (s *session) CallProgress(ctx context.Context, procedure wamp.URI, _ wamp.C
 	})
 }
 
-func (s *session) Register(_ context.Context, procedure wamp.URI, opts wamp.RegisterOptions, h wamp.InvocationHandler) (func(context.Context) error, error) {
+func (s *session) Register(ctx context.Context, procedure wamp.URI, opts wamp.RegisterOptions, h wamp.InvocationHandler) (func(context.Context) error, error) {
+	s.mu.Lock()
+	held := s.held
+	s.mu.Unlock()
+	if held != nil {
+		select {
+		case <-held:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.deny != nil {

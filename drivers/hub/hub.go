@@ -418,7 +418,7 @@ func (h *Hub) Run(ctx context.Context) error {
 		h.start(h.devices[name])
 	}
 	h.mu.Unlock()
-	wg.Go(func() { h.serve(ctx, h.procedures(), func() { close(h.ready) }) })
+	wg.Go(func() { h.serve(ctx, h.procedures(), func() {}, func() { close(h.ready) }) })
 	wg.Go(func() { h.watchDemand(ctx) })
 	wg.Go(func() { h.exchange(ctx) })
 	for i := range h.finds.sources {

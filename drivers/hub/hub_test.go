@@ -231,6 +231,29 @@ func TestReadyComesWithTheProcedures(t *testing.T) {
 	})
 }
 
+// TestWhoHearsOfADeviceMayCallIt has a router that is slow to register.
+func TestWhoHearsOfADeviceMayCallIt(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		sess := newSession()
+		held := make(chan struct{})
+		sess.held = held
+		b := start(t, sess, []hub.Device{device("dev", newScript(writable("led", drivers.Bool)), hub.DeviceConfig{})})
+		b.pass(time.Second)
+		if slices.Contains(b.states(), "online") {
+			t.Errorf("%v before there is a procedure", b.states())
+		}
+		close(held)
+		synctest.Wait()
+		if s := b.states(); s[len(s)-1] != "online" {
+			t.Errorf("in the end it is %v", s)
+		}
+		if err := b.stop(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
 func TestEndOfTheSessionEndsRun(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

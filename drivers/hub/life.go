@@ -84,6 +84,12 @@ func (l *life) Up() {
 			return
 		}
 		l.d.securely(l)
+		// Who hears that it is online may call it.
+		select {
+		case <-l.d.tried:
+		case <-l.ctx.Done():
+			return
+		}
 		l.isUp.Store(true)
 		l.d.rules.ring()
 		l.d.change(l.ctx, l, Online, "")

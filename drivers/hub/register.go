@@ -9,13 +9,14 @@ import (
 	"gantry/wamp"
 )
 
-// serve registers procedures, again and again where that is refused, tells there when
-// they are, and takes them back when ctx has ended.
-func (h *Hub) serve(ctx context.Context, procedures []procedure, there func()) {
+// serve registers procedures, again and again where that is refused, tells tried when it
+// has been with each of them and there when they are, and takes them back when ctx has
+// ended.
+func (h *Hub) serve(ctx context.Context, procedures []procedure, tried, there func()) {
 	var undo []func(context.Context) error
 	wait := backoff.New(backoff.Config{Max: registerMax}, h.random)
 	logged := false
-	for len(procedures) > 0 {
+	for first := true; first || len(procedures) > 0; first = false {
 		var refused []procedure
 		for i := range procedures {
 			p := &procedures[i]
@@ -37,6 +38,9 @@ func (h *Hub) serve(ctx context.Context, procedures []procedure, there func()) {
 			}
 		}
 		procedures = refused
+		if first {
+			tried()
+		}
 		if len(procedures) > 0 && wait.Wait(ctx) != nil {
 			break
 		}
