@@ -93,7 +93,7 @@ type PointConfig struct {
 	// Unit is the UCUM code of the scaled value.
 	Unit string
 	// Type converts the value: float, int, bool (also on/off, yes/no, 1/0), text.
-	// "" = as it is in the payload.
+	// "" = as it is in the payload; with Unit a number.
 	Type string
 	// Scale and Offset make the value a number: value*Scale + Offset. Scale absent
 	// = 1; never 0.

@@ -53,6 +53,7 @@ func TestMaps(t *testing.T) {
 		c.GoodIf = map[string]any{"state": []any{"ok", int64(1)}}
 		c.BadIf = map[string]any{"fault": true}
 	})
+	physical := rule(func(c *bridge.MapConfig) { c.Unit = "Cel" })
 	for _, c := range []struct {
 		name     string
 		rule     bridge.MapConfig
@@ -86,6 +87,12 @@ func TestMaps(t *testing.T) {
 		{"a number as it should be", judged, "s/x", `{"t":1,"state":1.0}`, false, "d.t 1 good"},
 		{"not as it should be", judged, "s/x", `{"t":1,"state":"warm"}`, false, "d.t 1 uncertain state"},
 		{"not there", judged, "s/x", `{"t":1}`, false, "d.t 1 uncertain state"},
+		{"a number in a unit", physical, "s/x", `{"t":-21.5}`, false, "d.t -21.5 good"},
+		{"an integer in a unit", physical, "s/x", `{"t":9007199254740993}`, false, "d.t 9007199254740993 good"},
+		{"a number in quotes in a unit", physical, "s/x", `{"t":" 21.5"}`, false, "d.t 21.5 good"},
+		{"a text in a unit", physical, "s/x", `{"t":"bad"}`, false, "d.t <nil> bad not_number"},
+		{"true in a unit", physical, "s/x", `{"t":true}`, false, "d.t <nil> bad not_number"},
+		{"a text in a unit that is to be one", rule(func(c *bridge.MapConfig) { c.Unit, c.Type = "Cel", "text" }), "s/x", `{"t":"low"}`, false, "d.t low good"},
 		{"faulty", judged, "s/x", `{"t":1,"state":"ok","fault":true}`, false, "d.t <nil> bad fault"},
 	} {
 		got := strings.Join(lines(t, c.rule, bridge.Message{Topic: c.topic, Payload: []byte(c.payload), Retained: c.retained}), "|")

@@ -64,10 +64,11 @@ func scalar(res gjson.Result) (v any, why string) {
 	return nil, "missing"
 }
 
-// convert applies type, scale and offset.
+// convert applies type, scale and offset. What has a unit and no type is a number.
 func (p *mapped) convert(v any) (any, string) {
 	kind := p.cfg.Type
-	if p.cfg.Scale != nil || p.cfg.Offset != 0 {
+	_, whole := v.(int64)
+	if p.cfg.Scale != nil || p.cfg.Offset != 0 || kind == "" && p.cfg.Unit != "" && !whole {
 		kind = "float"
 	}
 	switch kind {

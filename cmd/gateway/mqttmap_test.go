@@ -41,7 +41,7 @@ func TestMQTTMap(t *testing.T) {
 	}{
 		{"--topic meters/7 --payload - --retained", `{"at":1700000000,"list":[{"w":5},{"w":true}]}`, 0, []string{
 			"mqtt map[0]: no: the topic is not covered by own/#\n", `broker.house map[0]: gantry.gw.point.m_7.p0 5 `, "ts=1700000000000000", "unit=W",
-			"gantry.gw.point.m_7.p1 true", "broker.house map[1]: no: it was retained",
+			"gantry.gw.point.m_7.p1 null", "q=bad", "why=not_number", "broker.house map[1]: no: it was retained",
 			"broker.house pass[0]: meters.7 {"}},
 		{"--topic own/x --payload 7 --broker mqtt", "", 0, []string{"mqtt map[0]: gantry.gw.point.own.p 7 "}},
 		{"--topic own/x --payload 7 --json", "", 0, []string{`{"events":[{"args":[7],`, `"topic":"gantry.gw.point.own.p"`, `"where":"mqtt"`}},
