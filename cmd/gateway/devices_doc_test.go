@@ -133,7 +133,7 @@ func TestEveryDriverIsDocumented(t *testing.T) {
 		t.Fatal("reference.toml does not list the drivers")
 	}
 	var names []string
-	page := readDoc(t, "shapes.md")
+	page, index := readDoc(t, "shapes.md"), readDoc(t, "devices.md")
 	shaped := map[string]bool{}
 	for _, k := range shapes.Kinds() {
 		// They are named in a broker's table, and need no file.
@@ -146,6 +146,9 @@ func TestEveryDriverIsDocumented(t *testing.T) {
 			continue
 		}
 		names = append(names, k.Name)
+		if !strings.Contains(index, "(drivers/"+k.Name+".md)") {
+			t.Errorf("docs/devices.md does not list the driver %s", k.Name)
+		}
 		key := fmt.Sprintf("driver = %q", k.Name)
 		start := key
 		if k.Finder != nil { // whose devices need no file
@@ -162,6 +165,21 @@ func TestEveryDriverIsDocumented(t *testing.T) {
 	}
 	if want := strings.Join(names, ", "); list[1] != want {
 		t.Errorf("reference.toml lists %s, there are %s", list[1], want)
+	}
+}
+
+// TestEveryPageIsLinked wants the README to lead to every page.
+func TestEveryPageIsLinked(t *testing.T) {
+	t.Parallel()
+	readme := readDoc(t, "../README.md")
+	pages, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.*"))
+	if err != nil || len(pages) < 20 {
+		t.Fatal(pages, err)
+	}
+	for _, p := range pages {
+		if !strings.Contains(readme, "](docs/"+filepath.Base(p)+")") {
+			t.Errorf("README.md has no link to docs/%s", filepath.Base(p))
+		}
 	}
 }
 
