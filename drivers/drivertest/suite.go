@@ -15,8 +15,9 @@ import (
 	"gantry/drivers"
 )
 
-// Prompt is how long a driver may take to come back after its ctx has ended.
-const Prompt = 10 * time.Second
+// Prompt is how long a driver may take to come back after its ctx has ended,
+// which is as long as the whole program has for its end.
+const Prompt = 5 * time.Second
 
 // Test is what every driver passes. open returns a new driver whose device is
 // there and sends readings by itself or not; it is called once for each test.

@@ -31,7 +31,6 @@ func TestAThousandReplugs(t *testing.T) {
 	w := newWorld(t)
 	n := &fakeNode{serial: "1", version: version}
 	var longest time.Duration
-	slow := 0 // cycles of more than 2 s
 	var goroutines, descriptors int
 	for i := range cycles {
 		if i == 20 {
@@ -44,8 +43,7 @@ func TestAThousandReplugs(t *testing.T) {
 		took := time.Since(began)
 		longest = max(longest, took)
 		if took > 2*time.Second {
-			slow++
-			t.Logf("cycle %d: back after %v", i, took)
+			t.Errorf("cycle %d: back after %v, allowed: 2 s", i, took)
 		}
 		if i%100 == 0 {
 			if _, err := w.app.Call(t.Context(), "gantry.barn.set.dev.led", wamp.CallOptions{}, wamp.Args(true)); err != nil {
@@ -54,9 +52,6 @@ func TestAThousandReplugs(t *testing.T) {
 		}
 		n.unplug(t)
 		w.await(t, "offline")
-	}
-	if slow > 2 { // a busy machine may hold one up
-		t.Errorf("%d of %d cycles took more than 2 s", slow, cycles)
 	}
 	w.settle(t)
 	for late := time.Now().Add(drivertest.Patience); ; time.Sleep(time.Millisecond) {
