@@ -105,7 +105,7 @@ func typeOf(key, name string) (drivers.Type, error) {
 
 // program returns the program that is run; nil if it runs elsewhere.
 func (c *Config) program(env drivers.Env) (*program.Program, error) {
-	if len(c.Command) == 0 {
+	if c.Command == nil {
 		for key, given := range map[string]bool{"dir": c.Dir != "", "env": c.Env != nil, "inherit": c.Inherit != nil, "limits": c.Limits != program.LimitsConfig{}} {
 			if given {
 				return nil, bad(key, "only with command", "is set without command")
@@ -113,7 +113,7 @@ func (c *Config) program(env drivers.Env) (*program.Program, error) {
 		}
 		return nil, nil
 	}
-	if c.Command[0] == "" {
+	if len(c.Command) == 0 || c.Command[0] == "" {
 		return nil, bad("command", `["/usr/bin/program", "argument"]`, "has no program")
 	}
 	p := &program.Program{Command: slices.Clone(c.Command), Dir: c.Dir}

@@ -171,7 +171,7 @@ func TestConfig(t *testing.T) {
 	t.Parallel()
 	for text, key := range map[string]string{
 		"[point.p]\ntype = \"x\"": "point.p.type", "[point.p]\nsilent = true": "point.p.silent", "dir = \"/\"\n[point.p]": "dir",
-		"command = [\"\"]\n[point.p]": "command", "command = [\"x\"]\nlimits = { nice = 30 }\n[point.p]": "limits.nice",
+		"command = [\"\"]\n[point.p]": "command", "command = []\n[point.p]": "command", "command = [\"x\"]\nlimits = { nice = 30 }\n[point.p]": "limits.nice",
 		"[action.a]\nargs = { b = { type = \"y\" } }": "action.a.args.b.type", "limits = { nice = 3 }\n[point.p]": "limits",
 	} {
 		_, err := external.New(parse(t, text), drivers.Env{})

@@ -15,6 +15,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"gantry/drivers"
@@ -166,7 +167,7 @@ func (c *PointConfig) apply(key, kind string) error {
 		{"frequency", c.Frequency != 0, []string{kindPWM}},
 	} {
 		if k.set && !slices.Contains(k.kinds, kind) {
-			return bad(key+k.key, fmt.Sprintf("only with kind %v", k.kinds), "does not apply to kind %s", kind)
+			return bad(key+k.key, "only with kind "+strings.Join(k.kinds, ", "), "does not apply to kind %s", kind)
 		}
 	}
 	return nil

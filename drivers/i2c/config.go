@@ -15,6 +15,7 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gantry/drivers"
 )
@@ -96,13 +97,14 @@ func (c *Config) prepare() (chip, error) {
 	known := models()
 	m, ok := known[c.Chip]
 	if !ok {
-		return nil, bad("chip", fmt.Sprint(slices.Sorted(maps.Keys(known))), "%.20q is unknown", c.Chip)
+		return nil, bad("chip", strings.Join(slices.Sorted(maps.Keys(known)), ", "), "%.20q is unknown", c.Chip)
 	}
 	if c.Address == 0 {
 		c.Address = m.addresses[0]
 	}
 	if !slices.Contains(m.addresses, c.Address) {
-		return nil, bad("address", fmt.Sprintf("%#x", m.addresses), "%#x is none of a %s", c.Address, c.Chip)
+		allowed := fmt.Sprintf("% #x", m.addresses)
+		return nil, bad("address", strings.ReplaceAll(allowed, " ", ", "), "%#x is none of a %s", c.Address, c.Chip)
 	}
 	for _, k := range []struct {
 		key string
@@ -112,7 +114,7 @@ func (c *Config) prepare() (chip, error) {
 		{"outputs", c.Outputs != nil}, {"pull_ups", c.PullUps != nil},
 	} {
 		if k.set && !slices.Contains(m.keys, k.key) {
-			return nil, bad(k.key, fmt.Sprintf("path, chip, address and %v", m.keys), "does not apply to a %s", c.Chip)
+			return nil, bad(k.key, strings.Join(append([]string{"path", "chip", "address"}, m.keys...), ", "), "does not apply to a %s", c.Chip)
 		}
 	}
 	return m.make(c)
@@ -129,7 +131,7 @@ func pathOf(c *Config) string {
 func names(key string, list, known []string) error {
 	for i, n := range list {
 		if !slices.Contains(known, n) || slices.Contains(list[:i], n) {
-			return bad(key, fmt.Sprintf("%v, each once", known), "%.20q is unknown, or there twice", n)
+			return bad(key, strings.Join(known, ", ")+", each once", "%.20q is unknown, or there twice", n)
 		}
 	}
 	return nil

@@ -184,20 +184,23 @@ func TestNoBusIsOffline(t *testing.T) {
 
 func TestBadConfigurationNamesTheKey(t *testing.T) {
 	t.Parallel()
-	for key, cfg := range map[string]Config{
-		"path":     {Path: "i2c-1", Chip: "bme280"},
-		"chip":     {Chip: "bme680"},
-		"address":  {Chip: "bme280", Address: 0x44},
-		"shunt":    {Chip: "bme280", Shunt: 1},
-		"inputs":   {Chip: "ads1115", Inputs: []string{"a4"}},
-		"range":    {Chip: "ads1115", Range: 5},
-		"outputs":  {Chip: "mcp23017", Outputs: []string{"a0", "a0"}},
-		"pull_ups": {Chip: "mcp23017", Outputs: []string{"a0"}, PullUps: []string{"a0"}},
+	for key, tt := range map[string]struct {
+		cfg     Config
+		allowed string
+	}{
+		"path":     {Config{Path: "i2c-1", Chip: "bme280"}, "an absolute path"},
+		"chip":     {Config{Chip: "bme680"}, "ads1115, bh1750, bme280, bmp280, ina219, ina226, mcp23017, scd4x, sht3x, sht4x"},
+		"address":  {Config{Chip: "bme280", Address: 0x44}, "0x76, 0x77"},
+		"shunt":    {Config{Chip: "bme280", Shunt: 1}, "path, chip, address"},
+		"inputs":   {Config{Chip: "ads1115", Inputs: []string{"a4"}}, "a0_a1, a0_a3, a1_a3, a2_a3, a0, a1, a2, a3, each once"},
+		"range":    {Config{Chip: "ads1115", Range: 5}, "6.144, 4.096, 2.048, 1.024, 0.512, 0.256"},
+		"outputs":  {Config{Chip: "mcp23017", Outputs: []string{"a0", "a0"}}, "a0, a1, a2, a3, a4, a5, a6, a7, b0, b1, b2, b3, b4, b5, b6, b7, each once"},
+		"pull_ups": {Config{Chip: "mcp23017", Outputs: []string{"a0"}, PullUps: []string{"a0"}}, "inputs"},
 	} {
-		_, err := New(cfg, drivers.Env{}, NewBuses())
+		_, err := New(tt.cfg, drivers.Env{}, NewBuses())
 		var c *drivers.ConfigError
-		if !errors.As(err, &c) || c.Key != key {
-			t.Errorf("%s: %v", key, err)
+		if !errors.As(err, &c) || c.Key != key || c.Allowed != tt.allowed {
+			t.Errorf("%s: %+v", key, c)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
 	"math"
@@ -190,7 +191,11 @@ func (d *decoder) single(path []string, x any, v reflect.Value) bool {
 func (d *decoder) text(path []string, x any, u encoding.TextUnmarshaler) bool {
 	s, ok := x.(string)
 	if !ok {
-		d.fail(path, "is "+kindOf(x), "a text in quotes")
+		may := allowed(reflect.TypeFor[string]())
+		if err := u.UnmarshalText([]byte{0}); err != nil { // no form has this; the refusal says which has it
+			may = cmp.Or(asKeyError(err).Allowed, may)
+		}
+		d.fail(path, "is "+kindOf(x), may)
 		return false
 	}
 	if err := u.UnmarshalText([]byte(s)); err != nil {

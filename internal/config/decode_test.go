@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gantry/drivers"
+	"gantry/drivers/frame"
 )
 
 type port struct {
@@ -142,6 +143,27 @@ paht = "p"
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// A value that has a form of its own says which, also to a value of another type.
+func TestATextSaysWhatItMayBe(t *testing.T) {
+	t.Parallel()
+	var into struct {
+		Every  drivers.Duration `toml:"every"`
+		Level  Level            `toml:"level"`
+		Secret Secret           `toml:"secret"`
+		From   frame.Bytes      `toml:"from"`
+	}
+	err := Decode("x.toml", []byte("every = 5\nlevel = true\nsecret = 1234\nfrom = 0x07\n"), &into)
+	want := strings.Join([]string{
+		`x.toml:1: every: is an integer; allowed: a number with a unit, such as "300ms", "5s", "1m30s"`,
+		`x.toml:4: from: is an integer; allowed: pairs of hexadecimal digits, such as "FF 01"`,
+		`x.toml:2: level: is true or false; allowed: "debug", "info", "warn", "error"`,
+		`x.toml:3: secret: is an integer; allowed: "env:NAME" or "file:PATH"`,
+	}, "\n")
+	if err == nil || err.Error() != want {
+		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
 }
 
