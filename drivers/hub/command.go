@@ -89,13 +89,14 @@ func (c *call) caller() drivers.Caller {
 // get serves gantry.<gw>.get.<dev>.<point>.
 func (d *device) get(ctx context.Context, p *point, c *call) (wamp.Payload, error) {
 	if len(c.args) > 0 {
-		return wamp.Payload{}, invalid("get takes no positional arguments", nil)
+		return wamp.Payload{}, invalid("get takes no positional arguments", wamp.Dict{"device": d.name, "point": p.id})
 	}
 	maxAge := time.Duration(-1)
 	for k, v := range c.kwargs {
 		ms, why := transform.Coerce(drivers.Int, v)
 		if k != "max_age" || why != "" || ms.(int64) < 0 {
-			return wamp.Payload{}, invalid("get takes max_age, in whole milliseconds from 0", wamp.Dict{"argument": clip(k, 64), "allowed": wamp.List{"max_age"}})
+			return wamp.Payload{}, invalid("get takes max_age, in whole milliseconds from 0",
+				wamp.Dict{"device": d.name, "point": p.id, "argument": clip(k, 64), "allowed": wamp.List{"max_age"}})
 		}
 		maxAge = time.Duration(min(ms.(int64), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
 	}
@@ -167,9 +168,9 @@ func (d *device) set(ctx context.Context, p *point, c *call) (payload wamp.Paylo
 			wamp.Dict{"device": d.name, "point": p.id, "access": "r"})
 	}
 	if len(c.args) != 1 || len(c.kwargs) > 0 {
-		return wamp.Payload{}, invalid("set takes one argument, the value", wamp.Dict{"point": p.id, "type": p.typ.String()})
+		return wamp.Payload{}, invalid("set takes one argument, the value", wamp.Dict{"device": d.name, "point": p.id, "type": p.typ.String()})
 	}
-	value, err := p.check(c.args[0])
+	value, err := p.check(c.args[0], wamp.Dict{"device": d.name, "point": p.id})
 	if err != nil {
 		return wamp.Payload{}, err
 	}
@@ -183,7 +184,7 @@ func (d *device) set(ctx context.Context, p *point, c *call) (payload wamp.Paylo
 // do serves gantry.<gw>.do.<dev>.<action>.
 func (d *device) do(ctx context.Context, a *action, c *call) (payload wamp.Payload, err error) {
 	defer func(start time.Time) { d.audit("do", a.desc.ID, c, start, err) }(d.hub.now())
-	args, err := a.check(c)
+	args, err := a.check(d.name, c)
 	if err != nil {
 		return wamp.Payload{}, err
 	}
@@ -229,20 +230,20 @@ func (d *device) do(ctx context.Context, a *action, c *call) (payload wamp.Paylo
 	return wamp.Args(out), nil
 }
 
-// check validates the keyword arguments of an action.
-func (a *action) check(c *call) (map[string]any, error) {
+// check validates the keyword arguments of an action of the device.
+func (a *action) check(device string, c *call) (map[string]any, error) {
 	allowed := slices.Sorted(maps.Keys(a.args))
 	if len(c.args) > 0 {
-		return nil, invalid(a.desc.ID+" takes keyword arguments only", wamp.Dict{"allowed": texts(allowed)})
+		return nil, invalid(a.desc.ID+" takes keyword arguments only", wamp.Dict{"device": device, "allowed": texts(allowed)})
 	}
 	args := make(map[string]any, len(c.kwargs))
 	for k, v := range c.kwargs {
 		s := a.args[k]
 		if s == nil {
 			return nil, invalid(fmt.Sprintf("%s takes no argument %.64q", a.desc.ID, k),
-				wamp.Dict{"argument": clip(k, 64), "allowed": texts(allowed)})
+				wamp.Dict{"device": device, "argument": clip(k, 64), "allowed": texts(allowed)})
 		}
-		value, err := s.check(v)
+		value, err := s.check(v, wamp.Dict{"device": device, "argument": k})
 		if err != nil {
 			return nil, err
 		}

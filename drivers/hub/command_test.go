@@ -37,38 +37,38 @@ func TestSetValidates(t *testing.T) {
 		{name: "an integer for a float", point: writable("p", drivers.Float), args: wamp.List{int64(3)}, wrote: 3.0},
 		{name: "a whole float for an integer", point: limited, args: wamp.List{7.0}, wrote: int64(7)},
 		{name: "a broken float for an integer", point: limited, args: wamp.List{7.5}, uri: wamp.ErrURIInvalidArgument,
-			want: wamp.Dict{"point": "p", "type": "int", "why": "not_whole"}},
+			want: wamp.Dict{"device": "dev", "point": "p", "type": "int", "why": "not_whole"}},
 		{name: "a text for a float", point: writable("p", drivers.Float), args: wamp.List{"1.5"}, uri: wamp.ErrURIInvalidArgument,
-			want: wamp.Dict{"point": "p", "type": "float", "why": "type"}},
+			want: wamp.Dict{"device": "dev", "point": "p", "type": "float", "why": "type"}},
 		{name: "a number for a boolean", point: writable("p", drivers.Bool), args: wamp.List{int64(1)}, uri: wamp.ErrURIInvalidArgument,
-			want: wamp.Dict{"point": "p", "type": "bool", "why": "type"}},
+			want: wamp.Dict{"device": "dev", "point": "p", "type": "bool", "why": "type"}},
 		{name: "a list", point: writable("p", drivers.Float), args: wamp.List{wamp.List{1.0}}, uri: wamp.ErrURIInvalidArgument},
 		{name: "null", point: writable("p", drivers.Bool), args: wamp.List{nil}, uri: wamp.ErrURIInvalidArgument},
 		{name: "no argument", point: writable("p", drivers.Bool), uri: wamp.ErrURIInvalidArgument,
-			want: wamp.Dict{"point": "p", "type": "bool"}},
+			want: wamp.Dict{"device": "dev", "point": "p", "type": "bool"}},
 		{name: "two arguments", point: writable("p", drivers.Bool), args: wamp.List{true, true}, uri: wamp.ErrURIInvalidArgument},
 		{name: "keyword arguments", point: writable("p", drivers.Bool), args: wamp.List{true}, kwargs: wamp.Dict{"x": true}, uri: wamp.ErrURIInvalidArgument},
 		{name: "above the device's range", point: limited, args: wamp.List{int64(1001)}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": int64(1001), "min": 0.0, "max": 1000.0}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": int64(1001), "min": 0.0, "max": 1000.0}},
 		{name: "below the device's range", point: limited, args: wamp.List{int64(-1)}, uri: wamp.ErrURIOutOfRange},
 		{name: "the device's range, scaled", point: limited, cfg: hub.PointConfig{Scale: ptr(0.1)}, args: wamp.List{100.1}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": 100.1, "min": 0.0, "max": 100.0}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": 100.1, "min": 0.0, "max": 100.0}},
 		{name: "the device's range, turned round by a negative scale", point: limited, cfg: hub.PointConfig{Scale: ptr(-0.1)}, args: wamp.List{-100.0}, wrote: int64(1000)},
 		{name: "the narrower range counts", point: limited, cfg: hub.PointConfig{Min: ptr(10.0), Max: ptr(5000.0)}, args: wamp.List{int64(9)}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": int64(9), "min": 10.0, "max": 1000.0}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": int64(9), "min": 10.0, "max": 1000.0}},
 		{name: "on a step", point: limited, cfg: hub.PointConfig{Scale: ptr(0.1), Step: 0.5}, args: wamp.List{22.5}, wrote: int64(225)},
 		{name: "between steps", point: limited, cfg: hub.PointConfig{Scale: ptr(0.1), Step: 0.5}, args: wamp.List{22.7}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": 22.7, "min": 0.0, "max": 100.0, "step": 0.5}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": 22.7, "min": 0.0, "max": 100.0, "step": 0.5}},
 		{name: "steps count from min", point: limited, cfg: hub.PointConfig{Min: ptr(1.0), Step: 2}, args: wamp.List{int64(7)}, wrote: int64(7)},
 		{name: "steps of a tenth", point: writable("p", drivers.Float), cfg: hub.PointConfig{Step: 0.1}, args: wamp.List{0.30000000000000004}, wrote: 0.30000000000000004},
 		{name: "scaling is undone", point: writable("p", drivers.Int), cfg: hub.PointConfig{Scale: ptr(0.1), Offset: -40}, args: wamp.List{23.4}, wrote: int64(634)},
 		{name: "scaling beyond the device's integers", point: writable("p", drivers.Int), cfg: hub.PointConfig{Scale: ptr(1e-9)}, args: wamp.List{1e15}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": 1e15, "why": "too_large"}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": 1e15, "why": "too_large"}},
 		{name: "a text of the enumeration", point: mode, args: wamp.List{"auto"}, wrote: "auto"},
 		{name: "a text outside the enumeration", point: mode, args: wamp.List{"full"}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": "full", "allowed": wamp.List{"off", "auto", "on"}}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": "full", "allowed": wamp.List{"off", "auto", "on"}}},
 		{name: "a text outside the configured enumeration", point: mode, cfg: hub.PointConfig{Enum: []string{"off", "on"}}, args: wamp.List{"auto"}, uri: wamp.ErrURIOutOfRange,
-			want: wamp.Dict{"point": "p", "value": "auto", "allowed": wamp.List{"off", "on"}}},
+			want: wamp.Dict{"device": "dev", "point": "p", "value": "auto", "allowed": wamp.List{"off", "on"}}},
 		{name: "bytes", point: writable("p", drivers.Bytes), args: wamp.List{[]byte{1, 2}}, wrote: []byte{1, 2}},
 		{name: "a point that cannot be written", point: float("p"), args: wamp.List{1.0}, uri: wamp.ErrURIReadOnly,
 			want: wamp.Dict{"device": "dev", "point": "p", "access": "r"}},
@@ -90,6 +90,9 @@ func TestSetValidates(t *testing.T) {
 				v, kwargs, err := b.call("gantry.barn.set.dev.p", tt.args, tt.kwargs)
 				if tt.uri != "" {
 					got := details(t, err, tt.uri)
+					if got["device"] != "dev" || got["point"] != "p" {
+						t.Errorf("details = %v", got)
+					}
 					if d := cmp.Diff(tt.want, got); tt.want != nil && d != "" {
 						t.Errorf("details (-want +got):\n%s", d)
 					}
@@ -227,10 +230,14 @@ func TestGetAsksTheDeviceOrTheCache(t *testing.T) {
 		}
 		for _, kw := range []wamp.Dict{{"max_age": int64(-1)}, {"max_age": "1s"}, {"maxage": int64(1)}} {
 			_, _, err = b.call(get, nil, kw)
-			details(t, err, wamp.ErrURIInvalidArgument)
+			if d := details(t, err, wamp.ErrURIInvalidArgument); d["device"] != "dev" || d["point"] != "a" || kw[fmt.Sprint(d["argument"])] == nil {
+				t.Errorf("%v: details = %v", kw, d)
+			}
 		}
 		_, _, err = b.call(get, wamp.List{int64(1)}, nil)
-		details(t, err, wamp.ErrURIInvalidArgument)
+		if d := details(t, err, wamp.ErrURIInvalidArgument); d["device"] != "dev" || d["point"] != "a" {
+			t.Errorf("details = %v", d)
+		}
 		fail = drivers.ErrTimeout
 		_, _, err = b.call(get, nil, nil)
 		details(t, err, wamp.ErrURIDevTimeout)
@@ -422,15 +429,26 @@ func TestDoReportsProgressAndIsCancelled(t *testing.T) {
 		}
 
 		_, _, err = b.call(move, wamp.List{50.0}, nil)
-		details(t, err, wamp.ErrURIInvalidArgument)
-		_, _, err = b.call(move, nil, wamp.Dict{"too": 50.0})
-		if d := details(t, err, wamp.ErrURIInvalidArgument); cmp.Diff(d["allowed"], wamp.List{"mode", "to"}) != "" {
-			t.Errorf("details = %v", d)
+		if d := cmp.Diff(wamp.Dict{"device": "dev", "allowed": wamp.List{"mode", "to"}}, details(t, err, wamp.ErrURIInvalidArgument)); d != "" {
+			t.Errorf("details (-want +got):\n%s", d)
 		}
-		_, _, err = b.call(move, nil, wamp.Dict{"to": 101.0})
-		details(t, err, wamp.ErrURIOutOfRange)
-		_, _, err = b.call(move, nil, wamp.Dict{"mode": "warp"})
-		details(t, err, wamp.ErrURIOutOfRange)
+		for _, wrong := range []struct {
+			name  string
+			value any
+			uri   wamp.URI
+			want  wamp.Dict
+		}{
+			{"too", 50.0, wamp.ErrURIInvalidArgument, wamp.Dict{"allowed": wamp.List{"mode", "to"}}},
+			{"to", "half", wamp.ErrURIInvalidArgument, wamp.Dict{"type": "float", "why": "type"}},
+			{"to", 101.0, wamp.ErrURIOutOfRange, wamp.Dict{"value": 101.0, "min": 0.0, "max": 100.0}},
+			{"mode", "warp", wamp.ErrURIOutOfRange, wamp.Dict{"value": "warp", "allowed": wamp.List{"slow", "fast"}}},
+		} {
+			_, _, err = b.call(move, nil, wamp.Dict{wrong.name: wrong.value})
+			wrong.want["device"], wrong.want["argument"] = "dev", wrong.name
+			if d := cmp.Diff(wrong.want, details(t, err, wrong.uri)); d != "" {
+				t.Errorf("%s = %v (-want +got):\n%s", wrong.name, wrong.value, d)
+			}
+		}
 	})
 }
 

@@ -14,25 +14,24 @@ import (
 )
 
 // check validates a value that a caller wants to write and returns it in the
-// point's type. The error is a *wamp.Error.
-func (s *spec) check(v any) (drivers.Value, error) {
+// point's type. The error is a *wamp.Error with details, which says what the value is
+// for, and what is wrong.
+func (s *spec) check(v any, details wamp.Dict) (drivers.Value, error) {
 	value, why := transform.Coerce(s.typ, v)
 	if why != "" {
-		return nil, wamp.NewError(wamp.ErrURIInvalidArgument,
-			fmt.Sprintf("%s takes a value of type %s", s.id, s.typ),
-			wamp.Dict{"point": s.id, "type": s.typ.String(), "why": why})
+		details["type"], details["why"] = s.typ.String(), why
+		return nil, invalid(fmt.Sprintf("%s takes a value of type %s", s.id, s.typ), details)
 	}
 	if text, ok := value.(string); ok && len(s.enum) > 0 && !slices.Contains(s.enum, text) {
-		return nil, wamp.NewError(wamp.ErrURIOutOfRange,
-			fmt.Sprintf("%s takes one of: %s", s.id, abbreviate(s.enum)),
-			wamp.Dict{"point": s.id, "value": clip(text, 64), "allowed": texts(s.enum)})
+		details["value"], details["allowed"] = clip(text, 64), texts(s.enum)
+		return nil, wamp.NewError(wamp.ErrURIOutOfRange, fmt.Sprintf("%s takes one of: %s", s.id, abbreviate(s.enum)), details)
 	}
 	f, ok := transform.Number(value)
 	if !ok {
 		return value, nil
 	}
 	if s.min != nil && f < *s.min || s.max != nil && f > *s.max || !s.onStep(f) {
-		details := wamp.Dict{"point": s.id, "value": value}
+		details["value"] = value
 		s.describeRange(details)
 		return nil, wamp.NewError(wamp.ErrURIOutOfRange, s.id+" takes "+s.rangeText(), details)
 	}

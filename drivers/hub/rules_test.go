@@ -514,7 +514,7 @@ func TestMaskKeepsTheOtherBits(t *testing.T) {
 			t.Errorf("set = %v, %v, register %#x", v, err, register.load())
 		}
 		got := b.refused(wamp.ErrURIOutOfRange, set, "off")
-		if d := cmp.Diff(wamp.Dict{"point": "mode", "value": "off", "allowed": wamp.List{"cool", "heat"}}, got); d != "" {
+		if d := cmp.Diff(wamp.Dict{"device": "dev", "point": "mode", "value": "off", "allowed": wamp.List{"cool", "heat"}}, got); d != "" {
 			t.Errorf("details (-want +got):\n%s", d)
 		}
 		register.store(0x0020)

@@ -283,14 +283,14 @@ func (s *spec) protect(pc *PointConfig, polled bool) error {
 		return bad("mask", `access = "r", or a device that can be asked for its values`, "the bits outside the mask are not known when the point is written")
 	}
 	if s.limits.MaxOn != 0 {
-		if _, err := s.check(s.off()); err != nil {
+		if _, err := s.check(s.off(), wamp.Dict{}); err != nil {
 			return bad("limit.max_on", "a range that includes 0", "the point cannot be switched off: %s", saying(err))
 		}
 	}
 	if pc.Safe == nil {
 		return nil
 	}
-	safe, err := s.check(pc.Safe.Value)
+	safe, err := s.check(pc.Safe.Value, wamp.Dict{})
 	if err != nil {
 		return bad("safe.value", s.allowed(), "%s", saying(err))
 	}

@@ -21,7 +21,7 @@ const verifyPause = 50 * time.Millisecond
 func (d *device) command(ctx context.Context, p *point, value drivers.Value) (filter.Sample, int64, error) {
 	// A mask needs the other bits; whether the value fits does not depend on them.
 	if _, why := p.way.Undo(value, int64(0)); why != "" {
-		details := wamp.Dict{"point": p.id, "value": value, "why": why}
+		details := wamp.Dict{"device": d.name, "point": p.id, "value": value, "why": why}
 		p.describeRange(details)
 		return filter.Sample{}, 0, wamp.NewError(wamp.ErrURIOutOfRange, p.id+" cannot express this value", details)
 	}
