@@ -17,7 +17,7 @@
 //
 // # Payloads
 //
-// See [PayloadFromMQTT] and [AppendMQTT]. What one MQTT client publishes another
-// receives byte for byte, and WAMP sessions see JSON as values, other text as
-// text, and the rest as binary.
+// See [Publication] and [PlainMessage]. What one MQTT client publishes another
+// receives byte for byte, and WAMP sessions see JSON and CBOR as values, other text
+// as text, and the rest as binary.
 package bridge

@@ -131,7 +131,9 @@ func (l *Local) event(ctx context.Context, before []Pattern, uri wamp.URI, ev *w
 // publish sends a command to the clients of the listener.
 func (l *Local) publish(ctx context.Context, m Message) error {
 	opts := wamp.PublishOptions{Acknowledge: true, Retain: m.Retained && len(m.Payload) > 0, Unretain: m.Retained && len(m.Payload) == 0}
-	return l.sess.Publish(ctx, URIFromTopic(m.Topic), opts, PayloadFromMQTT(m.Payload))
+	p, ppt := Publication(m.Payload, nil)
+	opts.Passthru = ppt
+	return l.sess.Publish(ctx, URIFromTopic(m.Topic), opts, p)
 }
 
 // Holder keeps subscriptions and registrations of a session for as long as it

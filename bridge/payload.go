@@ -17,13 +17,25 @@ import (
 //     it: that value, spliced in as it is;
 //   - any other UTF-8 text that does not begin with NUL, JSON strings with their
 //     quotes included: a text;
+//   - a CBOR map or array, not empty and with texts for keys: that value, spliced in
+//     as it is;
 //   - anything else: binary.
 //
 // JSON that a router could not carry to sessions of every serializer (numbers out
 // of range such as 1e400, texts that claim to be binary and are not, nesting or
-// sizes above the default limits of package serialize) counts as text. The result
-// shares nothing with b.
+// sizes above the default limits of package serialize) counts as text, such CBOR as
+// binary. The result shares nothing with b.
 func PayloadFromMQTT(b []byte) wamp.Payload {
+	if c := bytes.TrimPrefix(b, cborMark); len(c) > 1 && c[0]&0xc0 == 0x80 {
+		if p, ok := payloadFromCBOR(b); ok {
+			return p
+		}
+	}
+	return payloadFromText(b)
+}
+
+// payloadFromText returns the payload of bytes that are not CBOR.
+func payloadFromText(b []byte) wamp.Payload {
 	if len(b) == 0 {
 		return wamp.Payload{}
 	}
@@ -40,13 +52,56 @@ func PayloadFromMQTT(b []byte) wamp.Payload {
 	return wamp.Args(bytes.Clone(b))
 }
 
+// cborMark is the tag of data that says of itself that it is CBOR (RFC 8949, 3.4.6).
+var cborMark = []byte{0xd9, 0xd9, 0xf7}
+
+// payloadFromCBOR returns b as the only argument, if it is one item of CBOR that every
+// serializer can carry.
+func payloadFromCBOR(b []byte) (p wamp.Payload, ok bool) {
+	raw := append([]byte{0x81}, b...)
+	if serialize.Valid(wamp.CBOR, raw, serialize.Limits{}) != nil {
+		return p, false
+	}
+	for _, f := range []wamp.Format{wamp.JSON, wamp.MsgPack} {
+		if _, err := serialize.Transcode(nil, f, raw, wamp.CBOR); err != nil {
+			return p, false
+		}
+	}
+	return wamp.RawPayload(wamp.CBOR, raw, nil), true
+}
+
+// Publication returns the payload and the passthru attributes of the event that an MQTT
+// message is: the payload is that of PayloadFromMQTT, with props unless they are nil.
+// A content type in these decides whether the message is CBOR, and of that type any item
+// is taken, not only maps and arrays. It is noted in props. Properties that cannot be
+// carried are left out.
+func Publication(b []byte, props *Properties) (wamp.Payload, *wamp.Passthru) {
+	if props == nil {
+		props = &Properties{}
+	}
+	var p wamp.Payload
+	switch props.ContentType {
+	case "":
+		p = PayloadFromMQTT(b)
+		props.CBOR = p.Format() == wamp.CBOR
+	case "application/cbor":
+		p, props.CBOR = payloadFromCBOR(b)
+	}
+	if props.ContentType != "" && !props.CBOR {
+		p = payloadFromText(b)
+	}
+	ppt := foreign(p)
+	p, _ = WithProperties(p, props)
+	return p, ppt
+}
+
 // mqttScheme says that a payload is what an MQTT client sent, in a form that only
 // it knows (AP "Payload Passthru Mode").
 const mqttScheme = "mqtt"
 
-// Foreign returns the passthru attributes for a payload of PayloadFromMQTT: those
+// foreign returns the passthru attributes for a payload of PayloadFromMQTT: those
 // of scheme mqtt for binary, which is neither JSON nor text, and nil for any other.
-func Foreign(p wamp.Payload) *wamp.Passthru {
+func foreign(p wamp.Payload) *wamp.Passthru {
 	if args, _ := p.GoValues(); len(args) == 1 {
 		if _, binary := args[0].([]byte); binary {
 			return &wamp.Passthru{Scheme: mqttScheme}
@@ -113,7 +168,8 @@ func suspicious(b []byte) bool {
 // for an event without arguments; for exactly one argument and no keyword
 // arguments the text or binary itself, or the value as JSON; otherwise the JSON
 // object {"args":[...],"kwargs":{...}}, with binary as in WAMP's JSON. It is the
-// reverse of PayloadFromMQTT. On error, of a payload that JSON cannot carry such
+// reverse of PayloadFromMQTT, but for CBOR, which becomes JSON; see
+// [Properties.AppendMQTT]. On error, of a payload that JSON cannot carry such
 // as NaN, dst is returned as it was.
 func AppendMQTT(dst []byte, p wamp.Payload) ([]byte, error) {
 	if p.Format() == wamp.NoFormat {

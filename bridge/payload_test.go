@@ -5,6 +5,7 @@ import (
 	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -49,6 +50,21 @@ func TestPayloadFromMQTT(t *testing.T) {
 		"a\x00b":                 {"a\x00b"},
 		deep:                     {deep},
 		strings.Repeat("9", 400): {strings.Repeat("9", 400)},
+
+		"\xa1\x61t\x18\x15":            {wamp.Dict{"t": int64(21)}},
+		"\x82\xf9\x3c\x00\xf6":         {wamp.List{1.0, nil}},
+		"\x9f\x01\xff":                 {wamp.List{int64(1)}},
+		"\xd9\xd9\xf7\x81\x42\x00\xff": {wamp.List{[]byte{0, 255}}},
+		"\x80":                         {[]byte("\x80")}, // more likely a byte than an empty array
+		"\xa0":                         {[]byte("\xa0")},
+		"\x81\x01\x02":                 {[]byte("\x81\x01\x02")},
+		"\x82\x01":                     {[]byte("\x82\x01")},
+		"\xa1\x01\x02":                 {[]byte("\xa1\x01\x02")},     // its key is no text
+		"\x81\xf9\x7e\x00":             {[]byte("\x81\xf9\x7e\x00")}, // not a number
+		"\x81\x1b\xff\xff\xff\xff\xff\xff\xff\xff": {wamp.List{uint64(math.MaxUint64)}},
+		"\x81\x62\x00A":                        {[]byte("\x81\x62\x00A")}, // a text that would be binary
+		"\xfb\x40\x35\x80\x00\x00\x00\x00\x00": {[]byte("\xfb\x40\x35\x80\x00\x00\x00\x00\x00")},
+		strings.Repeat("\x81", 40) + "\x01":    {[]byte(strings.Repeat("\x81", 40) + "\x01")},
 	} {
 		p := bridge.PayloadFromMQTT([]byte(in))
 		got, kwargs, err := serialize.Values(p)
@@ -106,18 +122,80 @@ func TestAppendMQTT(t *testing.T) {
 	}
 }
 
+// TestCBORMessages takes messages to the realm and back: they are as they were sent, also
+// when a session of another serializer has had them.
+func TestCBORMessages(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, kind, message string
+		want                any
+		cbor                bool
+	}{
+		{"a map", "", "\xa1\x61t\xfa\x41\xac\x00\x00", wamp.Dict{"t": 21.5}, true},
+		{"a map of its type", "application/cbor", "\xa1\x61t\x18\x1c", wamp.Dict{"t": int64(28)}, true},
+		{"a number of its type", "application/cbor", "\x18\x1c", int64(28), true},
+		{"a text of its type", "application/cbor", "\x62on", "on", true},
+		{"bytes of its type", "application/cbor", "\x42\x00\xff", []byte{0, 255}, true},
+		{"an empty array of its type", "application/cbor", "\x80", wamp.List{}, true},
+		{"none in spite of its type", "application/cbor", "on", "on", false},
+		{"a map of another type", "application/octet-stream", "\xa1\x61t\x18\x15", []byte("\xa1\x61t\x18\x15"), false},
+		{"binary", "", "\xff", []byte{255}, false},
+		{"JSON", "", "[21]", wamp.List{int64(21)}, false},
+	} {
+		p, ppt := bridge.Publication([]byte(c.message), &bridge.Properties{ContentType: c.kind})
+		if _, binary := c.want.([]byte); (ppt != nil) != (binary && !c.cbor) {
+			t.Errorf("%s: passthru %+v", c.name, ppt)
+		}
+		for _, f := range []wamp.Format{wamp.NoFormat, wamp.JSON, wamp.MsgPack, wamp.CBOR} {
+			there := p
+			if f != wamp.NoFormat {
+				var err error
+				if there, err = serialize.Encode(f, p); err != nil {
+					t.Fatal(c.name, err)
+				}
+			}
+			args, _, err := serialize.Values(there)
+			if err != nil || cmp.Diff(wamp.List{c.want}, args) != "" {
+				t.Errorf("%s as %s: %v, %v", c.name, f, args, err)
+			}
+			cut, props := bridge.CutProperties(there)
+			if got := props != nil && props.CBOR; got != c.cbor || props != nil && props.ContentType != c.kind {
+				t.Errorf("%s as %s: properties %+v", c.name, f, props)
+			}
+			back, err := props.AppendMQTT(nil, cut)
+			// A float may be of another size when others have written it.
+			if own := f == wamp.NoFormat || f == wamp.CBOR || c.name != "a map"; err != nil || own && string(back) != c.message {
+				t.Errorf("%s through %s: %q, %v", c.name, f, back, err)
+			}
+		}
+	}
+	asked := wamp.Values(wamp.List{wamp.Dict{"t": 21}}, wamp.Dict{"mqtt": wamp.Dict{"cbor": true}})
+	if b, _, err := bridge.PlainMessage(asked, time.Now()); string(b) != "\xa1\x61t\x15" || err != nil {
+		t.Errorf("what a session wants to be CBOR is %q, %v", b, err)
+	}
+}
+
 // FuzzPayload proves that MQTT to MQTT is byte exact, whatever serializer lies
 // between, and that every payload can be carried by all of them.
 func FuzzPayload(f *testing.F) {
-	for _, s := range []string{"", "21.5", `{"a":[1,"x"]}`, "1e400", "\x00", "\xff", `"q"`, "[1,2]", `["\u0000AQ=="]`, "-0", "1E5"} {
-		f.Add([]byte(s))
+	for _, s := range []string{"", "21.5", `{"a":[1,"x"]}`, "1e400", "\x00", "\xff", `"q"`, "[1,2]", `["\u0000AQ=="]`, "-0", "1E5",
+		"\xa1at\x18\x15", "\x9f\xf9\x3c\x00\xff", "\xd9\xd9\xf7\x81\xc0\x61\x00", "\xbf\x7f\x61a\xff\x01\xff", "\x82\xf7\xf6", "\x81\xc2\x41\x01"} {
+		for kind := range uint8(3) {
+			f.Add([]byte(s), kind)
+		}
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
+	f.Fuzz(func(t *testing.T, b []byte, kind uint8) {
 		p := bridge.PayloadFromMQTT(b)
-		got, err := bridge.AppendMQTT(nil, p)
+		if got, err := bridge.AppendMQTT(nil, p); err != nil || p.Format() != wamp.CBOR && !bytes.Equal(got, b) {
+			t.Fatalf("%q -> %q, %v", b, got, err)
+		}
+		p, _ = bridge.Publication(b, &bridge.Properties{ContentType: []string{"", "application/cbor", "text/plain"}[kind%3]})
+		got, _, err := bridge.PlainMessage(p, time.Now())
 		if err != nil || !bytes.Equal(got, b) {
 			t.Fatalf("%q -> %q, %v", b, got, err)
 		}
+		_, props := bridge.CutProperties(p)
+		text := props == nil || !props.CBOR
 		for _, format := range []wamp.Format{wamp.JSON, wamp.MsgPack, wamp.CBOR} {
 			there, err := serialize.Encode(format, p)
 			if err != nil {
@@ -130,12 +208,12 @@ func FuzzPayload(f *testing.F) {
 			if len(args) != 1 && len(b) > 0 {
 				t.Fatalf("%q as %s has %d arguments", b, format, len(args))
 			}
-			back, err := bridge.AppendMQTT(nil, there)
+			back, _, err := bridge.PlainMessage(there, time.Now())
 			if err != nil {
 				t.Fatalf("%q through %s: %v", b, format, err)
 			}
-			// A text or binary survives any serializer; JSON its own.
-			if scalar(p) && !bytes.Equal(back, b) || format == wamp.JSON && !bytes.Equal(back, b) {
+			// A text or binary survives any serializer; JSON and CBOR their own.
+			if (text && (scalar(bridge.PayloadFromMQTT(b)) || format == wamp.JSON) || format == p.Format()) && !bytes.Equal(back, b) {
 				t.Fatalf("%q through %s: %q", b, format, back)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 // and set them; there is none for a message without properties.
 type Properties struct {
 	Text        bool        `json:"text,omitempty"`           // payload format indicator: the payload is UTF-8
+	CBOR        bool        `json:"cbor,omitempty"`           // the message is CBOR; no property of MQTT's
 	ContentType string      `json:"content_type,omitempty"`   // such as "application/json"
 	Response    string      `json:"response_topic,omitempty"` // MQTT topic to answer on
 	Correlation string      `json:"-"`                        // data that an answer repeats
@@ -30,7 +31,7 @@ type wireProperties struct {
 }
 
 func (p *Properties) empty() bool {
-	return !p.Text && p.ContentType == "" && p.Response == "" && p.Correlation == "" && p.Expires == 0 && len(p.User) == 0
+	return !p.Text && !p.CBOR && p.ContentType == "" && p.Response == "" && p.Correlation == "" && p.Expires == 0 && len(p.User) == 0
 }
 
 // WithProperties returns payload, which PayloadFromMQTT has made, with props as a
@@ -46,6 +47,10 @@ func WithProperties(payload wamp.Payload, props *Properties) (wamp.Payload, erro
 	kwargs, err := json.Marshal(map[string]any{propertiesKey: w})
 	if err != nil {
 		return payload, err
+	}
+	if args, _ := payload.Raw(); payload.Format() == wamp.CBOR {
+		kwargs, err = serialize.Transcode(nil, wamp.CBOR, kwargs, wamp.JSON)
+		return wamp.RawPayload(wamp.CBOR, args, kwargs), err
 	}
 	encoded, err := serialize.Encode(wamp.JSON, payload)
 	if err != nil {
@@ -90,6 +95,9 @@ func CutProperties(payload wamp.Payload) (wamp.Payload, *Properties) {
 	}
 	delete(all, propertiesKey)
 	if len(all) == 0 {
+		if own, _ := payload.Raw(); props.CBOR && payload.Format() == wamp.CBOR {
+			return wamp.RawPayload(wamp.CBOR, own, nil), props // as it was sent
+		}
 		return wamp.RawPayload(wamp.JSON, args, nil), props
 	}
 	rest, err := json.Marshal(all)
@@ -106,8 +114,21 @@ func PlainMessage(payload wamp.Payload, now time.Time) (message []byte, fresh bo
 	if props != nil && props.Expires != 0 && now.UnixMicro() >= props.Expires {
 		return nil, false, nil
 	}
-	message, err = AppendMQTT(nil, payload)
+	message, err = props.AppendMQTT(nil, payload)
 	return message, true, err
+}
+
+// AppendMQTT is the function AppendMQTT, but for one argument alone of an event that
+// says of itself that it is to be CBOR. p may be nil.
+func (p *Properties) AppendMQTT(dst []byte, payload wamp.Payload) ([]byte, error) {
+	if p != nil && p.CBOR {
+		if raw, err := serialize.Encode(wamp.CBOR, payload); err == nil {
+			if args, kwargs := raw.Raw(); len(kwargs) == 0 && len(args) > 1 && args[0] == 0x81 {
+				return append(dst, args[1:]...), nil
+			}
+		}
+	}
+	return AppendMQTT(dst, payload)
 }
 
 // mayHaveProperties tells most payloads without properties cheaply.

@@ -71,7 +71,9 @@ func (r *Realm) Stats() RealmStats { return RealmStats{r.expired.Load(), r.unmap
 // Send implements Carrier.
 func (r *Realm) Send(ctx context.Context, m Message) error {
 	opts := wamp.PublishOptions{Acknowledge: true, Retain: m.Retained && len(m.Payload) > 0, Unretain: m.Retained && len(m.Payload) == 0}
-	return r.sess.Publish(ctx, URIFromTopic(m.Topic), opts, PayloadFromMQTT(m.Payload))
+	p, ppt := Publication(m.Payload, nil)
+	opts.Passthru = ppt
+	return r.sess.Publish(ctx, URIFromTopic(m.Topic), opts, p)
 }
 
 // Subscribe implements Carrier.

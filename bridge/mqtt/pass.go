@@ -96,9 +96,9 @@ func (c *Client) passIn(ctx context.Context, kept kept, m bridge.Message) error 
 		c.refuse("a message does not pass, as its URI is too long or reserved", m.Topic)
 		return nil
 	}
-	p := bridge.PayloadFromMQTT(m.Payload)
+	p, ppt := bridge.Publication(m.Payload, nil)
 	opts := wamp.PublishOptions{
-		Acknowledge: m.QoS > 0, Passthru: bridge.Foreign(p),
+		Acknowledge: m.QoS > 0, Passthru: ppt,
 		Retain: retain && len(m.Payload) > 0, Unretain: retain && len(m.Payload) == 0,
 	}
 	if len(c.deps.Others) > 0 {

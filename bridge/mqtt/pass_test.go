@@ -11,6 +11,7 @@ import (
 	"gantry/bridge/mqtt"
 	"gantry/internal/mosquitto"
 	"gantry/wamp"
+	"gantry/wamp/serialize"
 )
 
 // watch subscribes to everything below prefix. Its lines are "topic retained
@@ -67,6 +68,34 @@ func (w *world) publish(uri wamp.URI, opts wamp.PublishOptions, args ...any) {
 	opts.Acknowledge = true
 	if err := w.sess.Publish(w.t.Context(), uri, opts, wamp.Args(args...)); err != nil {
 		w.t.Fatal(err)
+	}
+}
+
+// TestPassCBOR passes CBOR in, as values, and out again as it came.
+func TestPassCBOR(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	w := newWorld(t, mqtt.Config{URL: "tcp://" + b.Addr, Pass: []mqtt.Pass{{Topic: "in/#", Direction: "in"}, {Topic: "out/#", Direction: "out"}}})
+	out := mosquitto.Subscribe(t, b.Addr, "-t", "out/#", "-F", "%t %x")
+	lines := make(chan string, 10)
+	s := w.join()
+	if _, err := s.Subscribe(t.Context(), "in.", wamp.SubscribeOptions{Match: wamp.MatchPrefix}, func(ev *wamp.Event) {
+		args, _, err := serialize.Values(ev.Payload)
+		lines <- fmt.Sprintf("%s %v %v %t", ev.Details.Topic, args, err, ev.Details.Passthru != nil)
+		if err := s.Publish(t.Context(), "out.a", wamp.PublishOptions{Passthru: ev.Details.Passthru}, ev.Payload); err != nil {
+			t.Error(err)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	w.await(bridge.Online)
+	for _, c := range []struct{ message, event, back string }{
+		{"\xa1at\x18\x15", "[map[t:21]] <nil> false", "a161741815"},
+		{"\xa1at\x18", "[[161 97 116 24]] <nil> true", "a1617418"},
+	} {
+		mosquitto.Publish(t, b.Addr, strings.NewReader(c.message), "-t", "in/a", "-s", "-q", "1")
+		expect(t, lines, "in.a "+c.event)
+		out.Expect("out/a " + c.back)
 	}
 }
 

@@ -118,7 +118,8 @@ func (c Config) Explain(m bridge.Message) (out []bridge.Finding) {
 		case !ok:
 			f.Refused = "the URI " + string(uri) + " is too long or reserved; a prefix helps against the latter"
 		default:
-			f.Readings = []bridge.Reading{{Topic: uri, Payload: bridge.PayloadFromMQTT(m.Payload)}}
+			p, _ := bridge.Publication(m.Payload, nil)
+			f.Readings = []bridge.Reading{{Topic: uri, Payload: p}}
 		}
 		out = append(out, f)
 	}

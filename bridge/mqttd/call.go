@@ -27,10 +27,10 @@ func (s *session) call(r request, m *wamp.Publish, p *packet.Publish, response s
 	if n := p.Properties.Num(packet.MessageExpiry, 0); n > 0 {
 		timeout = min(timeout, uint64(n)*1000)
 	}
-	payload := bridge.PayloadFromMQTT(p.Payload)
+	payload, _ := bridge.CutProperties(m.Payload)
 	s.toRouter = append(s.toRouter, &wamp.Call{
 		Request: s.ask(r), Procedure: m.Topic, Payload: bridge.Arguments(payload),
-		Options: wamp.CallOptions{Timeout: timeout, ReceiveProgress: true, Passthru: bridge.Foreign(payload)},
+		Options: wamp.CallOptions{Timeout: timeout, ReceiveProgress: true, Passthru: m.Options.Passthru},
 	})
 }
 

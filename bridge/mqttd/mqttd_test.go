@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/eclipse/paho.mqtt.golang/packets"
+	"github.com/google/go-cmp/cmp"
 
 	"gantry/bridge"
 	"gantry/bridge/mqttd"
@@ -472,6 +473,38 @@ func TestWAMPSessionsSeeTheSame(t *testing.T) {
 		t.Fatal(err)
 	}
 	m.expect("gantry/gw/point/dev/temp", `{"args":[21.5],"kwargs":{"q":"good"}}`, 0, false)
+}
+
+// TestCBOR publishes CBOR: MQTT clients get it as it was, now and retained, and sessions
+// the value, and what a session says is CBOR is.
+func TestCBOR(t *testing.T) {
+	t.Parallel()
+	const message = "\xa1\x61t\xfa\x41\xac\x00\x00" // {"t": 21.5} with 4 bytes of float
+	w := newWorld(t, mqttd.Config{}, false)
+	s := w.session()
+	events := make(chan *wamp.Event, 16)
+	if _, err := s.Subscribe(t.Context(), "s.cbor", wamp.SubscribeOptions{}, func(ev *wamp.Event) { events <- ev }); err != nil {
+		t.Fatal(err)
+	}
+	m := w.mqtt()
+	m.connect("c", nil)
+	m.subscribe(1, 0, "s/#")
+	m.publish("s/cbor", message, 1, true, 2)
+	m.expect("s/cbor", message, 0, false)
+	m.ack(packets.Puback, 2)
+	ev := <-events
+	args, kwargs, err := serialize.Values(ev.Payload)
+	if d := cmp.Diff([]any{wamp.List{wamp.Dict{"t": 21.5}}, wamp.Dict{"mqtt": wamp.Dict{"cbor": true}}}, []any{args, kwargs}); d != "" || err != nil || ev.Details.Passthru != nil {
+		t.Errorf("%s %v %v", d, err, ev.Details.Passthru)
+	}
+	later := w.mqtt()
+	later.connect("later", nil)
+	later.subscribe(1, 0, "s/#")
+	later.expect("s/cbor", message, 0, true)
+	if err := s.Publish(t.Context(), "s.own", wamp.PublishOptions{Acknowledge: true}, wamp.Values(args, kwargs)); err != nil {
+		t.Fatal(err)
+	}
+	m.expect("s/own", "\xa1\x61t\xfb\x40\x35\x80\x00\x00\x00\x00\x00", 0, false)
 }
 
 func TestConfig(t *testing.T) {

@@ -98,7 +98,7 @@ func (s *session) event(ev *wamp.Event, now time.Time) error {
 		p.Properties = s.appendOwn(p.Properties, props, name)
 	}
 	var err error
-	if s.payload, err = bridge.AppendMQTT(s.payload[:0], payload); err != nil {
+	if s.payload, err = props.AppendMQTT(s.payload[:0], payload); err != nil {
 		return err
 	}
 	defer func() {

@@ -156,16 +156,11 @@ func (s *session) tell(m *wamp.Publish) {
 
 // publication returns what a PUBLISH of the client, or its will, is in the realm.
 func (s *session) publication(p *packet.Publish) *wamp.Publish {
-	payload := bridge.PayloadFromMQTT(p.Payload)
-	m := &wamp.Publish{Topic: bridge.URIFromTopic(p.Topic), Payload: payload}
-	m.Options.Passthru = bridge.Foreign(payload)
+	m := &wamp.Publish{Topic: bridge.URIFromTopic(p.Topic)}
+	m.Payload, m.Options.Passthru = bridge.Publication(p.Payload, propertiesOf(p.Properties, s.clock))
 	m.Options.IncludeMe = true // MQTT clients receive what they publish themselves
 	m.Options.Retain = p.Retain && len(p.Payload) > 0
 	m.Options.Unretain = p.Retain && len(p.Payload) == 0 // MQTT-3.3.1-6
-	if len(p.Properties) > 0 {
-		// Properties that cannot be carried are no reason to lose the message.
-		m.Payload, _ = bridge.WithProperties(payload, propertiesOf(p.Properties, s.clock))
-	}
 	return m
 }
 
