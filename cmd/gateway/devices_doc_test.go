@@ -192,3 +192,36 @@ func readDoc(t *testing.T, page string) string {
 	}
 	return string(text)
 }
+
+// TestEveryDriverPassesTheSuite wants of each driver that its tests run what all
+// drivers pass, and what keeps garbage from becoming a value.
+func TestEveryDriverPassesTheSuite(t *testing.T) {
+	t.Parallel()
+	exempt := map[string]string{
+		"gpio drivertest.GarbageIsNoValue(": "each answer of the kernel about a line is a level: there is nothing that cannot be decoded",
+	}
+	for _, k := range shapes.Kinds() {
+		exempt[k.Name+" drivertest.Test("] = "its devices are messages of a broker, which bridge/shapes is tested with"
+		exempt[k.Name+" drivertest.GarbageIsNoValue("] = exempt[k.Name+" drivertest.Test("]
+	}
+	for _, k := range kinds() {
+		files, err := filepath.Glob(filepath.Join("..", "..", "drivers", k.Name, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var tests strings.Builder
+		for _, f := range files {
+			b, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tests.Write(b)
+		}
+		for _, call := range []string{"drivertest.Test(", "drivertest.GarbageIsNoValue("} {
+			wanted := exempt[k.Name+" "+call] == ""
+			if has := strings.Contains(tests.String(), call); has != wanted {
+				t.Errorf("drivers/%s: tests call %s) = %v, want %v", k.Name, call, has, wanted)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -131,17 +132,38 @@ func TestAbsentAndGarbledPointsSayWhy(t *testing.T) {
 			t.Errorf("nothing there: %s is %v", id, why)
 		}
 	}
+	for id, why := range withoutElsewhere(readings(t, tree(t, garbled()))) {
+		if why != "why: garbled" {
+			t.Errorf("garbage: %s is %v", id, why)
+		}
+	}
+}
+
+// garbled is pi with files that cannot be read.
+func garbled() map[string]string {
 	files := pi()
 	for name := range files {
 		if base := filepath.Base(name); base != "type" && base != "name" {
 			files[name] = "-\xff\n"
 		}
 	}
-	for id, why := range withoutElsewhere(readings(t, tree(t, files))) {
-		if why != "why: garbled" {
-			t.Errorf("garbage: %s is %v", id, why)
-		}
-	}
+	return files
+}
+
+// ofFiles is a driver without the point that the kernel tells as a number.
+type ofFiles struct{ *board.Driver }
+
+func (d ofFiles) Describe() drivers.Description {
+	desc := d.Driver.Describe()
+	desc.Points = slices.DeleteFunc(desc.Points, func(p drivers.Point) bool { return p.ID == "time_synced" })
+	return desc
+}
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	cfg := tree(t, garbled())
+	cfg.Disk += "/none"
+	drivertest.GarbageIsNoValue(t, ofFiles{device(t, cfg)}, func() {})
 }
 
 func TestDiskThatIsNotThere(t *testing.T) {

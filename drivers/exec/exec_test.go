@@ -389,6 +389,22 @@ func TestExampleInPython(t *testing.T) {
 
 func TestGarbageIsNoValue(t *testing.T) {
 	t.Parallel()
-	d := newDriver(t, "command = [\"/bin/echo\", \"21.5x\"]\n[point.t]\n", drivers.Env{})
-	drivertest.GarbageIsNoValue(t, d, func() {})
+	t.Run("once", func(t *testing.T) {
+		t.Parallel()
+		drivertest.GarbageIsNoValue(t, newDriver(t, "command = [\"/bin/echo\", \"21.5x\"]\n[point.t]\n", drivers.Env{}), func() {})
+	})
+	for name, line := range map[string]string{
+		"no JSON": "21.5 Cel", "cut off": `{"point":"t","value":21.5`, "no UTF-8": "\xff\xfe", "a list": `["t",21.5]`,
+		"another type": `{"point":"t","value":"warm"}`, "another point": `{"point":"x","value":1}`, "an unknown quality": `{"point":"t","value":1,"quality":"superb"}`,
+	} {
+		t.Run("child, "+name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join(t.TempDir(), "said")
+			if err := os.WriteFile(file, []byte("{\"up\":true}\n"+line+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Sprintf("mode = \"child\"\ncommand = [\"/bin/sh\", \"-c\", 'cat %s; exec sleep 600']\n[point.t]\n", file)
+			drivertest.GarbageIsNoValue(t, newDriver(t, text, drivers.Env{}), func() {})
+		})
+	}
 }

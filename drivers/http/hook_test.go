@@ -82,26 +82,57 @@ from = "door"
 type = "bool"
 `
 
-// A device that posts on and on until the test ends.
+// postAgain has a device post the bodies in turn, on and on until the test ends. The
+// channel that it returns is closed when each has been taken or refused.
+func (p port) postAgain(t testing.TB, bodies ...string) (round <-chan struct{}) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var posts sync.WaitGroup
+	all := make(chan struct{})
+	posts.Go(func() {
+		i := 0
+		for tick := time.NewTicker(2 * time.Millisecond); ctx.Err() == nil; <-tick.C {
+			req, _ := nethttp.NewRequestWithContext(ctx, "POST", p.URL+"/hook/dev", strings.NewReader(bodies[i%len(bodies)]))
+			req.Header.Set("Authorization", "Bearer "+secret)
+			resp, err := p.Client().Do(req)
+			if err != nil {
+				continue
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			if resp.StatusCode == nethttp.StatusNotFound {
+				continue // nobody is there yet
+			}
+			if i++; i == len(bodies) {
+				close(all)
+			}
+		}
+	})
+	t.Cleanup(func() { cancel(); posts.Wait() })
+	return all
+}
+
+// hookDriver returns a driver whose device posts often.
+func hookDriver(t testing.TB, p port) drivers.Driver {
+	t.Helper()
+	text := strings.ReplaceAll(hookText, "[hook]", "[hook]\nrate = 1000")
+	return newDriver(t, strings.ReplaceAll(text, "SECRET", secretFile(t)), "", drivers.Env{Device: "dev", Mount: p.Mount})
+}
+
 func TestConformanceOfHooks(t *testing.T) {
 	drivertest.Test(t, func(t *testing.T) drivers.Driver {
 		p := newPort(t)
-		ctx, cancel := context.WithCancel(context.Background())
-		var posts sync.WaitGroup
-		posts.Go(func() {
-			for tick := time.NewTicker(2 * time.Millisecond); ctx.Err() == nil; <-tick.C {
-				req, _ := nethttp.NewRequestWithContext(ctx, "POST", p.URL+"/hook/dev", strings.NewReader(`{"env":{"t":1}}`))
-				req.Header.Set("Authorization", "Bearer "+secret)
-				if resp, err := p.Client().Do(req); err == nil {
-					_, _ = io.Copy(io.Discard, resp.Body)
-					resp.Body.Close()
-				}
-			}
-		})
-		t.Cleanup(func() { cancel(); posts.Wait() })
-		text := strings.ReplaceAll(hookText, "[hook]", "[hook]\nrate = 1000")
-		return newDriver(t, strings.ReplaceAll(text, "SECRET", secretFile(t)), "", drivers.Env{Device: "dev", Mount: p.Mount})
+		p.postAgain(t, `{"env":{"t":1}}`)
+		return hookDriver(t, p)
 	})
+}
+
+// What can be read as JSON brings the device up, whatever is in it.
+func TestGarbageOfHooksIsNoValue(t *testing.T) {
+	t.Parallel()
+	p := newPort(t)
+	round := p.postAgain(t, `{"other":1}`, `21.5`, `{"env":{"t":21.5}`, "\xff\xfe", `{"env":{"t":"warm"},"door":2}`, `{"env":[21.5]}`, `{"env":{"t":null}}`, ``)
+	drivertest.GarbageIsNoValue(t, hookDriver(t, p), func() { <-round })
 }
 
 func TestPostsBecomeReadings(t *testing.T) {

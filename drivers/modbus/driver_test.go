@@ -34,14 +34,21 @@ func TestConformance(t *testing.T) {
 			return newDriver(t, s.config(points), nil)
 		})
 	})
+	newWire := func(t *testing.T) *wire {
+		u := newUnit()
+		for a := range uint16(4) {
+			u.regs[10+a] = 0x4142
+		}
+		return newWire(t, 0, map[byte]*unit{7: u})
+	}
 	t.Run("rtu", func(t *testing.T) {
 		drivertest.Test(t, func(t *testing.T) drivers.Driver {
-			u := newUnit()
-			for a := range uint16(4) {
-				u.regs[10+a] = 0x4142
-			}
-			w := newWire(t, 0, map[byte]*unit{7: u})
-			return newDriver(t, w.config(7, points), nil)
+			return newDriver(t, newWire(t).config(7, points), nil)
+		})
+	})
+	t.Run("rtu over tcp", func(t *testing.T) {
+		drivertest.Test(t, func(t *testing.T) drivers.Driver {
+			return newDriver(t, newWire(t).behindTCP(t, 7, points), nil)
 		})
 	})
 }

@@ -2,6 +2,8 @@ package modbus
 
 import (
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,6 +16,7 @@ import (
 	"gantry/internal/config"
 
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -257,6 +260,40 @@ func (w *wire) rest(d time.Duration) {
 
 func (w *wire) config(unit uint8, points map[string]PointConfig) Config {
 	return Config{UnitID: &unit, Port: serialport.Config{Path: w.path}, Line: serialport.LineConfig{Baud: 115200}, Points: points,
+		AnswerTimeout: drivers.Duration(drivertest.Patience)}
+}
+
+// behindTCP puts a serial server before the wire, which passes bytes on to one
+// client at a time.
+func (w *wire) behindTCP(t testing.TB, unit uint8, points map[string]PointConfig) Config {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			port, err := os.OpenFile(w.path, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+			if err != nil {
+				t.Error(err)
+				client.Close()
+				return
+			}
+			var back sync.WaitGroup
+			back.Go(func() { _, _ = io.Copy(client, port) })
+			_, _ = io.Copy(port, client)
+			port.Close()
+			back.Wait()
+			client.Close()
+		}
+	})
+	t.Cleanup(func() { l.Close(); done.Wait() })
+	return Config{UnitID: &unit, TCP: TCPConfig{Address: l.Addr().String(), Framing: "rtu"}, Points: points,
 		AnswerTimeout: drivers.Duration(drivertest.Patience)}
 }
 

@@ -224,3 +224,56 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 }
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	warm := []byte{byte(drivers.Float), 21, 0, 0, 0, 0}
+	head := func(k kind, more ...byte) []byte { return append([]byte{byte(k), 0}, more...) }
+	for why, body := range map[string][]byte{
+		"unknown point":               concat(head(reading, 7, 0), warm),
+		"point is not readable":       concat(head(reading, 2, 0, byte(drivers.Text)), text("x")),
+		"unknown quality":             concat(head(reading, 0, byte(drivers.Bad)+1), warm),
+		"another type than announced": head(reading, 0, 0, byte(drivers.Bool), 1),
+		"unknown message":             concat(head(0x99, 0, 0), warm),
+		"reading":                     head(reading, 0, 0, byte(drivers.Float), 21, 0),
+		"reading: an unknown tag":     head(reading, 0, 0, 0x77, 21),
+		"reading: more behind it":     concat(head(reading, 0, 0), warm, []byte{0}),
+		"reading: a short batch":      concat(head(batch, 0, 0), warm, []byte{1, 0}),
+		// A batch with a fault has no value at all.
+		"another type than announced: in a batch": concat(head(batch, 0, 0), warm, []byte{1, 0}, warm),
+	} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			n := &fakeNode{serial: "1", version: version, extra: true, shy: true}
+			n.plug(t, filepath.Join(dir, "tty1"))
+			t.Cleanup(func() { n.unplug(t) })
+			var told string
+			d := witness{search(t, dir).driver(t, "1"), &told}
+			drivertest.GarbageIsNoValue(t, d, func() { n.set(func() { n.say(body...) }) })
+			if want, _, _ := strings.Cut(why, ":"); told != want {
+				t.Errorf("told %q", told)
+			}
+		})
+	}
+}
+
+// witness is a driver whose garbage is noted.
+type witness struct {
+	drivers.Driver
+	told *string
+}
+
+func (w witness) Run(ctx context.Context, link drivers.Link) error {
+	return w.Driver.Run(ctx, noting{link, w.told})
+}
+
+type noting struct {
+	drivers.Link
+	told *string
+}
+
+func (n noting) Garbage(why string, sample []byte) {
+	*n.told = why
+	n.Link.Garbage(why, sample)
+}

@@ -23,6 +23,7 @@ type fakeNode struct {
 	version byte
 	extra   bool // it has a point more
 	link    string
+	shy     bool // it says no readings by itself
 
 	mu       sync.Mutex // guards the rest
 	far      *os.File
@@ -159,7 +160,9 @@ func (n *fakeNode) take(far *os.File, body []byte) {
 			return
 		}
 		n.introduce(body[1])
-		n.measure()
+		if !n.shy {
+			n.measure()
+		}
 	case ping:
 		n.say(byte(result), body[1], tagNone)
 	case set, do:

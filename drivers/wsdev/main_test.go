@@ -128,25 +128,31 @@ func thermostat(c *websocket.Conn) {
 // serveThermostat returns the URL of a thermostat that is dialled.
 func serveThermostat(t testing.TB, check func(*websocket.Handshake) error) string {
 	t.Helper()
-	s := httptest.NewServer(&websocket.Server{Connect: check, Handle: func(c *websocket.Conn, _ *http.Request) { thermostat(c) }})
+	return serve(t, check, thermostat)
+}
+
+// serve returns the URL of a device that is dialled.
+func serve(t testing.TB, check func(*websocket.Handshake) error, device func(*websocket.Conn)) string {
+	t.Helper()
+	s := httptest.NewServer(&websocket.Server{Connect: check, Handle: func(c *websocket.Conn, _ *http.Request) { device(c) }})
 	t.Cleanup(s.Close)
 	return strings.Replace(s.URL, "http", "ws", 1)
 }
 
-// dialAgain has a thermostat dial in, again and again until the test ends.
-func (p port) dialAgain(t testing.TB) {
+// dialAgain has a device dial in, again and again until the test ends.
+func (p port) dialAgain(t testing.TB, device func(*websocket.Conn)) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	var device sync.WaitGroup
-	device.Go(func() {
+	var dialling sync.WaitGroup
+	dialling.Go(func() {
 		d := websocket.Dialer{Header: bearer}
 		for tick := time.NewTicker(2 * time.Millisecond); ctx.Err() == nil; <-tick.C {
 			if c, err := d.Dial(ctx, p.url()); err == nil {
 				stop := context.AfterFunc(ctx, func() { _ = c.Abandon() })
-				thermostat(c)
+				device(c)
 				stop()
 			}
 		}
 	})
-	t.Cleanup(func() { cancel(); device.Wait() })
+	t.Cleanup(func() { cancel(); dialling.Wait() })
 }

@@ -57,7 +57,7 @@ func TestConformanceOfDevicesThatAreDialled(t *testing.T) {
 func TestConformanceOfDevicesThatDialIn(t *testing.T) {
 	drivertest.Test(t, func(t *testing.T) drivers.Driver {
 		p := newPort(t)
-		p.dialAgain(t)
+		p.dialAgain(t, thermostat)
 		return newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount})
 	})
 }
@@ -99,7 +99,7 @@ func TestBothDirections(t *testing.T) {
 		p := newPort(t)
 		d := newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount})
 		link := drivertest.Start(t, d)
-		p.dialAgain(t)
+		p.dialAgain(t, thermostat)
 		exercise(t, d, link)
 	})
 }
@@ -419,5 +419,40 @@ func TestKindTakesItsConfig(t *testing.T) {
 	}
 	if desc := d.Describe(); len(desc.Points) != 4 || len(desc.Actions) != 2 || desc.Model != "WebSocket device that dials in" {
 		t.Errorf("%+v", desc)
+	}
+}
+
+func TestGarbageIsNoValue(t *testing.T) {
+	t.Parallel()
+	for name, message := range map[string]struct {
+		typ  websocket.Opcode
+		text string
+	}{
+		"no JSON": {websocket.Text, "21.5 Cel"}, "cut off": {websocket.Text, `{"type":"state","t":21.5`}, "binary": {websocket.Binary, "\xff\xfe"},
+		"another type": {websocket.Text, `{"type":"state","t":"warm"}`}, "of no point": {websocket.Text, `{"type":"state","x":1}`},
+	} {
+		say := func(spoilt <-chan struct{}) func(*websocket.Conn) {
+			return func(c *websocket.Conn) {
+				defer func() { _ = c.Abandon() }()
+				select {
+				case <-spoilt:
+				case <-t.Context().Done():
+				}
+				_ = c.Write(message.typ, []byte(message.text))
+				_, _, _ = c.Read() // until the other end goes
+			}
+		}
+		t.Run("dialled, "+name, func(t *testing.T) {
+			t.Parallel()
+			spoilt := make(chan struct{})
+			d := newDriver(t, who(t, thermostatText, serve(t, nil, say(spoilt))), drivers.Env{})
+			drivertest.GarbageIsNoValue(t, d, func() { close(spoilt) })
+		})
+		t.Run("dialling in, "+name, func(t *testing.T) {
+			t.Parallel()
+			p, spoilt := newPort(t), make(chan struct{})
+			p.dialAgain(t, say(spoilt))
+			drivertest.GarbageIsNoValue(t, newDriver(t, who(t, thermostatText, ""), drivers.Env{Mount: p.Mount}), func() { close(spoilt) })
+		})
 	}
 }
