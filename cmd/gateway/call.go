@@ -57,6 +57,7 @@ With --json every result is one line on standard output: {"args": [...], "kwargs
 		opts := wamp.CallOptions{Timeout: uint64((timeout + time.Millisecond - 1) / time.Millisecond)}
 		return a.with(cmd.Context(), r, func(s *client.Session) error {
 			result, err := s.CallProgress(cmd.Context(), wamp.URI(words[0]), opts, payload, progress)
+			err = unserved(err, words[0])
 			switch {
 			case err != nil && asJSON:
 				return a.jsonError(err)

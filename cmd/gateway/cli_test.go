@@ -368,3 +368,44 @@ func TestDevicesShowsTheTable(t *testing.T) {
 		t.Errorf("code %d, %q, %q", code, out, errs)
 	}
 }
+
+// TestAbsentPartsSayWhatTheyNeed calls what a gateway serves only with some tables in
+// its configuration.
+func TestAbsentPartsSayWhatTheyNeed(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	for args, want := range map[string]string{
+		"call gantry.demo.sys.queue.status":                  "only with [uplink.NAME]",
+		"fleet --gateway demo":                               "only with gateway.hub = true",
+		"fleet gaps --gateway demo":                          "only with gateway.hub = true",
+		"mqtt parked --gateway demo":                         "only with [broker.NAME]",
+		"mqtt parked --gateway demo --broker house --drop 1": "only with [broker.NAME]",
+	} {
+		if code, out, errs := r.run(strings.Fields(args)...); code != exitFailed || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("%s: code %d, %q, %q, want %q", args, code, out, errs, want)
+		}
+	}
+	if _, _, errs := r.run("call", "gantry.demo.sys.device.list"); strings.Contains(errs, "only with") {
+		t.Error(errs)
+	}
+}
+
+// TestEmptyListsSaySo wants a line where there is nothing to list.
+func TestEmptyListsSaySo(t *testing.T) {
+	t.Parallel()
+	r := newRealm(t)
+	r.register("gantry.demo.sys.mqtt.parked", func(context.Context, *wamp.Invocation, func(wamp.Payload) error) (wamp.Payload, error) {
+		return wamp.Args(wamp.List{}), nil
+	})
+	state := writeFiles(t, map[string]string{"store/lock": ""})
+	for args, want := range map[string]string{
+		"mqtt parked --gateway demo":           "no messages are set aside\n",
+		"mqtt parked --gateway demo --json":    "",
+		"store status --state " + state:        "no outboxes\n",
+		"store status --json --state " + state: "[]\n",
+	} {
+		if code, out, errs := r.run(strings.Fields(args)...); code != exitOK || out != want {
+			t.Errorf("%s: code %d, %q, %q, want %q", args, code, out, errs, want)
+		}
+	}
+}

@@ -111,9 +111,10 @@ func (a *app) fleetVerb(use, verb, short, long string, columns ...string) *cobra
 			if err != nil {
 				return err
 			}
-			got, err := answerOf(s.Call(cmd.Context(), wamp.URI("gantry."+gw+".sys.fleet."+verb), wamp.CallOptions{}, wamp.Payload{}))
+			procedure := "gantry." + gw + ".sys.fleet." + verb
+			got, err := answerOf(s.Call(cmd.Context(), wamp.URI(procedure), wamp.CallOptions{}, wamp.Payload{}))
 			if err != nil {
-				return err
+				return unserved(err, procedure)
 			}
 			list, _ := got.(wamp.List)
 			return a.showRows(list, columns, asJSON)

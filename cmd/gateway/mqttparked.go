@@ -14,9 +14,9 @@ import (
 
 func (a *app) mqttParkedCommand() *cobra.Command {
 	var (
-		gateway, broker string
-		after, drop     int64
-		asJSON          bool
+		broker      string
+		after, drop int64
+		asJSON      bool
 	)
 	cmd := &cobra.Command{
 		Use:   "parked",
@@ -27,13 +27,12 @@ time. --drop drops those of a broker up to a number of the list.
 
 With --json each message is one line: {"broker": ..., "seq": ..., "topic": ...,
 "payload": ..., "qos": ..., "retained": ..., "reason": ..., "at": microseconds}.
-` + exitCodesHelp,
+` + gatewayHelp,
 		Example: `  gantry mqtt parked
   gantry mqtt parked --broker house --drop 17`,
 		Args: cobra.NoArgs,
 	}
-	r := a.remoteFlags(cmd)
-	cmd.Flags().StringVar(&gateway, "gateway", "gw", "name of the gateway")
+	r, gateway := a.remoteFlags(cmd), gatewayFlag(cmd)
 	cmd.Flags().StringVar(&broker, "broker", "", "only those of [broker.NAME]")
 	cmd.Flags().Int64Var(&after, "after", 0, "list those behind this number")
 	cmd.Flags().Int64Var(&drop, "drop", 0, "drop those up to this number; needs --broker")
@@ -47,9 +46,14 @@ With --json each message is one line: {"broker": ..., "seq": ..., "topic": ...,
 			verb, kwargs = "drop", wamp.Dict{"broker": broker, "up_to": drop}
 		}
 		return a.with(cmd.Context(), r, func(s *client.Session) error {
-			p, err := s.Call(cmd.Context(), wamp.URI("gantry."+gateway+".sys.mqtt."+verb), wamp.CallOptions{}, wamp.Values(nil, kwargs))
-			if err != nil || drop != 0 {
+			gw, err := gatewayOf(cmd.Context(), s, *gateway)
+			if err != nil {
 				return err
+			}
+			procedure := "gantry." + gw + ".sys.mqtt." + verb
+			p, err := s.Call(cmd.Context(), wamp.URI(procedure), wamp.CallOptions{}, wamp.Values(nil, kwargs))
+			if err != nil || drop != 0 {
+				return unserved(err, procedure)
 			}
 			return a.writeParked(p, asJSON)
 		})
@@ -66,6 +70,10 @@ func (a *app) writeParked(p wamp.Payload, asJSON bool) error {
 		return errors.New("the answer is no list of messages")
 	}
 	list, _ := args[0].(wamp.List)
+	if len(list) == 0 && !asJSON {
+		_, err := fmt.Fprintln(a.out, "no messages are set aside")
+		return err
+	}
 	for _, v := range list {
 		m, _ := v.(wamp.Dict)
 		if b, ok := m["payload"].([]byte); ok {

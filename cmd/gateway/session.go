@@ -170,6 +170,21 @@ func lost(s *client.Session) error {
 	return connectError{fmt.Errorf("session ended: %w", err)}
 }
 
+// unserved adds to the error of a call that nobody serves what a gateway needs in its
+// configuration to serve such a procedure.
+func unserved(err error, procedure string) error {
+	var refused *wamp.Error
+	part := strings.Split(procedure, ".")
+	if !errors.As(err, &refused) || refused.URI != wamp.ErrURINoSuchProcedure || len(part) != 5 || part[2] != "sys" {
+		return err
+	}
+	needs := map[string]string{"fleet": "gateway.hub = true", "mqtt": "[broker.NAME]", "queue": "[uplink.NAME]"}[part[3]]
+	if needs == "" {
+		return err
+	}
+	return fmt.Errorf("%w; a gateway serves it only with %s in its configuration", err, needs)
+}
+
 // keyword matches the names that make an argument a keyword argument.
 var keyword = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=`)
 

@@ -51,7 +51,7 @@ type outboxSummary struct {
 
 // summarize puts the reports of each outbox together.
 func summarize(reports []store.Report) []outboxSummary {
-	var all []outboxSummary
+	all := []outboxSummary{}
 	for _, r := range reports {
 		if r.Outbox == "" {
 			continue
@@ -93,6 +93,10 @@ func (a *app) storeStatusCommand() *cobra.Command {
 		all := summarize(reports)
 		if *asJSON {
 			return a.writeJSON(all)
+		}
+		if len(all) == 0 {
+			_, err := fmt.Fprintln(a.out, "no outboxes")
+			return err
 		}
 		for _, s := range all {
 			if _, err := fmt.Fprintf(a.out, "%s: %d waiting, records %d to %d in %s of %d bytes, acknowledged to %d\n",
