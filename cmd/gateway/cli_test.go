@@ -344,7 +344,8 @@ func TestDevicesShowsTheTable(t *testing.T) {
 		"gantry.gw.point.hall.temp":   wamp.Values(wamp.List{21.5}, wamp.Dict{"q": "good", "unit": "Cel", "ts": time.Now().Add(30 * time.Second).UnixMicro()}), // of a clock that is ahead
 		"gantry.gw.point.hall.door":   wamp.Values(wamp.List{nil}, wamp.Dict{"q": "bad", "why": "checksum"}),
 		"gantry.gw.state.attic.link":  wamp.Values(wamp.List{"offline"}, wamp.Dict{"since": 1}),
-		"gantry.gw.point.attic.other": wamp.Values(wamp.List{"x", "y"}, nil), // no reading
+		"gantry.gw.point.attic.other": wamp.Values(wamp.List{"x", "y"}, nil),                // no reading
+		"gantry.gw.point.roof.rain":   wamp.Values(wamp.List{true}, wamp.Dict{"q": "good"}), // of a rule, without a state
 	} {
 		if err := r.session.Publish(t.Context(), topic, wamp.PublishOptions{Acknowledge: true, Retain: true}, p); err != nil {
 			t.Fatal(err)
@@ -358,13 +359,13 @@ func TestDevicesShowsTheTable(t *testing.T) {
 	for line := range strings.Lines(out) {
 		rows = append(rows, strings.Join(strings.Fields(line), " "))
 	}
-	if len(rows) != 4 || !strings.HasPrefix(rows[1], "gw attic offline") ||
+	if len(rows) != 5 || !strings.HasPrefix(rows[1], "gw attic offline") ||
 		!strings.HasPrefix(rows[2], "gw hall degraded (no_match) 1h30m") || !strings.HasSuffix(rows[2], "door - bad: checksum") ||
-		rows[3] != "temp 21.5 Cel good now" {
+		rows[3] != "temp 21.5 Cel good now" || rows[4] != "gw roof - rain true good" {
 		t.Errorf("table:\n%s", out)
 	}
 	code, out, errs = r.run("devices", "--once", "--json")
-	if code != exitOK || strings.Count(out, "\n") != 2 || !strings.Contains(out, `"temp":{"q":"good"`) {
+	if code != exitOK || strings.Count(out, "\n") != 3 || !strings.Contains(out, `"temp":{"q":"good"`) {
 		t.Errorf("code %d, %q, %q", code, out, errs)
 	}
 }

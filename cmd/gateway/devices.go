@@ -109,7 +109,7 @@ type deviceTable struct {
 type deviceKey struct{ gateway, device string }
 
 type deviceRow struct {
-	state, reason string
+	state, reason string // "" without an event that says so, as of devices that MQTT rules make
 	since         time.Time
 	points        map[string]reading
 	dirty         bool // changed since changed was last called
@@ -135,7 +135,7 @@ func (t *deviceTable) watch(ctx context.Context, s wamp.Session) error {
 // row returns the row of a device, which has changed; t.mu is held.
 func (t *deviceTable) row(key deviceKey) *deviceRow {
 	if t.devices[key] == nil {
-		t.devices[key] = &deviceRow{state: "unknown", points: map[string]reading{}}
+		t.devices[key] = &deviceRow{points: map[string]reading{}}
 	}
 	t.devices[key].dirty = true
 	return t.devices[key]
@@ -205,7 +205,7 @@ func (t *deviceTable) changed() []wamp.Dict {
 			}
 			points[name] = p
 		}
-		d := wamp.Dict{"gateway": key.gateway, "device": key.device, "state": row.state, "points": points}
+		d := wamp.Dict{"gateway": key.gateway, "device": key.device, "state": cmp.Or(row.state, "unknown"), "points": points}
 		if row.reason != "" {
 			d["reason"] = row.reason
 		}
@@ -229,7 +229,7 @@ func (t *deviceTable) render(now time.Time) []byte {
 	fmt.Fprintln(w, "GATEWAY\tDEVICE\tSTATE\tFOR\tPOINT\tVALUE\tQUALITY\tAGE")
 	for _, key := range t.keys() {
 		row := t.devices[key]
-		state := clean(row.state)
+		state := cmp.Or(clean(row.state), "-")
 		if row.reason != "" {
 			state += " (" + clean(row.reason) + ")"
 		}
