@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -51,7 +50,7 @@ func newCommand(cfg *CommandConfig, key string) (*command, error) {
 		return nil, bad(key+".payload", "up to 65535 bytes", "is %d bytes long", len(text))
 	}
 	c.payload = parseTemplate(text)
-	c.json = strings.HasPrefix(text, "[") || strings.HasPrefix(text, "{") && (len(c.payload.parts) == 0 || c.payload.parts[0].name == "")
+	c.json = c.payload.json()
 	c.args = c.payload.names()
 	for _, n := range c.topic.names() {
 		if !slices.Contains(c.args, n) {
@@ -106,25 +105,23 @@ func (c *command) validate(key string) error {
 	return nil
 }
 
-// renderPayload fills arguments into the template of a payload.
+// renderPayload fills arguments into the template of a payload. What has no text is JSON,
+// but for what is not there.
 func renderPayload(t template, arg func(name string) any) (string, error) {
 	return t.render(func(name string, asJSON bool) (string, error) {
 		v := arg(name)
-		if asJSON {
+		text := argumentText(v)
+		if asJSON || text == "" && v != "" && (v != nil || name == "value") {
 			b, err := serialize.AppendValue(nil, wamp.JSON, v)
 			return string(b), err
 		}
-		return argumentText(v), nil
+		return text, nil
 	})
 }
 
 // fill renders the payload.
 func (c *command) fill(arg func(name string) any) (string, error) {
-	s, err := renderPayload(c.payload, arg)
-	if err == nil && c.json && !json.Valid([]byte(s)) {
-		err = fmt.Errorf("the payload is not valid JSON with this value")
-	}
-	return s, err
+	return c.payload.fillJSON(c.json, arg)
 }
 
 // call is a valid call of a command.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -91,6 +92,20 @@ func (t template) render(value func(name string, json bool) (string, error)) (st
 func (t template) fill(vars map[string]string) string {
 	s, _ := t.render(func(name string, _ bool) (string, error) { return vars[name], nil })
 	return s
+}
+
+// json reports whether the text must come out as JSON: it begins like an object or array.
+func (t template) json() bool {
+	return strings.HasPrefix(t.text, "[") || strings.HasPrefix(t.text, "{") && (len(t.parts) == 0 || t.parts[0].name == "")
+}
+
+// fillJSON is renderPayload, for a text that must be JSON if valid is true.
+func (t template) fillJSON(valid bool, arg func(name string) any) (string, error) {
+	s, err := renderPayload(t, arg)
+	if err == nil && valid && !json.Valid([]byte(s)) {
+		err = errors.New("the payload is not valid JSON with this value")
+	}
+	return s, err
 }
 
 // levels is a topic filter some of whose levels have a name: sensors/{room}/+.

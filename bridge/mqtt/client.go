@@ -86,8 +86,12 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Client, error) 
 	if err != nil {
 		return nil, err
 	}
+	publish, err := cfg.publishers(deps.Origin.Gateway())
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{
-		pass: passing{rules: rulesOfPass, seed: maphash.MakeSeed()},
+		pass: passing{rules: rulesOfPass, publish: publish, seed: maphash.MakeSeed()},
 		name: name, cfg: cfg.withDefaults(deps.Origin.Gateway()), deps: deps, origin: deps.Origin, sess: deps.Session,
 		log: log, rare: ratelog.New(log, time.Minute, nil), rules: rules, link: bridge.NewLink(nil),
 		retry: backoff.Config{Min: 200 * time.Millisecond, Max: 15 * time.Second},
@@ -180,7 +184,7 @@ func (c *Client) once(ctx context.Context) error {
 		c.log.Info("broker connected")
 		c.link.Set(bridge.Online, "")
 	}
-	if slices.ContainsFunc(c.pass.rules, func(p passage) bool { return p.out }) {
+	if len(c.pass.publish) > 0 || slices.ContainsFunc(c.pass.rules, func(p passage) bool { return p.out }) {
 		conn.tasks.Go(func() { c.passOut(ctx, conn) })
 	}
 	if !c.cfg.NoProbe {

@@ -58,6 +58,8 @@ type Config struct {
 	HomeAssistant bridge.HomeAssistantConfig `toml:"homeassistant"`
 	// Pass lets messages through as they are.
 	Pass []Pass `toml:"pass"`
+	// Publish turns events into messages.
+	Publish []bridge.PublishConfig `toml:"publish"`
 	// RulesConfig holds the rules.
 	bridge.RulesConfig
 }
@@ -127,6 +129,8 @@ func (c Config) Validate() error {
 		errs = append(errs, err)
 	}
 	if err := c.RulesConfig.Validate(); err != nil {
+		errs = append(errs, err)
+	} else if _, err := c.publishers("gw"); err != nil {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

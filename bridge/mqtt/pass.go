@@ -30,10 +30,11 @@ const (
 
 // passing is what a client knows of the messages that go through it.
 type passing struct {
-	rules  []passage
-	seed   maphash.Seed
-	echoes echoes
-	loops  loops
+	rules   []passage
+	publish []*bridge.Publisher
+	seed    maphash.Seed
+	echoes  echoes
+	loops   loops
 
 	in, out, dropped, echoed atomic.Uint64
 }
@@ -138,17 +139,18 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 	queue := make(chan bridge.Message, passQueue) // filled by the session's goroutine
 	known := kept{}                               // owned by it
 	var undo []func(context.Context) error
-	for i := range c.pass.rules {
-		r := &c.pass.rules[i]
-		if !r.out {
-			continue
-		}
-		opts := wamp.SubscribeOptions{GetRetained: !r.IgnoreRetained}
-		for _, p := range r.filter.Patterns() {
-			uri := wamp.URI(r.Prefix) + p.URI
+	take := func(f bridge.Filter, prefix string, opts wamp.SubscribeOptions, event func(wamp.URI, *wamp.Event)) {
+		for _, p := range f.Patterns() {
+			uri := wamp.URI(prefix) + p.URI
 			opts.Match = p.Match
 			if err := client.Insist(ctx, func(ctx context.Context) error {
-				f, err := c.sess.Subscribe(ctx, uri, opts, func(ev *wamp.Event) { c.leaving(r, known, uri, ev, queue) })
+				f, err := c.sess.Subscribe(ctx, uri, opts, func(ev *wamp.Event) {
+					if ev.Details.Topic != "" {
+						event(ev.Details.Topic, ev)
+					} else {
+						event(uri, ev)
+					}
+				})
 				if err == nil {
 					undo = append(undo, f)
 				}
@@ -159,6 +161,14 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 				break
 			}
 		}
+	}
+	for i := range c.pass.rules {
+		if r := &c.pass.rules[i]; r.out {
+			take(r.filter, r.Prefix, wamp.SubscribeOptions{GetRetained: !r.IgnoreRetained}, func(uri wamp.URI, ev *wamp.Event) { c.leaving(r, known, uri, ev, queue) })
+		}
+	}
+	for _, p := range c.pass.publish {
+		take(p.Events(), "", wamp.SubscribeOptions{GetRetained: true}, func(uri wamp.URI, ev *wamp.Event) { c.tell(p, uri, ev, queue) })
 	}
 	c.carry(ctx, x, queue)
 	late, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -171,9 +181,6 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 
 // leaving makes a message of an event.
 func (c *Client) leaving(r *passage, known kept, uri wamp.URI, ev *wamp.Event, queue chan<- bridge.Message) {
-	if ev.Details.Topic != "" {
-		uri = ev.Details.Topic
-	}
 	rest, ok := strings.CutPrefix(string(uri), r.Prefix)
 	if !ok || strings.HasPrefix(string(uri), "wamp.") {
 		return
@@ -197,10 +204,31 @@ func (c *Client) leaving(r *passage, known kept, uri wamp.URI, ev *wamp.Event, q
 	}
 	m := bridge.Message{Topic: topic, Payload: payload, QoS: r.qos}
 	m.Retained = known.retain(r, c.pass.hash(topic, nil), ev.Details.Retained, len(payload) == 0)
+	c.enqueue(m, queue)
+}
+
+// tell makes a message of an event by a rule publish.
+func (c *Client) tell(p *bridge.Publisher, uri wamp.URI, ev *wamp.Event, queue chan<- bridge.Message) {
+	topic, _ := bridge.TopicFromURI(uri)
+	if !p.Events().Matches(topic) {
+		return // the pattern covers more than the filter
+	}
+	m, why := p.Message(topic, ev.Payload)
+	switch {
+	case why != "":
+		c.refuse("an event is not published: "+why, topic)
+	case procedure(m.Topic):
+		c.refuse("an event is not published, as its topic is the name of a procedure", topic)
+	default:
+		c.enqueue(m, queue)
+	}
+}
+
+func (c *Client) enqueue(m bridge.Message, queue chan<- bridge.Message) {
 	select {
 	case queue <- m:
 	default:
-		c.refuse("an event does not pass, as too many wait for the broker", topic)
+		c.refuse("an event does not pass, as too many wait for the broker", m.Topic)
 	}
 }
 

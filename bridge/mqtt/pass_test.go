@@ -320,3 +320,51 @@ func TestCommandsDoNotPass(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+// TestPublishRules has events become messages by rules: those from before the connection, and
+// as they come, but none whose topic is the name of a procedure.
+func TestPublishRules(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "#", "-q", "2")
+	w := newWorldWith(t, mqtt.Config{URL: "tcp://" + b.Addr, Publish: []bridge.PublishConfig{
+		{Event: "point.{dev}.{point}", Topic: "site/{dev}/{point}", Payload: ptr(`{"v":{value:json},"u":{unit:json}}`), Scale: ptr(0.5), QoS: ptr[uint8](2), Retain: true},
+		{Event: "evil.{x}", Topic: "gantry/gw/set/{x}/on"},
+	}}, func(d *mqtt.Deps) {
+		if err := d.Session.Publish(t.Context(), "gantry.gw.point.tank.level", wamp.PublishOptions{Acknowledge: true, Retain: true},
+			wamp.Values(wamp.List{int64(3)}, wamp.Dict{"unit": "m"})); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.await(bridge.Online)
+	sub.Expect(`site/tank/level 0 2 {"v":1.5,"u":"m"}`)
+	w.publish("evil.lamp", wamp.PublishOptions{}, true)
+	w.publish("gantry.gw.point.tank.name", wamp.PublishOptions{}, "no number")
+	w.publish("gantry.gw.point.tank.level", wamp.PublishOptions{}, nil)
+	sub.Expect(`site/tank/level 0 2 {"v":null,"u":null}`)
+	mosquitto.Subscribe(t, b.Addr, "-t", "site/#", "-q", "1").Expect(`site/tank/level 1 1 {"v":null,"u":null}`)
+	if st := w.client.Stats(); st.NotPassed != 2 {
+		t.Errorf("%d did not pass", st.NotPassed)
+	}
+}
+
+func TestPublishRulesDoNotFeedOthers(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]mqtt.Config{
+		"map":  {RulesConfig: bridge.RulesConfig{Map: []bridge.MapConfig{{Topic: "site/{x}/#", Device: "{x}", Point: "p"}}}},
+		"call": {RulesConfig: bridge.RulesConfig{Call: []bridge.CallConfig{{Topic: "site/a/+", Procedure: "set.a.b"}}}},
+		"answers": {RulesConfig: bridge.RulesConfig{Command: []bridge.CommandConfig{
+			{Procedure: "do.a.b", Topic: "x", Response: &bridge.ResponseConfig{Topic: "site/+/done"}}}}},
+		"pass": {Pass: []mqtt.Pass{{Topic: "#", Direction: "in"}}},
+	} {
+		c.URL = "tcp://broker.example"
+		if err := c.Validate(); err != nil {
+			t.Fatal(name, err)
+		}
+		c.Publish = []bridge.PublishConfig{{Event: "point.{dev}.{point}", Topic: "site/{dev}/{point}"}}
+		var bad *bridge.ConfigError
+		if err := c.Validate(); !errors.As(err, &bad) || bad.Key != "publish[0].topic" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -98,9 +98,31 @@ func (p *passage) target(topic string) (uri wamp.URI, ok bool) {
 	return uri, len(uri) <= wamp.MaxURILength && !reserved(string(uri))
 }
 
-// Explain tells what the rules of Pass make of a message from the broker. It is for a
-// valid configuration.
-func (c Config) Explain(m bridge.Message) (out []bridge.Finding) {
+// publishers returns the valid rules of Publish.
+func (c Config) publishers(gateway string) (all []*bridge.Publisher, err error) {
+	var in []string
+	for _, p := range c.Pass {
+		if p.Direction != "out" {
+			in = append(in, p.Topic)
+		}
+	}
+	for i, cfg := range c.Publish {
+		key := fmt.Sprintf("publish[%d]", i)
+		p, err := bridge.NewPublisher(cfg, gateway, key)
+		if err != nil {
+			return nil, err
+		}
+		if topic := p.Feeds(&c.RulesConfig, in); topic != "" {
+			return nil, &bridge.ConfigError{Key: key + ".topic", Text: fmt.Sprintf("%.80q is covered by %.80q, and would go round", cfg.Topic, topic), Allowed: "topics that no other rule of the broker takes messages from"}
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
+// Explain tells what the rules of Pass make of a message from the broker, and those of
+// Publish of the event that it would be. It is for a valid configuration.
+func (c Config) Explain(m bridge.Message, gateway string) (out []bridge.Finding) {
 	all, _ := passages(c.Pass, "pass")
 	for i := range all {
 		p := &all[i]
@@ -120,6 +142,15 @@ func (c Config) Explain(m bridge.Message) (out []bridge.Finding) {
 		default:
 			p, _ := bridge.Publication(m.Payload, nil)
 			f.Readings = []bridge.Reading{{Topic: uri, Payload: p}}
+		}
+		out = append(out, f)
+	}
+	rules, _ := c.publishers(gateway)
+	for i, p := range rules {
+		f := bridge.Finding{Rule: fmt.Sprintf("publish[%d]", i)}
+		var sent bridge.Message
+		if sent, f.Refused = p.Message(m.Topic, bridge.Arguments(bridge.PayloadFromMQTT(m.Payload))); f.Refused == "" {
+			f.Readings = []bridge.Reading{{Topic: wamp.URI(sent.Topic), Payload: wamp.Args(string(sent.Payload))}}
 		}
 		out = append(out, f)
 	}

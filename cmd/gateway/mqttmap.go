@@ -35,9 +35,13 @@ With --json each rule is one line: {"where": "broker.house" or "mqtt", "rule": .
 "refused": ..., "events": [{"topic": ..., "args": [...], "kwargs": {...}}, ...]}.
 Of a rule call the topic is the procedure.
 
+Rules publish are told what they make of an event: --topic is its URI with slashes for
+dots, --payload its value, or {"args": [...], "kwargs": {...}}.
+
 Exit codes: 0 a rule makes something of it, 1 none does, 2 wrong usage or
 configuration.`,
 		Example: `  gantry mqtt map --topic zigbee2mqtt/porch --payload '{"temperature": 21.5}'
+  gantry mqtt map --topic gantry/gw/point/tank/level --payload 21.5
   gantry mqtt map --topic meters/7 --payload - --retained --config . < message.json`,
 		Args: cobra.NoArgs,
 	}
@@ -113,7 +117,7 @@ func (a *app) mapMessage(cfg *config.Config, only string, m bridge.Message, asJS
 		if err != nil {
 			return err
 		}
-		for _, f := range append(r.Explain(m), set.pass.Explain(m)...) {
+		for _, f := range append(r.Explain(m), set.pass.Explain(m, cfg.Gateway.Name)...) {
 			rules++
 			taken = taken || f.Refused == ""
 			if err := a.writeFinding(set.where, f, asJSON); err != nil {

@@ -29,6 +29,12 @@ ignore_retained = true
 [[broker.house.pass]]
 topic = "#"
 direction = "in"
+[broker.far]
+url = "tcp://far.example"
+[[broker.far.publish]]
+event = "point.{dev}.{point}"
+topic = "site/{dev}/{point}"
+payload = '{"v":{value:json},"t":{ts}}'
 `
 
 func TestMQTTMap(t *testing.T) {
@@ -48,6 +54,8 @@ func TestMQTTMap(t *testing.T) {
 		{"--topic do/lamp --payload ON --broker mqtt", "", 0, []string{`mqtt call[0]: calls gantry.gw.set.lamp.state ON`}},
 		{"--topic do/lamp --payload ON --broker mqtt --retained", "", 1, []string{"mqtt call[0]: no: an MQTT message does not call, as it was retained"}},
 		{"--topic gantry/x --payload 7", "", 1, []string{"mqtt map[0]: no", "broker.house pass[0]: no: the URI gantry.x is"}},
+		{"--topic gantry/gw/point/tank/level --payload - --broker far", `{"args":[21.5],"kwargs":{"ts":7}}`, 0, []string{`broker.far publish[0]: site/tank/level {"v":21.5,"t":7}`}},
+		{"--topic gantry/gw/point/tank/level --payload 21.5 --broker far", "", 1, []string{"broker.far publish[0]: no: the payload is not valid JSON"}},
 		{"--topic a/#", "", 2, nil},
 		{"--topic a --broker none", "", 2, nil},
 	} {
