@@ -296,6 +296,22 @@ allow = ["publish", "subscribe", "call"]
 			return c.Stream(websocket.StreamBinary), nil
 		},
 	}
+	for _, broker := range []string{p.mqtt, "mqtts://" + p.mqtts, strings.TrimSuffix(p.url, "/ws") + "/mqtt"} {
+		broker = strings.Replace(broker, "127.0.0.1", "localhost", 1) // as the certificate says
+		for password, want := range map[string]int{"correct horse": exitOK, "": exitUsage} {
+			a := newApp(strings.NewReader(""), t.Output(), t.Output(), func(k string) string {
+				return map[string]string{"GANTRY_PASSWORD": password}[k]
+			})
+			args := []string{"mqtt", "publish", "--broker", broker, "--ca", cert, "--user", "ann", "--qos", "2", "--retain", "a/b", "x"}
+			if code := a.main(t.Context(), args); code != want {
+				t.Errorf("%v, password %q: code %d, want %d", args, password, code, want)
+			}
+		}
+		a := newApp(strings.NewReader(""), t.Output(), t.Output(), func(string) string { return "" })
+		if code := a.main(t.Context(), []string{"mqtt", "publish", "--broker", broker, "--ca", cert, "a/b", "x"}); code != exitNoRouter {
+			t.Errorf("%s, nobody: code %d", broker, code)
+		}
+	}
 	for i, password := range []string{"correct horse", "wrong"} { // a wrong one makes everybody wait
 		want := [2]byte{0, 0x86}[i]
 		for name, dial := range doors {

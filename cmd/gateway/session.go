@@ -126,18 +126,27 @@ func (a *app) proofs(r *remote) (*auth.Client, error) {
 		}
 		return proof, nil
 	}
+	password, err := a.password(r.passwordFile)
+	if err != nil {
+		return nil, err
+	}
+	return passwordProofs(r.user, password), nil
+}
+
+// password returns the one in a file, or else in the environment.
+func (a *app) password(file string) (string, error) {
 	password := a.getenv("GANTRY_PASSWORD")
-	if r.passwordFile != "" {
-		b, err := os.ReadFile(r.passwordFile)
+	if file != "" {
+		b, err := os.ReadFile(file)
 		if err != nil {
-			return nil, usageError{fmt.Errorf("--password-file: %w", err)}
+			return "", usageError{fmt.Errorf("--password-file: %w", err)}
 		}
 		password = strings.TrimRight(string(b), "\r\n")
 	}
 	if password == "" {
-		return nil, usageError{errors.New("--user needs a password: GANTRY_PASSWORD or --password-file")}
+		return "", usageError{errors.New("--user needs a password: GANTRY_PASSWORD or --password-file")}
 	}
-	return passwordProofs(r.user, password), nil
+	return password, nil
 }
 
 // with joins the router, hands the session to fn and leaves again.
