@@ -71,7 +71,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 		}
 	}
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var usage usageError
 	var connect connectError
 	switch {
@@ -80,7 +80,7 @@ func (a *app) main(ctx context.Context, args []string) int {
 	case errors.Is(err, errSilent):
 		return exitFailed
 	case !started || errors.As(err, &usage):
-		fmt.Fprintf(a.err, "gantry: %v\nTry: gantry help\n", err)
+		fmt.Fprintf(a.err, "gantry: %v\nUsage: %s\nTry: %s --help\n", err, cmd.UseLine(), cmd.CommandPath())
 		return exitUsage
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		fmt.Fprintln(a.err, "gantry: interrupted")

@@ -250,6 +250,8 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"mqtt", "publish", "--broker", "localhost", "a", "b"}, exitUsage},
 		{[]string{"mqtt", "publish", "--broker", "http://localhost:1", "a", "b"}, exitUsage},
 		{[]string{"mqtt", "publish", "--user", "ann", "a", "b"}, exitUsage},
+		{[]string{"history", "export"}, exitUsage},
+		{[]string{"mqtt", "publish", "--qos", "2", "a", "b"}, exitUsage},
 		{[]string{"call", "--url", "ws://127.0.0.1:1/ws", "x"}, exitNoRouter},
 		{[]string{"call", "--realm", "other", "x"}, exitNoRouter},
 		{[]string{"publish", "x.y", "1"}, exitOK},
@@ -257,6 +259,9 @@ func TestExitCodes(t *testing.T) {
 		code, out, errs := r.run(c.args...)
 		if code != c.code {
 			t.Errorf("%v: code %d, want %d\n%s%s", c.args, code, c.code, out, errs)
+		}
+		if code == exitUsage && !(strings.Contains(errs, "\nUsage: gantry") && strings.HasSuffix(errs, " --help\n")) {
+			t.Errorf("%v: no usage in %q", c.args, errs)
 		}
 		if (code == exitOK) == (errs != "") {
 			t.Errorf("%v: code %d, but on standard error: %q", c.args, code, errs)

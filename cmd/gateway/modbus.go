@@ -183,19 +183,17 @@ func (f *pointFlags) point(table string, address uint16) modbus.PointConfig {
 	return p
 }
 
-// step returns how far apart two values of the type are.
-func (f *pointFlags) step(table string) (uint16, error) {
+// step returns how far apart two values of the type are; 1 for one that is unknown,
+// which the driver refuses.
+func (f *pointFlags) step(table string) uint16 {
 	if f.typ == "" || table == "coil" || table == "discrete" {
-		return 1, nil
+		return 1
 	}
 	n, ok := modbus.TypeRegisters(f.typ)
-	switch {
-	case !ok:
-		return 0, usageError{fmt.Errorf("--type: %.20q is unknown", f.typ)}
-	case n == 0:
-		n = max(f.length, 1)
+	if ok && n == 0 {
+		n = f.length
 	}
-	return n, nil
+	return max(n, 1)
 }
 
 // parseAddress reads an address as it is on the wire, decimal or 0x....

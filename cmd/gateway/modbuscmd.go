@@ -196,10 +196,7 @@ func (f *pointFlags) span(words []string) ([]string, map[string]modbus.PointConf
 			return nil, nil, usageError{fmt.Errorf("COUNT: %.20q is none; allowed: 1 to 4096", words[2])}
 		}
 	}
-	step, err := f.step(words[0])
-	if err != nil {
-		return nil, nil, err
-	}
+	step := f.step(words[0])
 	var names []string
 	points := map[string]modbus.PointConfig{}
 	for i := range uint64(count) {
@@ -318,9 +315,10 @@ register or coil, multiple for more, and mask for parts.
 		if err != nil {
 			return err
 		}
-		if err := value.chooseHow(words[0]); err != nil {
-			return err
+		if words[0] == "input" || words[0] == "discrete" {
+			return usageError{fmt.Errorf("TABLE: %s cannot be written; allowed: coil, holding", words[0])}
 		}
+		value.chooseHow(words[0])
 		cfg := bus.config(0)
 		cfg.Points = map[string]modbus.PointConfig{"value": value.point(words[0], at)}
 		return withUnit(cmd.Context(), cfg, func(ctx context.Context, d *modbus.Driver) error {
@@ -340,10 +338,9 @@ register or coil, multiple for more, and mask for parts.
 }
 
 // chooseHow settles by which function is written.
-func (f *pointFlags) chooseHow(table string) error {
-	n, err := f.step(table)
-	switch {
-	case err != nil || f.how != "":
+func (f *pointFlags) chooseHow(table string) {
+	switch n := f.step(table); {
+	case f.how != "":
 	case f.bit >= 0 || f.bits > 0:
 		f.how = "mask"
 	case n > 1 || f.length > 0:
@@ -351,7 +348,6 @@ func (f *pointFlags) chooseHow(table string) error {
 	default:
 		f.how = "single"
 	}
-	return err
 }
 
 // writtenValue reads a value of a command line.

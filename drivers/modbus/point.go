@@ -164,7 +164,7 @@ func (p *point) writable(key string) error {
 	}
 	switch {
 	case t == discretes || t == inputs:
-		return bad(key, "only with coil and holding", "a %s cannot be written", t)
+		return bad(key, "only with coil and holding", "the table %s cannot be written", t)
 	case p.exponent != nil:
 		return bad(key, "only without exponent", "the exponent is not known when it is written")
 	case t == coils && p.write != writeSingle && p.write != writeMultiple:
