@@ -251,7 +251,6 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"mqtt", "publish", "--broker", "http://localhost:1", "a", "b"}, exitUsage},
 		{[]string{"mqtt", "publish", "--user", "ann", "a", "b"}, exitUsage},
 		{[]string{"history", "export"}, exitUsage},
-		{[]string{"mqtt", "publish", "--qos", "2", "a", "b"}, exitUsage},
 		{[]string{"call", "--url", "ws://127.0.0.1:1/ws", "x"}, exitNoRouter},
 		{[]string{"call", "--realm", "other", "x"}, exitNoRouter},
 		{[]string{"publish", "x.y", "1"}, exitOK},
