@@ -48,6 +48,9 @@ type Deps struct {
 	// Session should be the client's alone: while the realm makes a publication wait,
 	// nothing more is taken from the broker.
 	Session wamp.Session
+	// Events is for rules publish, which need it: a session has none of its own events,
+	// so that Session gets no readings. With the same authid, see Others.
+	Events wamp.Session
 	// Settle returns once everything that the realm has taken before is where it is
 	// kept. Only then messages at QoS 1 and 2 are acknowledged. After an error it is
 	// asked again. nil: nothing keeps events.
@@ -90,6 +93,9 @@ func New(name string, cfg Config, deps Deps, log *slog.Logger) (*Client, error) 
 	if err != nil {
 		return nil, err
 	}
+	if len(publish) > 0 && deps.Events == nil {
+		return nil, errors.New("mqtt: rules publish need a session for events")
+	}
 	c := &Client{
 		pass: passing{rules: rulesOfPass, publish: publish, seed: maphash.MakeSeed()},
 		name: name, cfg: cfg.withDefaults(deps.Origin.Gateway()), deps: deps, origin: deps.Origin, sess: deps.Session,
@@ -118,6 +124,16 @@ func (c *Client) Run(ctx context.Context) error {
 		return nil
 	})
 	g.Go(func() error { return c.announce(ctx) })
+	if c.deps.Events != nil {
+		g.Go(func() error {
+			select {
+			case <-c.deps.Events.Done():
+				return fmt.Errorf("broker %s: %w", c.name, wamp.ErrClosed)
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
 	g.Go(func() error { return c.caller.Run(ctx) })
 	g.Go(func() error {
 		// Who sees the broker online may call.

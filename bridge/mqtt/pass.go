@@ -136,15 +136,15 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 		case <-ctx.Done():
 		}
 	})
-	queue := make(chan bridge.Message, passQueue) // filled by the session's goroutine
-	known := kept{}                               // owned by it
+	queue := make(chan bridge.Message, passQueue) // filled by the goroutines of both sessions
+	known := kept{}                               // owned by that of c.sess
 	var undo []func(context.Context) error
-	take := func(f bridge.Filter, prefix string, opts wamp.SubscribeOptions, event func(wamp.URI, *wamp.Event)) {
+	take := func(s wamp.Session, f bridge.Filter, prefix string, opts wamp.SubscribeOptions, event func(wamp.URI, *wamp.Event)) {
 		for _, p := range f.Patterns() {
 			uri := wamp.URI(prefix) + p.URI
 			opts.Match = p.Match
 			if err := client.Insist(ctx, func(ctx context.Context) error {
-				f, err := c.sess.Subscribe(ctx, uri, opts, func(ev *wamp.Event) {
+				f, err := s.Subscribe(ctx, uri, opts, func(ev *wamp.Event) {
 					if ev.Details.Topic != "" {
 						event(ev.Details.Topic, ev)
 					} else {
@@ -164,11 +164,11 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 	}
 	for i := range c.pass.rules {
 		if r := &c.pass.rules[i]; r.out {
-			take(r.filter, r.Prefix, wamp.SubscribeOptions{GetRetained: !r.IgnoreRetained}, func(uri wamp.URI, ev *wamp.Event) { c.leaving(r, known, uri, ev, queue) })
+			take(c.sess, r.filter, r.Prefix, wamp.SubscribeOptions{GetRetained: !r.IgnoreRetained}, func(uri wamp.URI, ev *wamp.Event) { c.leaving(r, known, uri, ev, queue) })
 		}
 	}
 	for _, p := range c.pass.publish {
-		take(p.Events(), "", wamp.SubscribeOptions{GetRetained: true}, func(uri wamp.URI, ev *wamp.Event) { c.tell(p, uri, ev, queue) })
+		take(c.deps.Events, p.Events(), "", wamp.SubscribeOptions{GetRetained: true}, func(uri wamp.URI, ev *wamp.Event) { c.tell(p, uri, ev, queue) })
 	}
 	c.carry(ctx, x, queue)
 	late, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

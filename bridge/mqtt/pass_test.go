@@ -348,6 +348,34 @@ func TestPublishRules(t *testing.T) {
 	}
 }
 
+// TestPublishRulesTakeOwnEvents has the same broker's messages become readings and those
+// messages again, as they come, and neither by way of a rule pass.
+func TestPublishRulesTakeOwnEvents(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "site/#", "-t", "gantry/gw/point/#")
+	w := newWorldWith(t, mqtt.Config{
+		URL:         "tcp://" + b.Addr,
+		Pass:        []mqtt.Pass{{Topic: "gantry/gw/point/#", Direction: "out"}, {Topic: "raw/#", Direction: "in"}},
+		Publish:     []bridge.PublishConfig{{Event: "point.{dev}.{point}", Topic: "site/{dev}/{point}"}, {Event: "raw.{x}", Topic: "site/raw/{x}"}},
+		RulesConfig: bridge.RulesConfig{Map: []bridge.MapConfig{{Topic: "in/{dev}", Device: "{dev}", Point: "p"}}},
+	}, func(d *mqtt.Deps) { d.Others = []string{"broker_house"} })
+	w.await(bridge.Online)
+	w.publish("gantry.gw.point.first.p", wamp.PublishOptions{Retain: true}, 0)
+	for range 2 { // both rules are in force
+		select {
+		case <-sub.Lines():
+		case <-time.After(patience):
+			t.Fatal("the first event does not go out")
+		}
+	}
+	for i := range 3 {
+		pub(t, b, "in/tank", fmt.Sprint(i))
+		pub(t, b, "raw/x", fmt.Sprint(i))
+		sub.Expect(fmt.Sprintf("site/tank/p 0 0 %d", i))
+	}
+}
+
 func TestPublishRulesDoNotFeedOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]mqtt.Config{

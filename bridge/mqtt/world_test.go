@@ -85,7 +85,7 @@ func newWorldWith(t testing.TB, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	deps := mqtt.Deps{Origin: origin(t), Session: w.joinAs("broker_house")}
+	deps := mqtt.Deps{Origin: origin(t), Session: w.joinAs("broker_house"), Events: w.joinAs("broker_house")}
 	edit(&deps)
 	w.client, err = mqtt.New("house", cfg, deps, nil)
 	if err != nil {
@@ -100,7 +100,7 @@ func newWorldWith(t testing.TB, cfg mqtt.Config, edit func(*mqtt.Deps)) *world {
 // until it is connected.
 func (w *world) another(cfg mqtt.Config, edit func(*mqtt.Deps)) {
 	w.t.Helper()
-	deps := mqtt.Deps{Origin: origin(w.t), Session: w.joinAs("broker_house")}
+	deps := mqtt.Deps{Origin: origin(w.t), Session: w.joinAs("broker_house"), Events: w.joinAs("broker_house")}
 	edit(&deps)
 	c, err := mqtt.New("barn", cfg, deps, nil)
 	if err != nil {

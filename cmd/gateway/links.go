@@ -242,10 +242,15 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 			return err
 		}
 		deps := mqtt.Deps{Origin: origin, Session: s, Settle: r.settle, Others: authids, Parked: r.parked[name]}
+		cfg := r.cfg.Brokers[name]
+		if len(cfg.Publish) > 0 {
+			if deps.Events, err = r.join(ctx, "broker_"+name, transport.PipeConfig{}); err != nil {
+				return err
+			}
+		}
 		if h := r.hosts[name]; h != nil {
 			deps.Guests = append(deps.Guests, h)
 		}
-		cfg := r.cfg.Brokers[name]
 		status := cfg.Status
 		if status == "" {
 			status = mqtt.DefaultStatus(r.cfg.Gateway.Name)
@@ -255,7 +260,7 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 		} else if pub != nil {
 			deps.Guests = append(deps.Guests, pub)
 		}
-		c, err := mqtt.New(name, r.cfg.Brokers[name], deps, r.log.With("room", "mqtt"))
+		c, err := mqtt.New(name, cfg, deps, r.log.With("room", "mqtt"))
 		if err != nil {
 			return err
 		}
