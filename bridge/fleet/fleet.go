@@ -101,6 +101,7 @@ func (f *Fleet) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			late, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 			defer cancel()
+			f.save(late) // should the rest take too long
 			f.catchUp(late)
 			f.save(late)
 			return nil

@@ -264,7 +264,7 @@ func (r *run) startBrokers(ctx context.Context, origin *bridge.Origin) error {
 		if err != nil {
 			return err
 		}
-		r.front.run("broker "+name, c.Run)
+		r.inlet.run("broker "+name, c.Run)
 		all = append(all, c)
 	}
 	r.Gateway.brokers.Store(&all)

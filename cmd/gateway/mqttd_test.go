@@ -14,7 +14,9 @@ import (
 	"time"
 
 	v5 "github.com/eclipse/paho.golang/packets"
+	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"gantry/internal/mosquitto"
 	"gantry/wamp"
 	"gantry/wamp/websocket"
 )
@@ -251,6 +253,90 @@ func TestMQTTSessionSurvivesTheEnd(t *testing.T) {
 			t.Fatalf("%q in place of %d", message.Payload, n)
 		}
 		n++
+		if _, err := (&v5.Puback{PacketID: message.PacketID, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.stop()
+}
+
+// TestWhatABrokerHandedOverSurvivesTheEnd ends the gateway while messages of a broker come
+// in: what the broker does not send again has reached a client of the gateway's own
+// listener that is away, before and behind the end.
+func TestWhatABrokerHandedOverSurvivesTheEnd(t *testing.T) {
+	t.Parallel()
+	const flying, guests = 50, 100 // messages on their way, and sessions to be ended
+	broker := mosquitto.NewBroker(t, "max_queued_messages 0")
+	state := t.TempDir()
+	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[broker.plant]\nurl = \"tcp://" + broker.Addr + "\"\npersistent = true\n" +
+		"[[broker.plant.pass]]\ntopic = \"end/#\"\ndirection = \"in\"\nqos = 1\n"})
+	join := func(p *program) mqttPeer {
+		t.Helper()
+		nc, err := net.Dial("tcp", p.mqtt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, code := mqttJoin(t, nc, "sub", "", "")
+		if code != 0 {
+			t.Fatalf("CONNACK %#x", code)
+		}
+		return m
+	}
+	p := startProgram(t, config, state)
+	m := join(p)
+	if _, err := (&v5.Subscribe{PacketID: 1, Subscriptions: []v5.SubOptions{{Topic: "end/#", QoS: 1}}, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v5.ReadPacket(m); err != nil {
+		t.Fatal(err)
+	}
+	_ = m.Close()
+	for range guests {
+		p.join()
+	}
+	within(t, patience, "the broker's client", func() bool { return p.metric(`gantry_broker_connected{broker="plant"}`) == 1 })
+	c := paho.NewClient(paho.NewClientOptions().AddBroker("tcp://" + broker.Addr).SetClientID("source"))
+	if done := c.Connect(); !done.WaitTimeout(patience) || done.Error() != nil {
+		t.Fatal(done.Error())
+	}
+	defer c.Disconnect(0)
+	quit, sent := make(chan struct{}), make(chan int, 1)
+	go func() {
+		var all []paho.Token
+		for n := 0; ; n++ {
+			select {
+			case <-quit:
+				sent <- n
+				return
+			default:
+			}
+			all = append(all, c.Publish("end/x", 1, false, strconv.Itoa(n)))
+			if n < flying {
+				continue
+			}
+			if done := all[n-flying]; !done.WaitTimeout(patience) || done.Error() != nil {
+				t.Error(done.Error())
+			}
+		}
+	}()
+	within(t, patience, "messages", func() bool { return p.metric("gantry_broker_passed_in_total") > 50 })
+	p.stop()
+	close(quit)
+	want := <-sent
+
+	p = startProgram(t, config, state)
+	m = join(p)
+	seen := map[string]bool{}
+	for len(seen) < want {
+		got, err := v5.ReadPacket(m)
+		if err != nil {
+			t.Fatalf("%d messages of %d have come: %v", len(seen), want, err)
+		}
+		message, ok := got.Content.(*v5.Publish)
+		if !ok {
+			continue
+		}
+		seen[string(message.Payload)] = true
 		if _, err := (&v5.Puback{PacketID: message.PacketID, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
 			t.Fatal(err)
 		}

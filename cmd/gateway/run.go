@@ -38,7 +38,7 @@ import (
 // How long each part of the shutdown may take beside what those before it have left; 5 s
 // in all.
 const (
-	frontLimit = 2 * time.Second         // listeners, devices, bridges
+	frontLimit = 2 * time.Second         // clients of brokers; then listeners, devices, bridges
 	flushLimit = 1500 * time.Millisecond // what is not on disk yet
 	backLimit  = 500 * time.Millisecond  // uplinks; then router; then store
 )
@@ -288,14 +288,15 @@ func (g *Gateway) storeEvent(e store.Event) {
 	g.log.Warn("store", args...)
 }
 
-// run is one run of a gateway. Its stages are stopped from front to keep.
+// run is one run of a gateway. Its stages are stopped from inlet to keep.
 type run struct {
 	*Gateway
 	store *store.Store
 	keep  *stage // the store's committing
 	core  *stage // the router and the in-process sessions
 	back  *stage // uplinks, and what keeps what the front has taken
-	front *stage // everything that brings something in
+	front *stage // everything that brings something in, but
+	inlet *stage // clients of brokers
 
 	queues        []*queued                // one for each uplink
 	parked        map[string]*store.Outbox // by broker
@@ -318,6 +319,7 @@ func (g *Gateway) newRun(ctx context.Context, st *store.Store, fail context.Canc
 		core:  newStage(ctx, "router", fail, g.log),
 		back:  newStage(ctx, "uplinks", fail, g.log),
 		front: newStage(ctx, "listeners and devices", fail, g.log),
+		inlet: newStage(ctx, "clients of brokers", fail, g.log),
 	}
 }
 
@@ -435,15 +437,19 @@ func (r *run) stop(ctx context.Context) error {
 		// Not served: the start failed.
 		_ = ln.Close()
 	}
-	end := time.Now().Add(frontLimit)
+	begun := time.Now()
+	end := begun.Add(frontLimit)
 	// left gives a part its own time on top of what is left.
 	left := func(own time.Duration) time.Duration {
 		end = end.Add(own)
 		return max(time.Until(end), own)
 	}
+	// Before those are dismissed who are to get what a broker is told that it has been
+	// taken.
+	ok := r.inlet.stop(frontLimit / 2)
 	// Before the listeners close everybody's connection.
 	r.router.Dismiss()
-	ok := r.front.stop(frontLimit)
+	ok = r.front.stop(frontLimit-time.Since(begun)) && ok
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left(flushLimit))
 	defer cancel()
 	err := r.flush(ctx)
