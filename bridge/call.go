@@ -134,7 +134,7 @@ func (r *callRule) addProcedure(text, key string) error {
 	if err := r.known(r.procedure, key, false); err != nil {
 		return err
 	}
-	sample, _ := r.procedure.render(func(string, bool) (string, error) { return "x", nil })
+	sample, _ := r.procedure.render(func(string) (string, error) { return "x", nil })
 	parts := strings.Split(sample, ".")
 	first, _, _ := strings.Cut(text, ".")
 	r.own = len(parts) == 3 && slices.Contains([]string{"set", "get", "do"}, first)
@@ -210,7 +210,7 @@ func (r *callRule) addResponse(text, key string) error {
 	if err := r.known(r.response, key, r.id != ""); err != nil {
 		return err
 	}
-	sample, _ := r.response.render(func(string, bool) (string, error) { return "x", nil })
+	sample, _ := r.response.render(func(string) (string, error) { return "x", nil })
 	if err := CheckTopic(sample); err != nil {
 		return bad(key, "a topic name without wildcards", "%.80q %v", text, err)
 	}
@@ -284,7 +284,7 @@ func (r *callRule) read(m *Message, vars map[string]string, origin *Origin) (w w
 	}
 	w = wanted{rule: r, vars: vars}
 	name := r.procedure.render
-	text, _ := name(func(n string, _ bool) (string, error) { return sanitised(vars[n]), nil })
+	text, _ := name(func(n string) (string, error) { return sanitised(vars[n]), nil })
 	if w.procedure = wamp.URI(text); r.own {
 		w.procedure = wamp.URI("gantry."+origin.Gateway()+".") + w.procedure
 	}

@@ -292,7 +292,7 @@ func (c *Caller) answer(ctx context.Context, w wanted, p wamp.Payload, more map[
 	if !w.rule.answers {
 		return
 	}
-	to, err := w.rule.response.render(func(name string, _ bool) (string, error) {
+	to, err := w.rule.response.render(func(name string) (string, error) {
 		if name == idName {
 			return topicPart(name, w.id)
 		}

@@ -35,7 +35,7 @@ func newCommand(cfg *CommandConfig, key string) (*command, error) {
 	c.class, c.device, c.action = parts[0], parts[1], parts[2]
 	c.topic = parseTemplate(cfg.Topic)
 	// A level's place is taken by x to see whether the rest is a topic.
-	sample, _ := c.topic.render(func(string, bool) (string, error) { return "x", nil })
+	sample, _ := c.topic.render(func(string) (string, error) { return "x", nil })
 	if err := CheckTopic(sample); err != nil {
 		return nil, bad(key+".topic", "a topic name without wildcards", "%.80q %v", cfg.Topic, err)
 	}
@@ -105,18 +105,43 @@ func (c *command) validate(key string) error {
 	return nil
 }
 
-// renderPayload fills arguments into the template of a payload. What has no text is JSON,
-// but for what is not there.
+// renderPayload fills arguments into the template of a payload.
 func renderPayload(t template, arg func(name string) any) (string, error) {
-	return t.render(func(name string, asJSON bool) (string, error) {
-		v := arg(name)
-		text := argumentText(v)
-		if asJSON || text == "" && v != "" && (v != nil || name == "value") {
-			b, err := serialize.AppendValue(nil, wamp.JSON, v)
-			return string(b), err
+	var out strings.Builder
+	for _, p := range t.parts {
+		text := p.literal
+		if p.name != "" {
+			var err error
+			if text, err = p.fill(arg(p.name)); err != nil {
+				return "", err
+			}
 		}
+		out.WriteString(text)
+	}
+	return out.String(), nil
+}
+
+// fill is what stands for a placeholder in a payload. What has no text is JSON, but for
+// what is not there. Inside a string of JSON it is escaped, and null is empty.
+func (p part) fill(v any) (string, error) {
+	text := argumentText(v)
+	if p.json || text == "" && v != "" && (v != nil || p.name == "value" && !p.quoted) {
+		raw, err := serialize.AppendValue(nil, wamp.JSON, v)
+		if err != nil {
+			return "", err
+		}
+		if text = string(raw); p.quoted && text[0] == '"' && !p.json {
+			return text[1 : len(text)-1], nil // binary
+		}
+	}
+	if !p.quoted {
 		return text, nil
-	})
+	}
+	raw, err := serialize.AppendValue(nil, wamp.JSON, text)
+	if err != nil {
+		return "", err
+	}
+	return string(raw[1 : len(raw)-1]), nil
 }
 
 // fill renders the payload.
@@ -177,7 +202,7 @@ func (c *command) message(args wamp.List, kwargs wamp.Dict) (call, error) {
 		return m, refuse(err.Error(), nil)
 	}
 	m.Payload = []byte(text)
-	if m.Topic, err = c.topic.render(func(name string, _ bool) (string, error) { return topicPart(name, got[name]) }); err != nil {
+	if m.Topic, err = c.topic.render(func(name string) (string, error) { return topicPart(name, got[name]) }); err != nil {
 		return m, err
 	}
 	if err := CheckTopic(m.Topic); err != nil {

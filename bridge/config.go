@@ -115,8 +115,8 @@ type CommandConfig struct {
 	// or a part of one. Required.
 	Topic string `toml:"topic"`
 	// Payload is a template: {x} is the argument as text, {x:json} as JSON. A
-	// payload that begins with { or [ must come out as valid JSON. Default
-	// "{value}" for set, empty for do.
+	// payload that begins with { or [ must come out as valid JSON; in its strings
+	// arguments are escaped. Default "{value}" for set, empty for do.
 	Payload *string `toml:"payload"`
 	// Values replaces texts of the value: { true = "ON", false = "OFF" }. Any other
 	// value is refused.

@@ -19,8 +19,8 @@ type PublishConfig struct {
 	Topic string `toml:"topic"`
 	// Payload is a template: {x} as text, {x:json} as JSON, where x is value, the event's
 	// first argument, one of its keyword arguments (docs/topics.md, section 2), or one
-	// of those names. One that begins with { or [ must come out as valid JSON. Default
-	// "{value}".
+	// of those names. One that begins with { or [ must come out as valid JSON, in whose
+	// strings values are escaped. Default "{value}".
 	Payload *string `toml:"payload"`
 	// Scale and Offset make the value a number, as in PointConfig. An event with null
 	// for its value is published with null all the same.
@@ -90,7 +90,7 @@ func NewPublisher(c PublishConfig, gateway, key string) (p *Publisher, err error
 
 // sample is a topic like those that it publishes to.
 func (p *Publisher) sample() string {
-	s, _ := p.topic.render(func(string, bool) (string, error) { return "x", nil })
+	s, _ := p.topic.render(func(string) (string, error) { return "x", nil })
 	return s
 }
 
@@ -141,7 +141,7 @@ func (p *Publisher) Message(topic string, payload wamp.Payload) (m Message, refu
 	}
 	vars := p.events.vars(topic)
 	m = Message{QoS: p.qos, Retained: p.retain}
-	if m.Topic, err = p.topic.render(func(name string, _ bool) (string, error) { return topicPart(name, vars[name]) }); err == nil {
+	if m.Topic, err = p.topic.render(func(name string) (string, error) { return topicPart(name, vars[name]) }); err == nil {
 		err = CheckTopic(m.Topic)
 	}
 	if err != nil {

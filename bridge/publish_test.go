@@ -1,7 +1,10 @@
 package bridge_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -30,6 +33,10 @@ func TestPublisher(t *testing.T) {
 	object := rule(func(c *bridge.PublishConfig) {
 		c.Payload, c.Scale, c.Offset, c.QoS, c.Retain = ptr(`{"v":{value:json},"t":{ts},"u":{unit:json},"n":"{dev}-{point}","why":"{why}"}`), ptr(0.001), 1, ptr[uint8](2), true
 	})
+	inQuotes := func(payload string) bridge.PublishConfig {
+		return rule(func(c *bridge.PublishConfig) { c.Payload = &payload })
+	}
+	quoted, bare := inQuotes(`{"v":"{value}","cmd":"off"}`), inQuotes(`{"v":[{value}]}`)
 	good := wamp.Dict{"ts": int64(7), "unit": "W", "q": "good"}
 	for _, c := range []struct {
 		name    string
@@ -49,6 +56,16 @@ func TestPublisher(t *testing.T) {
 		{"bad", object, "gantry/gw/point/m/p", nil, wamp.Dict{"ts": int64(7), "why": "offline"}, `site/m/p {"v":null,"t":7,"u":null,"n":"m-p","why":"offline"} 2 true`, ""},
 		{"no number", object, "gantry/gw/point/m/p", "warm", good, "", "not_number"},
 		{"no time", object, "gantry/gw/point/m/p", 1, nil, "", "not valid JSON"},
+		{"a text in quotes", quoted, "gantry/gw/point/m/p", `x","cmd":"on","z":"1`, nil, `site/m/p {"v":"x\",\"cmd\":\"on\",\"z\":\"1","cmd":"off"} 1 false`, ""},
+		{"a quotation", quoted, "gantry/gw/point/m/p", `say "hi" \o/`, nil, `site/m/p {"v":"say \"hi\" \\o/","cmd":"off"} 1 false`, ""},
+		{"null in quotes", quoted, "gantry/gw/point/m/p", nil, nil, `site/m/p {"v":"","cmd":"off"} 1 false`, ""},
+		{"a number in quotes", quoted, "gantry/gw/point/m/p", 21.5, nil, `site/m/p {"v":"21.5","cmd":"off"} 1 false`, ""},
+		{"an object in quotes", quoted, "gantry/gw/point/m/p", wamp.Dict{"a": 1}, nil, `site/m/p {"v":"{\"a\":1}","cmd":"off"} 1 false`, ""},
+		{"binary in quotes", quoted, "gantry/gw/point/m/p", []byte{1, 2}, nil, `site/m/p {"v":"\u0000AQI=","cmd":"off"} 1 false`, ""},
+		{"JSON in quotes", inQuotes(`{"a\"":"{value:json}"}`), "gantry/gw/point/m/p", wamp.List{",", ":"}, nil, `site/m/p {"a\"":"[\",\",\":\"]"} 1 false`, ""},
+		{"a text that is a number", bare, "gantry/gw/point/m/p", "5", nil, `site/m/p {"v":[5]} 1 false`, ""},
+		{"a text that is a list", bare, "gantry/gw/point/m/p", "255,0,0", nil, `site/m/p {"v":[255,0,0]} 1 false`, ""},
+		{"a text with keys", bare, "gantry/gw/point/m/p", `1],"cmd":["on"`, nil, "", "not valid JSON"},
 		{"any URI", rule(func(c *bridge.PublishConfig) { c.Event, c.Topic = "house.{x}", "far/x-{x}" }), "house/Room 1", true, nil, "far/x-Room 1 true 1 false", ""},
 	} {
 		m, refused := publisher(t, c.rule).Message(c.topic, wamp.Values(wamp.List{c.value}, c.kwargs))
@@ -93,13 +110,15 @@ func TestPublishConfigErrors(t *testing.T) {
 	}
 }
 
-// FuzzPublisher makes messages of any event: they have topics, and JSON where the rule
-// says so.
+// FuzzPublisher makes messages of any event: they have topics, and JSON with the keys of
+// the rule where it says so.
 func FuzzPublisher(f *testing.F) {
 	f.Add("gantry/gw/point/a/b", []byte(`[21.5]`), []byte(`{"ts":7}`))
 	f.Add("gantry/gw/point/a#/+", []byte(`["\u0000AQ==",2]`), []byte(`{"ts":"x","unit":{}}`))
+	f.Add("gantry/gw/point/a/b", []byte(`["1,\"cmd\":1"]`), []byte(`{"ts":7,"unit":"x\",\"cmd\":\"on"}`))
+	f.Add("gantry/gw/point/a/b", []byte(`[[",",":"]]`), []byte(`{"ts":7,"unit":["\\"]}`))
 	f.Fuzz(func(t *testing.T, topic string, args, kwargs []byte) {
-		p := publisher(t, bridge.PublishConfig{Event: "point.{dev}.{point}", Topic: "s/{dev}/x{point}", Payload: ptr(`{"v":{value},"s":"{unit}","j":{ts:json}}`), Offset: 1})
+		p := publisher(t, bridge.PublishConfig{Event: "point.{dev}.{point}", Topic: "s/{dev}/x{point}", Payload: ptr(`{"v":{value},"s":"{unit}","j":{ts:json},"q":"{value:json}-{dev}"}`)})
 		m, refused := p.Message(topic, wamp.RawPayload(wamp.JSON, args, kwargs))
 		if refused != "" {
 			return
@@ -110,5 +129,25 @@ func FuzzPublisher(f *testing.F) {
 		if err := serialize.Valid(wamp.JSON, m.Payload, serialize.Limits{}); err != nil {
 			t.Fatalf("payload %q: %v", m.Payload, err)
 		}
+		if got := keys(t, m.Payload); !slices.Equal(got, []string{"v", "s", "j", "q"}) {
+			t.Fatalf("payload %q has the keys %q", m.Payload, got)
+		}
 	})
+}
+
+// keys are those of a JSON object, in its order.
+func keys(t *testing.T, object []byte) (keys []string) {
+	d := json.NewDecoder(bytes.NewReader(object))
+	_, err := d.Token()
+	for err == nil && d.More() {
+		var key json.Token
+		if key, err = d.Token(); err == nil {
+			keys = append(keys, key.(string))
+			err = d.Decode(new(json.RawMessage))
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }

@@ -280,7 +280,7 @@ func (c *command) giveUp(ctx context.Context, args wamp.Dict, publish func(conte
 	if c.response.cfg.CancelTopic == "" {
 		return
 	}
-	text := func(name string, _ bool) (string, error) { return topicPart(name, args[name]) }
+	text := func(name string) (string, error) { return topicPart(name, args[name]) }
 	topic, err := c.response.cancelTopic.render(text)
 	if err != nil || CheckTopic(topic) != nil {
 		return

@@ -263,7 +263,7 @@ func TestCommands(t *testing.T) {
 		{"set.lamp.mode", wamp.List{"dusk"}, nil, "", "", wamp.ErrURIOutOfRange},
 		{"set.lamp.text", wamp.List{`say "hi"`}, nil, "lamp/text", `{"text":"say \"hi\""}`, ""},
 		{"set.lamp.quoted", wamp.List{"hi"}, nil, "lamp/text", `{"text":"hi"}`, ""},
-		{"set.lamp.quoted", wamp.List{`"},{"`}, nil, "", "", wamp.ErrURIOutOfRange},
+		{"set.lamp.quoted", wamp.List{`"},{"`}, nil, "lamp/text", `{"text":"\"},{\""}`, ""},
 		{"do.lamp.blink", nil, wamp.Dict{"zone": "a b", "times": int64(3)}, "lamp/a b/blink", `{"times":3,"zone":"a b"}`, ""},
 		{"do.lamp.blink", nil, wamp.Dict{"zone": "a/b", "times": int64(3)}, "", "", wamp.ErrURIOutOfRange},
 		{"do.lamp.blink", nil, wamp.Dict{"zone": "#", "times": int64(3)}, "", "", wamp.ErrURIOutOfRange},

@@ -19,6 +19,7 @@ type part struct {
 	literal string
 	name    string
 	json    bool
+	quoted  bool // inside a string, if the template is that of JSON
 }
 
 func parseTemplate(s string) template {
@@ -46,7 +47,24 @@ func parseTemplate(s string) template {
 	if literal < len(s) {
 		t.parts = append(t.parts, part{literal: s[literal:]})
 	}
+	if t.json() {
+		t.quote()
+	}
 	return t
+}
+
+// quote finds the placeholders inside strings of JSON.
+func (t template) quote() {
+	quoted, escaped := false, false
+	for i := range t.parts {
+		t.parts[i].quoted = quoted
+		for _, c := range []byte(t.parts[i].literal) {
+			if c == '"' && !escaped {
+				quoted = !quoted
+			}
+			escaped = c == '\\' && !escaped
+		}
+	}
 }
 
 func identifier(s string) bool {
@@ -72,14 +90,14 @@ func (t template) names() []string {
 }
 
 // render fills the placeholders in.
-func (t template) render(value func(name string, json bool) (string, error)) (string, error) {
+func (t template) render(value func(name string) (string, error)) (string, error) {
 	var b strings.Builder
 	for _, p := range t.parts {
 		if p.name == "" {
 			b.WriteString(p.literal)
 			continue
 		}
-		s, err := value(p.name, p.json)
+		s, err := value(p.name)
 		if err != nil {
 			return "", err
 		}
@@ -90,7 +108,7 @@ func (t template) render(value func(name string, json bool) (string, error)) (st
 
 // fill is render with the texts of variables that are known to be there.
 func (t template) fill(vars map[string]string) string {
-	s, _ := t.render(func(name string, _ bool) (string, error) { return vars[name], nil })
+	s, _ := t.render(func(name string) (string, error) { return vars[name], nil })
 	return s
 }
 
@@ -102,10 +120,24 @@ func (t template) json() bool {
 // fillJSON is renderPayload, for a text that must be JSON if valid is true.
 func (t template) fillJSON(valid bool, arg func(name string) any) (string, error) {
 	s, err := renderPayload(t, arg)
-	if err == nil && valid && !json.Valid([]byte(s)) {
+	if err == nil && valid && !(json.Valid([]byte(s)) && t.whole(arg)) {
 		err = errors.New("the payload is not valid JSON with this value")
 	}
 	return s, err
+}
+
+// whole reports whether the texts outside of strings are values of JSON, or lists of
+// them: others could end what they stand in and add keys.
+func (t template) whole(arg func(name string) any) bool {
+	for _, p := range t.parts {
+		if p.name == "" || p.json || p.quoted {
+			continue
+		}
+		if text, ok := arg(p.name).(string); ok && !json.Valid([]byte("["+text+"]")) {
+			return false
+		}
+	}
+	return true
 }
 
 // levels is a topic filter some of whose levels have a name: sensors/{room}/+.
