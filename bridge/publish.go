@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"bytes"
 	"slices"
 	"strings"
 
@@ -48,13 +49,13 @@ var published = append([]string{"value", "min", "max", "reason", "since"}, envel
 // a *ConfigError.
 func NewPublisher(c PublishConfig, gateway, key string) (p *Publisher, err error) {
 	p = &Publisher{topic: parseTemplate(c.Topic), payload: parseTemplate("{value}"), retain: c.Retain, qos: 1}
-	event := strings.ReplaceAll(c.Event, ".", "/")
+	event, exact := eventTopic(c.Event)
 	if class, _, _ := strings.Cut(event, "/"); slices.Contains([]string{"point", "state", "alarm"}, class) {
 		event = "gantry/" + gateway + "/" + event
 	}
 	p.events, err = parseLevels(event)
-	if err != nil || strings.ContainsAny(c.Event, "/+#") {
-		return nil, bad(key+".event", `a URI whose components may have a name, such as "point.{dev}.{point}"`, "is %.80q", c.Event)
+	if err != nil || !exact {
+		return nil, bad(key+".event", `a URI of A-Z a-z 0-9 _ - . and %XX whose components may have a name, each its own, of a-z 0-9 _, such as "point.{dev}.{point}"`, "is %.80q", c.Event)
 	}
 	for _, n := range p.topic.names() {
 		if !p.events.has(n) {
@@ -86,6 +87,23 @@ func NewPublisher(c PublishConfig, gateway, key string) (p *Publisher, err error
 		}
 	}
 	return p, nil
+}
+
+// eventTopic returns the topic that stands for a URI of events, with the names of its
+// components. exact is false for a URI that no topic has, or whose levels look like names.
+func eventTopic(uri string) (topic string, exact bool) {
+	components := strings.Split(uri, ".")
+	for i, c := range components {
+		if _, named := placeholder(c); named {
+			continue
+		}
+		var b []byte
+		if b, exact = appendDecoded(nil, c); !exact || bytes.ContainsAny(b, "{}") {
+			return "", false
+		}
+		components[i] = string(b)
+	}
+	return strings.Join(components, "/"), true
 }
 
 // sample is a topic like those that it publishes to.

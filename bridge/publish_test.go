@@ -80,6 +80,9 @@ func TestPublisher(t *testing.T) {
 			t.Errorf("%s: %s %s, want %s", c.name, got, refused, c.want)
 		}
 	}
+	if got := publisher(t, rule(func(c *bridge.PublishConfig) { c.Event = "zigbee2mqtt.Living%20Room.temp%2E1.%.{dev}.{point}" })).Events().String(); got != "zigbee2mqtt/Living Room/temp.1//+/+" {
+		t.Errorf("the events are %q", got)
+	}
 	if _, refused := publisher(t, plain).Message("gantry/gw/point/a/b", wamp.Payload{}); refused == "" {
 		t.Error("an event without a value is published")
 	}
@@ -92,6 +95,10 @@ func TestPublishConfigErrors(t *testing.T) {
 		"event ":   func(c *bridge.PublishConfig) { c.Event = "point.+.x" },
 		"event  ":  func(c *bridge.PublishConfig) { c.Event = "point.{a}.{a}" },
 		"event   ": func(c *bridge.PublishConfig) { c.Event = "point/{a}" },
+		"event 1":  func(c *bridge.PublishConfig) { c.Event = "point.{Dev}.{point}" },
+		"event 2":  func(c *bridge.PublishConfig) { c.Event = "a.%7Bdev%7D.{point}" },
+		"event 3":  func(c *bridge.PublishConfig) { c.Event = "a..{dev}.{point}" },
+		"event 4":  func(c *bridge.PublishConfig) { c.Event = "a b.{dev}.{point}" },
 		"topic":    func(c *bridge.PublishConfig) { c.Topic = "" },
 		"topic ":   func(c *bridge.PublishConfig) { c.Topic = "a/#" },
 		"topic  ":  func(c *bridge.PublishConfig) { c.Topic = "a/{value}" },
@@ -104,7 +111,7 @@ func TestPublishConfigErrors(t *testing.T) {
 		edit(&c)
 		_, err := bridge.NewPublisher(c, "gw", "publish[0]")
 		var bad *bridge.ConfigError
-		if want := "publish[0]." + strings.TrimSpace(key); !errors.As(err, &bad) || bad.Key != want || bad.Allowed == "" {
+		if want := "publish[0]." + strings.TrimRight(key, " 1234"); !errors.As(err, &bad) || bad.Key != want || bad.Allowed == "" {
 			t.Errorf("%s: %v", want, err)
 		}
 	}

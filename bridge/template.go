@@ -76,6 +76,13 @@ func identifier(s string) bool {
 	return s != ""
 }
 
+// placeholder returns the name of a text that is nothing but {name}.
+func placeholder(s string) (name string, ok bool) {
+	name, ok = strings.CutPrefix(s, "{")
+	name, closed := strings.CutSuffix(name, "}")
+	return name, ok && closed && identifier(name)
+}
+
 // names returns the placeholders, each once.
 func (t template) names() []string {
 	var names []string
@@ -151,13 +158,13 @@ func parseLevels(s string) (levels, error) {
 	parts := strings.Split(s, "/")
 	seen := map[string]bool{}
 	for i, p := range parts {
-		if len(p) < 3 || p[0] != '{' || p[len(p)-1] != '}' || !identifier(p[1:len(p)-1]) {
+		name, named := placeholder(p)
+		if !named {
 			if t := parseTemplate(p); len(t.names()) > 0 {
 				return l, errors.New("has a placeholder that does not fill its level")
 			}
 			continue
 		}
-		name := p[1 : len(p)-1]
 		if seen[name] {
 			return l, fmt.Errorf("has the placeholder {%s} twice", name)
 		}
