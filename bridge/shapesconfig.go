@@ -77,5 +77,23 @@ func (c *ShapesConfig) Validate() error {
 	return nil
 }
 
+// Topics returns filters of what devices of the shapes are known to say, before any has
+// appeared. Those of Shelly are too wide to tell.
+func (c *ShapesConfig) Topics() (all []string) {
+	for _, s := range c.Shapes {
+		switch s {
+		case ShapeHomeAssistant:
+			all = append(all, "homeassistant/+/+/config", "homeassistant/+/+/+/config")
+		case ShapeTasmota:
+			all = append(all, "tasmota/discovery/#", "tele/#", "stat/#")
+		case ShapeZigbee2MQTT:
+			// Not base/#, below which are the topics for commands to devices, too.
+			base := c.Zigbee2MQTT.Base()
+			all = append(all, base+"/+", base+"/+/availability", base+"/bridge/state", base+"/bridge/info", base+"/bridge/devices", base+"/bridge/groups")
+		}
+	}
+	return all
+}
+
 // AcceptAll reports whether devices are accepted without asking.
 func (c *ShapesConfig) AcceptAll() bool { return c.Accept != "none" }

@@ -57,14 +57,20 @@ const guestQoS = 1
 // topic that two of them match by chance may come twice.
 func (v *visits) filters() []bridge.FilterQoS {
 	list := v.client.pass.filters(v.client.rules.Filters())
+	var all []bridge.Filter
 	for _, g := range v.client.deps.Guests {
 		for _, s := range v.wanted[g] {
 			f, err := bridge.ParseFilter(s)
-			if q := (bridge.FilterQoS{Filter: f, QoS: guestQoS}); err == nil && !covers(list, q) {
+			if err != nil {
+				continue
+			}
+			all = append(all, f)
+			if q := (bridge.FilterQoS{Filter: f, QoS: guestQoS}); !covers(list, q) {
 				list = append(list, q)
 			}
 		}
 	}
+	v.client.pass.guests.Store(&all)
 	return list
 }
 

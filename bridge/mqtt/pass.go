@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,7 @@ type passing struct {
 	rules   []passage
 	publish []*bridge.Publisher
 	seed    maphash.Seed
+	guests  atomic.Pointer[[]bridge.Filter] // what they want of the present connection
 	echoes  echoes
 	loops   loops
 
@@ -59,6 +61,29 @@ func (p *passing) inbound(topic string) *passage {
 	return nil
 }
 
+// returns reports whether what the client sends on a topic comes back to where it
+// would go round: to a rule that passes both ways, or to a guest.
+func (p *passing) returns(topic string) bool {
+	r := p.inbound(topic)
+	return r != nil && r.out || p.guested(topic)
+}
+
+// guested reports whether a guest takes messages on a topic.
+func (p *passing) guested(topic string) bool {
+	all := p.guests.Load()
+	return all != nil && slices.ContainsFunc(*all, func(f bridge.Filter) bool { return f.Matches(topic) })
+}
+
+// echo reports whether the broker sends back a message of the client that must not
+// go round.
+func (p *passing) echo(m bridge.Message) bool {
+	if !p.returns(m.Topic) || !p.echoes.take(p.hash(m.Topic, m.Payload), time.Now()) {
+		return false
+	}
+	p.echoed.Add(1)
+	return true
+}
+
 func (p *passing) hash(topic string, payload []byte) uint64 {
 	var h maphash.Hash
 	h.SetSeed(p.seed)
@@ -68,15 +93,11 @@ func (p *passing) hash(topic string, payload []byte) uint64 {
 	return h.Sum64()
 }
 
-// passIn publishes a message in the realm as it is. It returns an error if that
-// was not possible before ctx ended.
-func (c *Client) passIn(ctx context.Context, kept kept, m bridge.Message) error {
+// passIn publishes a message in the realm as it is, unless it is an echo of one that
+// has passed out. It returns an error if that was not possible before ctx ended.
+func (c *Client) passIn(ctx context.Context, kept kept, m bridge.Message, echo bool) error {
 	r := c.pass.inbound(m.Topic)
-	if r == nil {
-		return nil
-	}
-	if r.out && c.pass.echoes.take(c.pass.hash(m.Topic, m.Payload), time.Now()) {
-		c.pass.echoed.Add(1)
+	if r == nil || r.out && echo {
 		return nil
 	}
 	retain := kept.retain(r, c.pass.hash(m.Topic, nil), m.Retained, len(m.Payload) == 0)
@@ -246,7 +267,7 @@ func (c *Client) carry(ctx context.Context, x *connection, queue <-chan bridge.M
 			c.refuse("a message does not pass, as it came by too often in a second: bridges form a loop", m.Topic)
 			continue
 		}
-		if c.pass.inbound(m.Topic) != nil {
+		if c.pass.returns(m.Topic) {
 			c.pass.echoes.add(sum, time.Now())
 		}
 		token, err := x.start(ctx, m)

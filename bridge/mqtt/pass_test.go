@@ -1,8 +1,10 @@
 package mqtt_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -376,6 +378,40 @@ func TestPublishRulesTakeOwnEvents(t *testing.T) {
 	}
 }
 
+// plusOne is a guest that takes each message on zz/x for a reading, as a shape does where a
+// discovery message names that topic.
+type plusOne struct{ sess wamp.Session }
+
+func (plusOne) Filters() []string        { return []string{"zz/x"} }
+func (plusOne) Connected(bridge.Carrier) {}
+func (plusOne) Lost(string)              {}
+func (g plusOne) Receive(m bridge.Message) {
+	n, err := strconv.ParseFloat(string(m.Payload), 64)
+	if err == nil && m.Topic == "zz/x" {
+		_ = g.sess.Publish(context.Background(), "gantry.gw.point.dev.p", wamp.PublishOptions{}, wamp.Args(n))
+	}
+}
+
+// TestPublishRulesDoNotFeedGuests has the broker send back what a rule publishes.
+func TestPublishRulesDoNotFeedGuests(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "zz/#")
+	guest := &plusOne{}
+	w := newWorldWith(t, mqtt.Config{URL: "tcp://" + b.Addr, Publish: []bridge.PublishConfig{{Event: "point.dev.p", Topic: "zz/x", Offset: 1, Retain: true}, {Event: "on", Topic: "zz/on"}}},
+		func(d *mqtt.Deps) { guest.sess, d.Guests = d.Session, []bridge.Guest{guest} })
+	w.await(bridge.Online)
+	w.publish("on", wamp.PublishOptions{Retain: true}, true)
+	sub.Expect("zz/on 0 0 true") // the rules are in force
+	for _, n := range []int{1, 100, 1} {
+		pub(t, b, "zz/x", fmt.Sprint(n))
+		sub.Expect(fmt.Sprintf("zz/x 0 0 %d", n), fmt.Sprintf("zz/x 0 0 %d.0", n+1))
+	}
+	if s := w.client.Stats(); s.Echoed < 2 { // the last may still be on its way
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestPublishRulesDoNotFeedOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]mqtt.Config{
@@ -384,6 +420,8 @@ func TestPublishRulesDoNotFeedOthers(t *testing.T) {
 		"answers": {RulesConfig: bridge.RulesConfig{Command: []bridge.CommandConfig{
 			{Procedure: "do.a.b", Topic: "x", Response: &bridge.ResponseConfig{Topic: "site/+/done"}}}}},
 		"pass": {Pass: []mqtt.Pass{{Topic: "#", Direction: "in"}}},
+		"zigbee2mqtt": {ShapesConfig: bridge.ShapesConfig{Shapes: []string{"zigbee2mqtt"}, Zigbee2MQTT: bridge.Zigbee2MQTTConfig{BaseTopic: "site/z"}},
+			Publish: []bridge.PublishConfig{{Event: "point.{dev}.{point}", Topic: "site/z/{dev}/set"}}},
 	} {
 		c.URL = "tcp://broker.example"
 		if err := c.Validate(); err != nil {

@@ -100,7 +100,7 @@ func (p *passage) target(topic string) (uri wamp.URI, ok bool) {
 
 // publishers returns the valid rules of Publish.
 func (c Config) publishers(gateway string) (all []*bridge.Publisher, err error) {
-	var in []string
+	in := c.ShapesConfig.Topics()
 	for _, p := range c.Pass {
 		if p.Direction != "out" {
 			in = append(in, p.Topic)

@@ -59,8 +59,11 @@ func (c *Client) arrived(ctx context.Context, x *connection, m paho.Message) {
 func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) error {
 	c.rules.Answer(m)
 	c.caller.Take(m)
-	for _, g := range c.deps.Guests {
-		g.Receive(m)
+	echo := c.pass.echo(m)
+	if !echo {
+		for _, g := range c.deps.Guests {
+			g.Receive(m)
+		}
 	}
 	opts := wamp.PublishOptions{Retain: true, Acknowledge: m.QoS > 0}
 	var refused, ended error
@@ -89,7 +92,7 @@ func (c *Client) receive(ctx context.Context, x *connection, m bridge.Message) e
 			return err
 		}
 	}
-	return c.passIn(ctx, x.kept, m)
+	return c.passIn(ctx, x.kept, m, echo)
 }
 
 // hand tries to publish until the realm has refused it maxTries times.
