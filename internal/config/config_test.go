@@ -428,7 +428,7 @@ pasword = "env:X"
 		`gantry.toml:9: broker.b.tls.ca: "ca.pem" is a relative path; allowed: an absolute path`,
 		`gantry.toml:14: broker.b.map[0].qos: is 3; allowed: 0, 1 or 2`,
 		`gantry.toml:17: broker."B 1": "B 1" is no name; allowed: 1 to 64 of a-z 0-9 _`,
-		`gantry.toml:22: broker.c.pasword: unknown key, did you mean password?; allowed: accept, call, client_id, command, homeassistant, in_flight, keep_alive, map, max_packet, no_probe, pass, password, persistent, probe, probe_topic, shapes, status, tls, url, user, zigbee2mqtt`,
+		`gantry.toml:22: broker.c.pasword: unknown key, did you mean password?; allowed: accept, call, client_id, command, homeassistant, in_flight, keep_alive, map, max_packet, no_probe, pass, password, persistent, probe, probe_topic, publish, shapes, status, tls, url, user, zigbee2mqtt`,
 	}
 	if diff := cmp.Diff(want, errs); diff != "" {
 		t.Error(diff)
