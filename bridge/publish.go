@@ -178,5 +178,11 @@ func (p *Publisher) Message(topic string, payload wamp.Payload) (m Message, refu
 		return m, err.Error()
 	}
 	m.Payload = []byte(text)
+	if b, binary := value.([]byte); binary && p.payload.text == "{value}" {
+		m.Payload = b
+	}
+	if p.retain && len(m.Payload) == 0 {
+		return m, "the payload is empty, which makes the broker forget the topic's last message"
+	}
 	return m, ""
 }

@@ -66,6 +66,10 @@ func TestPublisher(t *testing.T) {
 		{"a text that is a number", bare, "gantry/gw/point/m/p", "5", nil, `site/m/p {"v":[5]} 1 false`, ""},
 		{"a text that is a list", bare, "gantry/gw/point/m/p", "255,0,0", nil, `site/m/p {"v":[255,0,0]} 1 false`, ""},
 		{"a text with keys", bare, "gantry/gw/point/m/p", `1],"cmd":["on"`, nil, "", "not valid JSON"},
+		{"an empty text", plain, "gantry/gw/point/a/b", "", nil, "site/a/b  1 false", ""},
+		{"an empty text to retain", rule(func(c *bridge.PublishConfig) { c.Retain = true }), "gantry/gw/point/a/b", "", nil, "", "empty"},
+		{"binary", plain, "gantry/gw/point/a/b", []byte{0, 255}, nil, "site/a/b \x00\xff 1 false", ""},
+		{"binary as JSON", inQuotes("{value:json}"), "gantry/gw/point/m/p", []byte{1, 2}, nil, `site/m/p "\u0000AQI=" 1 false`, ""},
 		{"any URI", rule(func(c *bridge.PublishConfig) { c.Event, c.Topic = "house.{x}", "far/x-{x}" }), "house/Room 1", true, nil, "far/x-Room 1 true 1 false", ""},
 	} {
 		m, refused := publisher(t, c.rule).Message(c.topic, wamp.Values(wamp.List{c.value}, c.kwargs))
