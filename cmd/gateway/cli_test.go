@@ -250,6 +250,7 @@ func TestExitCodes(t *testing.T) {
 		{[]string{"mqtt", "publish", "--broker", "localhost", "a", "b"}, exitUsage},
 		{[]string{"mqtt", "publish", "--broker", "http://localhost:1", "a", "b"}, exitUsage},
 		{[]string{"mqtt", "publish", "--user", "ann", "a", "b"}, exitUsage},
+		{[]string{"mqtt", "publish", "--password-file", "ann.txt", "a", "b"}, exitUsage},
 		{[]string{"history", "export"}, exitUsage},
 		{[]string{"call", "--url", "ws://127.0.0.1:1/ws", "x"}, exitNoRouter},
 		{[]string{"call", "--realm", "other", "x"}, exitNoRouter},

@@ -58,6 +58,9 @@ the network as it is.
 		if qos > 2 {
 			return usageError{errors.New("--qos takes 0, 1 or 2")}
 		}
+		if user == "" && passwordFile != "" {
+			return usageError{errors.New("--password-file needs --user")}
+		}
 		at, err := brokerURL(broker)
 		if err != nil {
 			return err
