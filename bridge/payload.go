@@ -17,8 +17,8 @@ import (
 //     it: that value, spliced in as it is;
 //   - any other UTF-8 text that does not begin with NUL, JSON strings with their
 //     quotes included: a text;
-//   - a CBOR map or array, not empty and with texts for keys: that value, spliced in
-//     as it is;
+//   - a CBOR map, not empty and with texts for keys, or any item of CBOR marked as such
+//     (d9d9f7, RFC 8949, 3.4.6): that value, spliced in as it is;
 //   - anything else: binary.
 //
 // JSON that a router could not carry to sessions of every serializer (numbers out
@@ -26,7 +26,8 @@ import (
 // sizes above the default limits of package serialize) counts as text, such CBOR as
 // binary. The result shares nothing with b.
 func PayloadFromMQTT(b []byte) wamp.Payload {
-	if c := bytes.TrimPrefix(b, cborMark); len(c) > 1 && c[0]&0xc0 == 0x80 {
+	// The first byte of an array is too likely one of a sensor's own.
+	if len(b) > 1 && b[0] > 0xa0 && b[0] <= 0xbf || bytes.HasPrefix(b, cborMark) {
 		if p, ok := payloadFromCBOR(b); ok {
 			return p
 		}
@@ -73,7 +74,7 @@ func payloadFromCBOR(b []byte) (p wamp.Payload, ok bool) {
 // Publication returns the payload and the passthru attributes of the event that an MQTT
 // message is: the payload is that of PayloadFromMQTT, with props unless they are nil.
 // A content type in these decides whether the message is CBOR, and of that type any item
-// is taken, not only maps and arrays. It is noted in props. Properties that cannot be
+// is taken, not only maps and marked ones. It is noted in props. Properties that cannot be
 // carried are left out.
 func Publication(b []byte, props *Properties) (wamp.Payload, *wamp.Passthru) {
 	if props == nil {
@@ -263,9 +264,16 @@ func single(b []byte) bool {
 
 // Arguments returns the payload of a call by a message whose payload is p: an object
 // with nothing but args (an array) and kwargs (an object) stands for those, as
-// AppendMQTT writes them; anything else is the only argument.
+// AppendMQTT writes them, in CBOR too; anything else is the only argument.
 func Arguments(p wamp.Payload) wamp.Payload {
-	raw, kwargs := p.Raw()
+	in := p
+	if p.Format() == wamp.CBOR {
+		var err error
+		if in, err = serialize.Encode(wamp.JSON, p); err != nil {
+			return p
+		}
+	}
+	raw, kwargs := in.Raw()
 	if len(raw) < 2 || len(kwargs) > 0 {
 		return p
 	}

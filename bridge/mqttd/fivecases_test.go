@@ -621,6 +621,10 @@ var ownCases = []statement{
 		if p := expect[v5.Publish](m); len(p.Properties.User) != 1 || p.Properties.User[0].Value != "gantry.error.out_of_range" {
 			t.Errorf("%v %v", p, p.Properties)
 		}
+		ask("gw/set/lamp", "\xa1\x64args\x81\x0d") // {"args": [13]} in CBOR
+		if p := expect[v5.Publish](m); len(p.Properties.User) != 1 {
+			t.Errorf("%v %v", p, p.Properties)
+		}
 		m.subscribe(nil, v5.SubOptions{Topic: "gw/nothing"})
 		ask("gw/nothing", "to another client")
 		if p := m.message("gw/nothing", "to another client", 0); p.Properties.ResponseTopic != "reply/c" {
