@@ -160,36 +160,19 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 	queue := make(chan bridge.Message, passQueue) // filled by the goroutines of both sessions
 	known := kept{}                               // owned by that of c.sess
 	var undo []func(context.Context) error
-	take := func(s wamp.Session, f bridge.Filter, prefix string, opts wamp.SubscribeOptions, event func(wamp.URI, *wamp.Event)) {
-		for _, p := range f.Patterns() {
-			uri := wamp.URI(prefix) + p.URI
-			opts.Match = p.Match
-			if err := client.Insist(ctx, func(ctx context.Context) error {
-				f, err := s.Subscribe(ctx, uri, opts, func(ev *wamp.Event) {
-					if ev.Details.Topic != "" {
-						event(ev.Details.Topic, ev)
-					} else {
-						event(uri, ev)
-					}
-				})
-				if err == nil {
-					undo = append(undo, f)
-				}
-				return err
-			}, func(err error) {
-				c.log.Warn("events do not pass yet", "uri", string(uri), "error", err)
-			}); err != nil {
-				break
+	for _, o := range c.outlets(known, queue) {
+		opts := wamp.SubscribeOptions{Match: o.Match, GetRetained: o.retained}
+		if err := client.Insist(ctx, func(ctx context.Context) error {
+			f, err := o.sess.Subscribe(ctx, o.URI, opts, o.event)
+			if err == nil {
+				undo = append(undo, f)
 			}
+			return err
+		}, func(err error) {
+			c.log.Warn("events do not pass yet", "uri", string(o.URI), "error", err)
+		}); err != nil {
+			break
 		}
-	}
-	for i := range c.pass.rules {
-		if r := &c.pass.rules[i]; r.out {
-			take(c.sess, r.filter, r.Prefix, wamp.SubscribeOptions{GetRetained: !r.IgnoreRetained}, func(uri wamp.URI, ev *wamp.Event) { c.leaving(r, known, uri, ev, queue) })
-		}
-	}
-	for _, p := range c.pass.publish {
-		take(c.deps.Events, p.Events(), "", wamp.SubscribeOptions{GetRetained: true}, func(uri wamp.URI, ev *wamp.Event) { c.tell(p, uri, ev, queue) })
 	}
 	c.carry(ctx, x, queue)
 	late, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
@@ -198,6 +181,53 @@ func (c *Client) passOut(ctx context.Context, x *connection) {
 		// The session may be gone, and the subscriptions with it.
 		_ = f(late)
 	}
+}
+
+// outlet is one subscription for all rules that want its events: with one each, every
+// one would bring the last values to all of them again.
+type outlet struct {
+	bridge.Pattern
+	sess     wamp.Session
+	retained bool // a rule wants the last values
+	rules    []func(wamp.URI, *wamp.Event)
+}
+
+func (o *outlet) event(ev *wamp.Event) {
+	uri := o.URI
+	if ev.Details.Topic != "" {
+		uri = ev.Details.Topic
+	}
+	for _, f := range o.rules {
+		f(uri, ev)
+	}
+}
+
+// outlets returns what to subscribe to for the rules.
+func (c *Client) outlets(known kept, queue chan<- bridge.Message) (all []*outlet) {
+	add := func(s wamp.Session, f bridge.Filter, prefix string, retained bool, rule func(wamp.URI, *wamp.Event)) {
+		for _, p := range f.Patterns() {
+			p.URI = wamp.URI(prefix) + p.URI
+			i := slices.IndexFunc(all, func(o *outlet) bool { return o.sess == s && o.Pattern == p })
+			if i < 0 {
+				i, all = len(all), append(all, &outlet{Pattern: p, sess: s})
+			}
+			all[i].retained = all[i].retained || retained
+			all[i].rules = append(all[i].rules, rule)
+		}
+	}
+	for i := range c.pass.rules {
+		if r := &c.pass.rules[i]; r.out {
+			add(c.sess, r.filter, r.Prefix, !r.IgnoreRetained, func(uri wamp.URI, ev *wamp.Event) {
+				if !ev.Details.Retained || !r.IgnoreRetained {
+					c.leaving(r, known, uri, ev, queue)
+				}
+			})
+		}
+	}
+	for _, p := range c.pass.publish {
+		add(c.deps.Events, p.Events(), "", true, func(uri wamp.URI, ev *wamp.Event) { c.tell(p, uri, ev, queue) })
+	}
+	return all
 }
 
 // leaving makes a message of an event.

@@ -378,6 +378,27 @@ func TestPublishRulesTakeOwnEvents(t *testing.T) {
 	}
 }
 
+// TestPublishRulesOfOneEvent has each of several rules for the same events publish a last
+// value once.
+func TestPublishRulesOfOneEvent(t *testing.T) {
+	t.Parallel()
+	b := mosquitto.NewBroker(t)
+	sub := mosquitto.Subscribe(t, b.Addr, "-t", "site/#")
+	cfg := mqtt.Config{URL: "tcp://" + b.Addr}
+	for i := range 3 {
+		cfg.Publish = append(cfg.Publish, bridge.PublishConfig{Event: "point.{dev}.{point}", Topic: fmt.Sprintf("site/%d/{dev}", i)})
+	}
+	w := newWorldWith(t, cfg, func(d *mqtt.Deps) {
+		if err := d.Session.Publish(t.Context(), "gantry.gw.point.tank.level", wamp.PublishOptions{Acknowledge: true, Retain: true}, wamp.Args(3)); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.await(bridge.Online)
+	sub.Expect("site/0/tank 0 0 3", "site/1/tank 0 0 3", "site/2/tank 0 0 3")
+	w.publish("gantry.gw.point.end.level", wamp.PublishOptions{}, 4)
+	sub.Expect("site/0/end 0 0 4", "site/1/end 0 0 4", "site/2/end 0 0 4")
+}
+
 // plusOne is a guest that takes each message on zz/x for a reading, as a shape does where a
 // discovery message names that topic.
 type plusOne struct{ sess wamp.Session }
