@@ -186,26 +186,24 @@ func TestMQTTSessionSurvivesKillNine(t *testing.T) {
 	t.Logf("%d acknowledged, %d delivered", count(), len(sub.got))
 }
 
-// TestMQTTSessionSurvivesTheEnd stops the gateway while a WAMP session publishes to a kept
-// session whose client is away: what was acknowledged to the very end is there afterwards.
-func TestMQTTSessionSurvivesTheEnd(t *testing.T) {
-	t.Parallel()
-	state := t.TempDir()
-	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\n[mqtt]\nlisten = \"127.0.0.1:0\"\n"})
-	sub := func(p *program) mqttPeer {
-		t.Helper()
-		nc, err := net.Dial("tcp", p.mqtt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, code := mqttJoin(t, nc, "sub", "", "")
-		if code != 0 {
-			t.Fatalf("CONNACK %#x", code)
-		}
-		return m
+// keptPeer connects to a program with a session that is kept.
+func keptPeer(t *testing.T, p *program) mqttPeer {
+	t.Helper()
+	nc, err := net.Dial("tcp", p.mqtt)
+	if err != nil {
+		t.Fatal(err)
 	}
-	p := startProgram(t, config, state)
-	m := sub(p)
+	m, code := mqttJoin(t, nc, "sub", "", "")
+	if code != 0 {
+		t.Fatalf("CONNACK %#x", code)
+	}
+	return m
+}
+
+// subscribeToTheEnd has the session of keptPeer subscribe to end/# and leaves it alone.
+func subscribeToTheEnd(t *testing.T, p *program) {
+	t.Helper()
+	m := keptPeer(t, p)
 	if _, err := (&v5.Subscribe{PacketID: 1, Subscriptions: []v5.SubOptions{{Topic: "end/#", QoS: 1}}, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +211,16 @@ func TestMQTTSessionSurvivesTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = m.Close()
+}
+
+// TestMQTTSessionSurvivesTheEnd stops the gateway while a WAMP session publishes to a kept
+// session whose client is away: what was acknowledged to the very end is there afterwards.
+func TestMQTTSessionSurvivesTheEnd(t *testing.T) {
+	t.Parallel()
+	state := t.TempDir()
+	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\n[mqtt]\nlisten = \"127.0.0.1:0\"\n"})
+	p := startProgram(t, config, state)
+	subscribeToTheEnd(t, p)
 	s, begun, acked := p.join(), make(chan struct{}), make(chan int, 1)
 	go func() {
 		n := 0
@@ -232,7 +240,7 @@ func TestMQTTSessionSurvivesTheEnd(t *testing.T) {
 	want := <-acked
 
 	p = startProgram(t, config, state)
-	m = sub(p)
+	m := keptPeer(t, p)
 	p.command("publish", "end.y", "true")
 	for n := 0; ; {
 		got, err := v5.ReadPacket(m)
@@ -270,27 +278,8 @@ func TestWhatABrokerHandedOverSurvivesTheEnd(t *testing.T) {
 	state := t.TempDir()
 	config := writeFiles(t, map[string]string{"gantry.toml": "schema = 1\n[mqtt]\nlisten = \"127.0.0.1:0\"\n[broker.plant]\nurl = \"tcp://" + broker.Addr + "\"\npersistent = true\n" +
 		"[[broker.plant.pass]]\ntopic = \"end/#\"\ndirection = \"in\"\nqos = 1\n"})
-	join := func(p *program) mqttPeer {
-		t.Helper()
-		nc, err := net.Dial("tcp", p.mqtt)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, code := mqttJoin(t, nc, "sub", "", "")
-		if code != 0 {
-			t.Fatalf("CONNACK %#x", code)
-		}
-		return m
-	}
 	p := startProgram(t, config, state)
-	m := join(p)
-	if _, err := (&v5.Subscribe{PacketID: 1, Subscriptions: []v5.SubOptions{{Topic: "end/#", QoS: 1}}, Properties: &v5.Properties{}}).WriteTo(m); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := v5.ReadPacket(m); err != nil {
-		t.Fatal(err)
-	}
-	_ = m.Close()
+	subscribeToTheEnd(t, p)
 	for range guests {
 		p.join()
 	}
@@ -325,7 +314,7 @@ func TestWhatABrokerHandedOverSurvivesTheEnd(t *testing.T) {
 	want := <-sent
 
 	p = startProgram(t, config, state)
-	m = join(p)
+	m := keptPeer(t, p)
 	seen := map[string]bool{}
 	for len(seen) < want {
 		got, err := v5.ReadPacket(m)
