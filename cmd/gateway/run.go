@@ -437,8 +437,7 @@ func (r *run) stop(ctx context.Context) error {
 		// Not served: the start failed.
 		_ = ln.Close()
 	}
-	begun := time.Now()
-	end := begun.Add(frontLimit)
+	end := time.Now().Add(frontLimit)
 	// left gives a part its own time on top of what is left.
 	left := func(own time.Duration) time.Duration {
 		end = end.Add(own)
@@ -449,7 +448,7 @@ func (r *run) stop(ctx context.Context) error {
 	ok := r.inlet.stop(frontLimit / 2)
 	// Before the listeners close everybody's connection.
 	r.router.Dismiss()
-	ok = r.front.stop(frontLimit-time.Since(begun)) && ok
+	ok = r.front.stop(time.Until(end)) && ok
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), left(flushLimit))
 	defer cancel()
 	err := r.flush(ctx)
